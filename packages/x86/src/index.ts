@@ -1,1 +1,2 @@
-export {}
+export * from './cpu.ts'
+export * from './insn.ts'
