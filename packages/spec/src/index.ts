@@ -1,1 +1,4 @@
-export {}
+export * from './bits.ts'
+export * from './layout.ts'
+export * from './control-registers.ts'
+export * from './page-entries.ts'
