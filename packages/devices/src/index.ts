@@ -1,1 +1,6 @@
 export type * from './clock.ts'
+export * from './virtual-clock.ts'
+export { SnapshotError } from './snapshot.ts'
+export * from './uart16550.ts'
+export * from './pic8259.ts'
+export * from './pit8254.ts'
