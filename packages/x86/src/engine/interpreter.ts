@@ -188,6 +188,9 @@ function writeSpecial(f: WasmFunction, handler: number, { pc, leave, enter, cold
       f.set(PC, add(pc, i32(UOP_SIZE)))
       f.br(top)
       return
+    case HANDLER.ADDRESS:
+      leave(EXIT.ADDRESS, pc)
+      return
     case HANDLER.STEP:
       f.store(8, none, loadImmediate(pc), RIP)
       leave(EXIT.STEP, pc)

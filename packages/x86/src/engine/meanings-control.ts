@@ -46,7 +46,7 @@ const loop = (zf: number | null): WasmMeaning => (b) => {
   const more = wide ? ne(counter, i64(0)) : ne(wrap(counter), i32(0))
   b.branch(zf === null ? more : and(more, zf === 1 ? b.condition(4) : b.condition(5)))
 }
-const jrcxz: WasmMeaning = (b) => {
+const jcxz: WasmMeaning = (b) => {
   b.branch(b.immediate() === 8 ? eqz(b.gpr(RCX, 8)) : eqz(b.gpr(RCX, 4)))
 }
 
@@ -104,7 +104,7 @@ export const controlMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['loop', loop(null)],
   ['loope', loop(1)],
   ['loopne', loop(0)],
-  ['jrcxz', jrcxz],
+  ['jcxz', jcxz],
   ['pushf', pushf],
   ['popf', popf],
   ['cli', cli],

@@ -36,8 +36,10 @@ export const HANDLER = {
   STEP: 5,
   /** Goes on at LINK. */
   GOTO: 6,
+  /** The host computes the memory operand's linear address into the first temporary. */
+  ADDRESS: 7,
 } as const
-export const FIRST_FORM_HANDLER = 7
+export const FIRST_FORM_HANDLER = 8
 
 /** Why the interpreter came back. */
 export const EXIT = {
@@ -63,6 +65,8 @@ export const EXIT = {
   STEP: 10,
   /** The block at EXIT_UOP lies in a page whose mapping must be checked first; it was not charged. */
   PAGE: 11,
+  /** The host computes an address into the first temporary; the next micro-op uses it. */
+  ADDRESS: 12,
 } as const
 
 /** TLB: 4096 entries of 16 bytes (tag, addend) for reads, then as many for writes. */
