@@ -6,7 +6,8 @@
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Insn } from '../insn.ts'
-import { HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
+import { EVENT } from '../state.ts'
+import { EVENT_STOP, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
 export interface PhysicalCodePage {
   readonly number: number
@@ -19,6 +20,8 @@ export interface CodePage {
   /** Linear page number: address / 4096. */
   readonly linear: number
   readonly mode: number
+  /** Base of the code segment: RIP is the linear address less this (0 in 64-bit mode). */
+  readonly base: number
   readonly physical: PhysicalCodePage
   /** Address of the validity words, one per processor. */
   readonly words: number
@@ -47,6 +50,8 @@ export interface CodeCacheOptions {
   readonly uopBytes: number
   /** Bytes for validity words. */
   readonly wordBytes: number
+  /** A physical page holds code from now on: nobody may write to it unseen. */
+  readonly onCodePage: (physicalPage: number) => void
 }
 
 export interface CodeCache {
@@ -57,7 +62,7 @@ export interface CodeCache {
   readonly hostInsns: Map<number, Insn>
   /** Counts flushes of everything; who holds headers or pages compares. */
   generation: number
-  codePage(linear: number, physical: number, mode: number): CodePage
+  codePage(linear: number, physical: number, mode: number, base: number): CodePage
   newBlock(page: CodePage, offset: number): Block
   /** Takes room for `n` records (header or micro-op); 0 when the cache is full. */
   allocate(n: number): number
@@ -72,8 +77,6 @@ export interface CodeCache {
   temporarily<T>(make: () => T): T
   /** Forgets everything. */
   flush(): void
-  /** Answers true (once) when a write hit code since the last call. */
-  takeModified(): boolean
 }
 
 const PAGE = 4096
@@ -93,7 +96,6 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const hostInsns = new Map<number, Insn>()
   let next = uopBase
   let nextWord = wordBase + wordStep
-  let modified = false
   i32.fill(1, wordBase >>> 2, (wordBase + wordStep) >>> 2)
 
   const allocate = (n: number): number => {
@@ -111,7 +113,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     const uop = block.header + HEADER_SIZE
     u16[uop >>> 1] = HANDLER.LINK
     i32[(block.header + HEADER.COUNT) >>> 2] = 0
-    i64[(uop + UOP.IMM) >>> 3] = linearAddress(block.page.linear, block.offset)
+    i64[(uop + UOP.IMM) >>> 3] = blockRip(block)
     // Nobody's word is patched: the LINK writes into its own, unused, second link.
     i32[(uop + UOP.LINK) >>> 2] = uop + UOP.LINK2
     i32[(block.header + HEADER.PAGE) >>> 2] = wordBase
@@ -136,23 +138,24 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
       }
     }
     if (!hit) return
-    modified = true
+    // The processor that wrote may be inside one of them: it goes on from a fresh look-up.
+    i32[EVENT >>> 2] |= EVENT_STOP
     page.blocks = page.blocks.filter((b) => b.alive)
   })
 
-  const codePage = (linear: number, physical: number, mode: number): CodePage => {
+  const codePage = (linear: number, physical: number, mode: number, base: number): CodePage => {
     let frame = physicalPages.get(physical)
     if (frame === undefined) {
       frame = { number: physical, views: [], blocks: [] }
       physicalPages.set(physical, frame)
     }
-    const found = frame.views.find((v) => v.linear === linear && v.mode === mode)
+    const found = frame.views.find((v) => v.linear === linear && v.mode === mode && v.base === base)
     if (found !== undefined) return found
     const words = nextWord
     nextWord += wordStep
     if (nextWord > wordBase + wordBytes) throw new CodeCacheFull()
     i32.fill(0, words >>> 2, nextWord >>> 2)
-    const page: CodePage = { linear, mode, physical: frame, words, entries: new Map() }
+    const page: CodePage = { linear, mode, base, physical: frame, words, entries: new Map() }
     frame.views.push(page)
     return page
   }
@@ -181,7 +184,10 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     publish(block) {
       block.page.entries.set(block.offset, block)
       for (const page of block.next === null ? [block.page] : [block.page, block.next]) {
-        if (page.physical.blocks.length === 0) memory.watchPage(page.physical.number, true)
+        if (page.physical.blocks.length === 0) {
+          memory.watchPage(page.physical.number, true)
+          options.onCodePage(page.physical.number)
+        }
         page.physical.blocks.push(block)
       }
     },
@@ -204,11 +210,6 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
       nextWord = wordBase + wordStep
       cache.generation++
     },
-    takeModified() {
-      const was = modified
-      modified = false
-      return was
-    },
   }
   return cache
 }
@@ -219,6 +220,12 @@ export class CodeCacheFull extends Error {
     super('the code cache is full')
     this.name = 'CodeCacheFull'
   }
+}
+
+/** RIP of a block's first instruction. */
+export function blockRip(block: Block): bigint {
+  const { linear, base } = block.page
+  return linearAddress(linear, block.offset) - BigInt(base)
 }
 
 /** A linear page number and an offset as the signed 64-bit value that RIP holds. */

@@ -6,7 +6,7 @@ import { DECODED, IMM, MEM, MODE64, REG, REG_HIGH, REL, TOO_LONG, TRUNCATED, XMM
 import type { Insn } from '../insn.ts'
 import { DS, FS, GS, TEMP_REG, ZERO_REG } from '../state.ts'
 import type { Block, CodeCache, CodePage } from './code-cache.ts'
-import { CodeCacheFull, linearAddress } from './code-cache.ts'
+import { CodeCacheFull, blockRip, linearAddress } from './code-cache.ts'
 import { analyseFlags } from './flag-use.ts'
 import type { FormTable } from './form-table.ts'
 import { wasmMeanings } from './meanings.ts'
@@ -85,7 +85,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
   const runsOnHost = (insn: Insn, mode: number): boolean => {
     if (insn.status !== DECODED || !isWasm[insn.op]) return true
     if (isVector[insn.op] && !vectorAllowed(insn, mode)) return true
-    if (insn.mode !== MODE64) return isOnly64[insn.op]
+    if (insn.mode !== MODE64) return isOnly64[insn.op] || (insn.op === OP.jmp && insn.kind0 !== REL)
     if (isString[insn.op]) return insn.addrSize !== 8 || insn.segOverride === FS || insn.segOverride === GS
     switch (insn.op) {
       case OP.push: case OP.pop: return insn.kind0 !== REG && insn.kind0 !== MEM && insn.kind0 !== IMM
@@ -134,9 +134,9 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       i32[slot >>> 2] = linkStub(0, target, block, HANDLER.STEP)
       return
     }
-    const samePage = (target & ~0xfffn) === linearAddress(block.page.linear, 0)
+    const samePage = ((target + BigInt(block.page.base)) & ~0xfffn) === linearAddress(block.page.linear, 0)
     if (samePage || mayLeave) {
-      const known = samePage ? block.page.entries.get(Number(target & 0xfffn)) : undefined
+      const known = samePage ? block.page.entries.get(Number((target + BigInt(block.page.base)) & 0xfffn)) : undefined
       i32[slot >>> 2] = known === undefined ? linkStub(slot, target, block, HANDLER.LINK) : known.header
       return
     }
@@ -237,9 +237,9 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     i32[(block.header + HEADER.COUNT) >>> 2] = n
     i32[(block.header + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
     analyseFlags(n, (i) => insns[i], (i) => host[i] !== 0, needed, source)
-    const linear = linearAddress(page.linear, offset)
+    const first = blockRip(block)
     const legacy = decodeMode(page.mode) !== MODE64
-    const rip = (i: number): bigint => (legacy ? BigInt.asUintN(32, linear + BigInt(offsets[i])) : linear + BigInt(offsets[i]))
+    const rip = (i: number): bigint => (legacy ? BigInt.asUintN(32, first + BigInt(offsets[i])) : first + BigInt(offsets[i]))
     if (next !== null) {
       const uop = reserve(1)
       u16[uop >>> 1] = HANDLER.CROSS
