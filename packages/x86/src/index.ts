@@ -1,2 +1,3 @@
 export * from './cpu.ts'
 export * from './insn.ts'
+export * from './system/index.ts'
