@@ -1,0 +1,3 @@
+export * from './batch.ts'
+export * from './layout.ts'
+export * from './oracle.ts'
