@@ -1,1 +1,7 @@
-export {}
+export * from './acpi/tables.ts'
+export * from './bzimage.ts'
+export { BootError } from './error.ts'
+export { loadLinux, type LinuxBoot, type LinuxOptions, type SetupData } from './linux.ts'
+export * from './memory-map.ts'
+export { createPlacement, type Placed, type Placement, type WriteMemory } from './placement.ts'
+export * from './start-state.ts'
