@@ -5,8 +5,12 @@ import tseslint from 'typescript-eslint'
 /** What a package may not reach: it runs in a browser as well as in Node, and the same inputs give the same run. */
 const hostGlobals = ['process', 'Buffer', 'global', 'require', 'module', '__dirname', '__filename', 'setImmediate']
 const clockGlobals = ['setTimeout', 'setInterval', 'queueMicrotask', 'requestAnimationFrame', 'performance', 'crypto']
-/** Names that the worker library puts into scope, where a forgotten declaration would otherwise type-check. */
-const accidentalGlobals = ['name', 'self', 'close', 'location', 'origin', 'navigator', 'postMessage', 'fetch', 'caches']
+/** Names that the DOM's library puts into scope, where a forgotten declaration would otherwise type-check. */
+const accidentalGlobals = [
+  'window', 'document', 'self', 'name', 'length', 'status', 'event', 'top', 'parent', 'origin', 'location', 'screen',
+  'history', 'navigator', 'external', 'frames', 'open', 'close', 'stop', 'focus', 'blur', 'print', 'find', 'scroll',
+  'alert', 'confirm', 'prompt', 'fetch', 'caches', 'postMessage', 'addEventListener', 'localStorage', 'indexedDB',
+]
 
 const restrictGlobals = (names, message) => names.map((name) => ({ name, message }))
 
@@ -28,7 +32,7 @@ export default tseslint.config(
     rules: {
       '@stylistic/semi': ['error', 'never'],
       '@stylistic/quotes': ['error', 'single', { avoidEscape: true, allowTemplateLiterals: 'avoidEscape' }],
-      '@stylistic/max-len': ['error', { code: 120, ignoreUrls: true, ignoreRegExpLiterals: true }],
+      '@stylistic/max-len': ['warn', { code: 120, ignoreUrls: true, ignoreRegExpLiterals: true }],
       '@stylistic/no-tabs': 'error',
       '@stylistic/no-trailing-spaces': 'error',
       '@stylistic/eol-last': 'error',
@@ -54,7 +58,7 @@ export default tseslint.config(
       '@typescript-eslint/no-non-null-assertion': 'error',
       // A port that ignores writes is an empty function.
       '@typescript-eslint/no-empty-function': 'off',
-      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true, ignoreVoidReturningFunctions: true }],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
     },
@@ -95,6 +99,11 @@ export default tseslint.config(
   {
     files: ['**/*table*.ts', '**/tables/**/*.ts', '**/test/**/*.ts'],
     rules: { 'max-lines': 'off' },
+  },
+  {
+    // A row of a table stays a row.
+    files: ['**/*table*.ts', '**/tables/**/*.ts'],
+    rules: { '@stylistic/max-len': 'off' },
   },
   {
     files: ['**/*.config.{ts,js,mjs}', 'tsup.shared.ts'],
