@@ -10,6 +10,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { ensureInstalled } from './install.mjs'
+import { runQuietly } from './quiet.mjs'
 import { fail, say } from './say.mjs'
 import { runTests } from './test.mjs'
 import { bin, environment, isStamped, root, sourceFingerprint, stamp } from './workspace.mjs'
@@ -23,21 +24,31 @@ const commands = {
   build: async () => build(),
   test: async (args) => runTests(args, { run, say, turbo }),
   types: async () => run('turbo', [...turbo, 'types', '--continue']),
-  lint: async (args) => run('turbo', [...turbo, 'lint', '--continue', ...args]),
+  lint: async (args) => run('turbo', [...turbo, 'lint', '--continue', '--', ...args]),
+  bench: async (args) => await build() || node(['tools/bench/src/main.ts', ...args]),
+  /** Publishes what the versions say; `--dry-run` only lists it. */
+  release: async (args) => await build() || (args.includes('--dry-run')
+    ? run('pnpm', ['--recursive', 'publish', '--no-git-checks', ...args])
+    : run('changeset', ['publish', ...args])),
   /** `exec COMMAND …`: any tool of the workspace. */
   exec: async ([command, ...args]) => run(command, args),
   /** `node FILE …`: a TypeScript file on the sources of the packages. */
-  node: async (args) => run('node', ['--conditions=@cofferdam/source', ...args]),
+  node,
+}
+
+function node([file = '', ...args]) {
+  if (!existsSync(join(root, file))) fail(`there is no ${file} in this checkout`, 2)
+  return run('node', ['--conditions=@cofferdam/source', file, ...args])
 }
 
 /** Runs a program to its end with this process's terminal, and gives its exit code. */
-function run(command, args, { cwd = root, stdio = 'inherit' } = {}) {
+function run(command, args, { cwd = root } = {}) {
   return new Promise((resolve) => {
     const local = join(bin, command)
     const child = spawn(existsSync(local) ? local : command, args, {
       cwd,
       env: environment(),
-      stdio,
+      stdio: 'inherit',
     })
     // The terminal sends Ctrl-C to the whole group: the program decides what it means, and this process waits for it.
     const ignore = () => {}
@@ -56,14 +67,9 @@ function run(command, args, { cwd = root, stdio = 'inherit' } = {}) {
 /** Builds all packages unless no source changed since the last time. turbo's cache decides what is really built. */
 async function build() {
   if (isStamped('build', sourceFingerprint())) return 0
-  say('building the packages …')
-  const started = Date.now()
-  // To stderr: what follows may be a guest's serial console on stdout.
-  const code = await run('turbo', [...turbo, 'build'], { stdio: ['ignore', 2, 2] })
-  if (code !== 0) return code
-  stamp('build', sourceFingerprint())
-  say(`packages built after ${((Date.now() - started) / 1000).toFixed(1)} s`)
-  return 0
+  const code = await runQuietly('building the packages', join(bin, 'turbo'), [...turbo, 'build'])
+  if (code === 0) stamp('build', sourceFingerprint())
+  return code
 }
 
 async function cofferdam(args) {
@@ -80,5 +86,5 @@ const [name = '', ...args] = process.argv.slice(2)
 if (!Object.hasOwn(commands, name)) {
   fail(`unknown command '${name}'; one of ${Object.keys(commands).join(', ')}`, 2)
 }
-ensureInstalled()
+await ensureInstalled()
 process.exitCode = await commands[name](args)

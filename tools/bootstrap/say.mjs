@@ -8,6 +8,11 @@ export function say(text) {
   writeSync(2, colour ? `\u001b[2mcofferdam:\u001b[0m ${text}\n` : `cofferdam: ${text}\n`)
 }
 
+/** A line that the next one replaces; nothing where there is no terminal. */
+export function status(text) {
+  if (process.stderr.isTTY) writeSync(2, `\r\u001b[K${text.slice(0, (process.stderr.columns ?? 80) - 1)}`)
+}
+
 /** Says what is wrong and what to do about it, and ends the process. */
 export function fail(text, code = 1) {
   say(colour ? `\u001b[31m${text}\u001b[0m` : text)

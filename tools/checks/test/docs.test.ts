@@ -10,8 +10,8 @@ it('the API pages build without a warning, with a module for each package', { ti
   const { code, stdout, stderr } = await run('typedoc', ['--out', out, '--logLevel', 'Warn'])
   expect(stdout + stderr).toBe('')
   expect(code).toBe(0)
-  for (const { kind, manifest: { name } } of workspacePackages()) {
-    if (kind === 'packages') expect(existsSync(join(out, 'modules', `${name.replace('/', '_')}.html`)), name).toBe(true)
+  for (const { manifest: { name } } of workspacePackages().filter(({ kind }) => kind === 'packages')) {
+    expect(existsSync(join(out, 'modules', `${name.replace(/[@/]/g, '_')}.html`)), name).toBe(true)
   }
   rmSync(out, { recursive: true })
 })

@@ -1,4 +1,4 @@
-/** `pnpm new-package ID DESCRIPTION [IMPORT …]`: creates packages/ID with a test, an example, a README and a changeset. */
+/** `pnpm new-package ID DESCRIPTION [IMPORT …]`: creates packages/ID, with test, example, README, changeset. */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { mayImport } from '@cofferdam/tool-boundaries'
