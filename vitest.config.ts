@@ -5,5 +5,8 @@ export default defineConfig({
   ssr: { resolve: { conditions: ['@cofferdam/source'] } },
   test: {
     include: ['packages/*/test/**/*.test.ts', 'apps/*/test/**/*.test.ts', 'tools/*/test/**/*.test.ts'],
+    passWithNoTests: true,
+    pool: 'threads',
+    maxWorkers: 2,
   },
 })

@@ -96,7 +96,7 @@ export interface Cpu {
   /** Raises what a write of `size` bytes there would raise, and writes nothing. */
   checkWrite(address: bigint, size: number): void
 
-  /** Linear address of the memory operand of `insn`: segment, address size, canonical and limit checks for `size` bytes. */
+  /** Linear address of the memory operand of `insn`: segment, address size, canonicality and limit for `size` bytes. */
   operandAddress(insn: Insn, size: number, write: boolean): bigint
   /** Linear address of `offset` in segment `seg` (0–5) with the same checks. */
   segmentAddress(seg: number, offset: bigint, size: number, write: boolean): bigint

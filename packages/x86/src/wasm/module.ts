@@ -108,7 +108,7 @@ export class ModuleWriter {
       s.u32(this.functions.length)
       for (const { body } of this.functions) writeBody(s, body)
     })
-    return out.bytes.slice(0, out.length) as Uint8Array<ArrayBuffer>
+    return out.bytes.slice(0, out.length)
   }
 }
 
