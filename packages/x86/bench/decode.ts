@@ -2,6 +2,9 @@
 import { createInsn, decode } from '../src/decode/decode.ts'
 import { DECODED, MODE64 } from '../src/insn.ts'
 
+declare const console: { log(text: string): void }
+declare const performance: { now(): number }
+
 /** A mixture as compilers emit it: moves, arithmetic, branches, stack, SSE, a few long encodings. */
 const MIX = `
   55 4889e5 53 4883ec18 488b7d08 4885ff 7410 8b47 10 0fb6c0 488d0485 00000000 e8 00000000 488945f0 c745ec00000000

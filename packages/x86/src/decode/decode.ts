@@ -153,8 +153,10 @@ function decodePrefixes(offset: number, limit: number, width: CodeWidth, out: In
     }
   }
   c.opcode = opcode
-  if (opcode === 0x90 && c.rexB === 0) {
-    return decodeForm(repeat === 0xf3 ? PAUSE_FORM : NOP_FORM, repeat, out)
+  if (opcode === 0x90) {
+    // F3 makes it PAUSE whatever REX says (tried on a processor); XCHG rAX,rAX alone is NOP.
+    if (repeat === 0xf3) return decodeForm(PAUSE_FORM, repeat, out)
+    if (c.rexB === 0) return decodeForm(NOP_FORM, repeat, out)
   }
   return decodeForm(resolve(roots[opcode]), repeat, out)
 }

@@ -31,7 +31,8 @@
  *
  *   `Insn.size` is the width of the first operand that has one; but when that is memory or part of a vector
  *   (`Mq`, `Wd`, `Vh`) and the instruction has vector registers, `size` is the vector. `Insn.size2` is the first other
- *   width among the operands.
+ *   width among the operands. A memory operand is thus `size2` bytes wide when that is not 0, else `size`; but the
+ *   instruction itself knows how wide an operand `M` without a width is (far pointers, XSAVE areas …).
  *
  * **Attributes**: `lock` (LOCK may stand before the memory form); `d64` (operand size 64 by default in 64-bit mode);
  * `f64` (always 64 there: 66 is ignored); `rep` (F2/F3 repeat); `size=w`, `src=w` (set `size`, `size2` by hand; with
