@@ -77,6 +77,9 @@ export function nextCase(random: Random, out: Uint8Array): void {
   else {
     out.copyWithin(1, 0)
     out[0] = PREFIXES[random(PREFIXES.length)]
-    if (random(16) === 0) for (let n = random(15); n > 0; n--) { out.copyWithin(1, 0); out[0] = PREFIXES[random(PREFIXES.length)] }
+    for (let n = random(16) === 0 ? random(15) : 0; n > 0; n--) {
+      out.copyWithin(1, 0)
+      out[0] = PREFIXES[random(PREFIXES.length)]
+    }
   }
 }

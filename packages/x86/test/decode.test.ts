@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import {
-  createInsn, decode, DECODED, IMM, INVALID, MEM, MODE16, MODE32, MODE64, OP, OPS, REG, REG_HIGH, REL, SEG_REG, ST_REG, TOO_LONG,
-  TRUNCATED, XMM_REG, type CodeWidth, type Insn,
+  createInsn, decode, DECODED, IMM, INVALID, MEM, MODE16, MODE32, MODE64, OP, OPS, REG, REG_HIGH, REL, SEG_REG, ST_REG,
+  TOO_LONG, TRUNCATED, XMM_REG, type CodeWidth, type Insn,
 } from '../src/index.ts'
 import { CASE_BYTES, createRandom, encodeLine, lines, nextCase } from './cases.ts'
 import { compare } from './oracle.ts'
@@ -74,7 +74,8 @@ describe('operands', () => {
     expect(decoded('40 88 e0')).toMatchObject({ kind0: REG, reg0: 0, kind1: REG, reg1: 4 })
   })
   it('memory has base, index, scale, displacement and its default segment', () => {
-    expect(decoded('8b 84 8d 00 ff ff ff')).toMatchObject({ kind1: MEM, base: 5, index: 1, scale: 2, disp: -256, seg: 2 })
+    expect(decoded('8b 84 8d 00 ff ff ff'))
+      .toMatchObject({ kind1: MEM, base: 5, index: 1, scale: 2, disp: -256, seg: 2 })
     expect(decoded('41 8b 45 08')).toMatchObject({ base: 13, index: -1, disp: 8, seg: 3 })
     expect(decoded('8b 05 f8 ff ff ff')).toMatchObject({ base: -1, ripRelative: 1, disp: -8 })
     expect(decoded('67 8b 05 00 00 00 00')).toMatchObject({ ripRelative: 1, addrSize: 4 })
@@ -84,7 +85,8 @@ describe('operands', () => {
     expect(decoded('8b 0e 34 12', MODE16)).toMatchObject({ base: -1, index: -1, disp: 0x1234, seg: 3 })
   })
   it('MOV moffs has an offset as wide as addresses', () => {
-    expect(decoded('48 a1 f0 de bc 9a 78 56 34 12')).toMatchObject({ absolute64: 1, disp: 0x9abcdef0, dispHi: 0x12345678 })
+    expect(decoded('48 a1 f0 de bc 9a 78 56 34 12'))
+      .toMatchObject({ absolute64: 1, disp: 0x9abcdef0, dispHi: 0x12345678 })
     expect(decoded('67 a1 00 10 00 00')).toMatchObject({ absolute64: 0, disp: 0x1000, len: 6 })
   })
   it('immediates are extended as the instruction uses them', () => {
@@ -123,14 +125,20 @@ describe('encodings that are not defined', () => {
   const invalid = ([
     ['MOV to CS', '8e c8', MODE64], ['MOV from segment register 6', '8c f0', MODE64], ['CR1', '0f 20 c8', MODE64],
     ['DR8', '44 0f 21 c0', MODE64], ['PUSH CS in 64-bit mode', '0e', MODE64], ['AAM in 64-bit mode', 'd4 0a', MODE64],
-    ['82 in 64-bit mode', '82 c0 01', MODE64], ['EVEX', '62 f1 7c 48 58 c1', MODE64], ['XOP', '8f e8 78 c0 c1 01', MODE64],
-    ['LEA of a register', '8d c0', MODE64], ['CMPXCHG8B of a register', '0f c7 c8', MODE64], ['XBEGIN', 'c7 f8 00 00 00 00', MODE64],
-    ['66 before VEX', '66 c5 f8 58 c1', MODE64], ['REX before VEX', '48 c5 f8 58 c1', MODE64], ['LOCK before VEX', 'f0 c5 f8 58 c1', MODE64],
-    ['VEX map 4', 'c4 e4 78 58 c1', MODE64], ['VEX.vvvv that is not used', 'c5 f0 51 c1', MODE64], ['VEX.L of VMOVD', 'c5 fd 6e c0', MODE64],
-    ['a gather that names a register twice', 'c4 e2 79 90 04 00', MODE64], ['a gather without SIB', 'c4 e2 71 90 03', MODE64],
+    ['82 in 64-bit mode', '82 c0 01', MODE64], ['EVEX', '62 f1 7c 48 58 c1', MODE64],
+    ['XOP', '8f e8 78 c0 c1 01', MODE64],
+    ['LEA of a register', '8d c0', MODE64], ['CMPXCHG8B of a register', '0f c7 c8', MODE64],
+    ['XBEGIN', 'c7 f8 00 00 00 00', MODE64],
+    ['66 before VEX', '66 c5 f8 58 c1', MODE64], ['REX before VEX', '48 c5 f8 58 c1', MODE64],
+    ['LOCK before VEX', 'f0 c5 f8 58 c1', MODE64],
+    ['VEX map 4', 'c4 e4 78 58 c1', MODE64], ['VEX.vvvv that is not used', 'c5 f0 51 c1', MODE64],
+    ['VEX.L of VMOVD', 'c5 fd 6e c0', MODE64],
+    ['a gather that names a register twice', 'c4 e2 79 90 04 00', MODE64],
+    ['a gather without SIB', 'c4 e2 71 90 03', MODE64],
     ['PUSH ES behind REX', '40 06', MODE64],
   ] as const)
-  for (const [what, hex, width] of invalid) it(what, () => expect(decoded(hex, width)).toMatchObject({ status: INVALID, op: 0 }))
+  for (const [what, hex, width] of invalid) it(what, () => expect(decoded(hex, width))
+    .toMatchObject({ status: INVALID, op: 0 }))
 })
 
 describe('encodings that depend on the mode', () => {
@@ -156,10 +164,12 @@ describe('encodings that depend on the mode', () => {
 describe('confidential-computing instructions', () => {
   const known = ([
     ['pvalidate', 'f2 0f 01 ff'], ['rmpadjust', 'f3 0f 01 fe'], ['rmpupdate', 'f2 0f 01 fe'], ['psmash', 'f3 0f 01 ff'],
-    ['rmpquery', 'f3 0f 01 fd'], ['rmpread', 'f2 0f 01 fd'], ['vmgexit', 'f3 0f 01 d9'], ['vmgexit', 'f2 0f 01 d9'], ['vmmcall', '0f 01 d9'],
+    ['rmpquery', 'f3 0f 01 fd'], ['rmpread', 'f2 0f 01 fd'], ['vmgexit', 'f3 0f 01 d9'], ['vmgexit', 'f2 0f 01 d9'],
+    ['vmmcall', '0f 01 d9'],
     ['tdcall', '66 0f 01 cc'], ['seamret', '66 0f 01 cd'], ['seamops', '66 0f 01 ce'], ['seamcall', '66 0f 01 cf'],
   ] as const)
-  for (const [name, hex] of known) it(`${hex} is ${name.toUpperCase()}`, () => expect(decoded(hex)).toMatchObject({ name }))
+  for (const [name, hex] of known) it(`${hex} is ${name.toUpperCase()}`, () => expect(decoded(hex))
+    .toMatchObject({ name }))
 })
 
 describe('the tables', () => {

@@ -10,20 +10,29 @@ const { Register, OpKind } = iced
 /** Operands of iced that the manuals' syntax leaves out, or that this decoder gives another way. */
 const IMPLICIT = new Set([
   'movs', 'stos', 'lods', 'cmps', 'scas', 'ins', 'outs', 'xlat', 'maskmovq', 'maskmovdqu', 'nop', 'pause', 'ud',
-  'monitor', 'mwait', 'invlpga', 'vmrun', 'vmload', 'vmsave', 'skinit', 'pvalidate', 'rmpquery', 'rmpadjust', 'rmpupdate', 'psmash',
+  'monitor', 'mwait', 'invlpga', 'vmrun', 'vmload', 'vmsave', 'skinit', 'pvalidate', 'rmpquery', 'rmpadjust',
+  'rmpupdate', 'psmash',
 ])
 /** Memory operands as wide as the instruction says, not `size2 || size`. */
 const OWN_WIDTH = new Set([
-  'lea', 'bound', 'sgdt', 'sidt', 'lgdt', 'lidt', 'lds', 'les', 'lss', 'lfs', 'lgs', 'callf', 'jmpf', 'fldenv', 'fnstenv', 'fnsave', 'frstor',
-  'fxsave', 'fxrstor', 'xsave', 'xsaveopt', 'xsavec', 'xsaves', 'xrstor', 'xrstors', 'invlpg', 'clflush', 'clflushopt', 'clwb',
+  'lea', 'bound', 'sgdt', 'sidt', 'lgdt', 'lidt', 'lds', 'les', 'lss', 'lfs', 'lgs', 'callf', 'jmpf', 'fldenv',
+  'fnstenv', 'fnsave', 'frstor',
+  'fxsave', 'fxrstor', 'xsave', 'xsaveopt', 'xsavec', 'xsaves', 'xrstor', 'xrstors', 'invlpg', 'clflush',
+  'clflushopt', 'clwb',
   'vpgatherdd', 'vpgatherdq', 'vpgatherqd', 'vpgatherqq', 'vgatherdps', 'vgatherdpd', 'vgatherqps', 'vgatherqpd',
 ])
 /** FCOM and FUCOM compare with ST(0) without saying so; iced says so. FXCH, FNSTCW … likewise. */
 const ST0_FIRST = new Set(['fcom', 'fcomp', 'fucom', 'fucomp', 'fxch'])
-/** iced says 32 or 64 bits where only 8 or 16 are read, or where the upper half becomes 0 anyway; DX in OUT; an address. */
+/**
+ * iced says 32 or 64 bits where only 8 or 16 are read, or where the upper half becomes 0 anyway; DX in OUT; and the
+ * address that MOVDIR64B has in a register.
+ */
 const NARROW = new Set([
-  'verr', 'verw', 'lldt', 'ltr', 'lmsw', 'pextrb', 'pextrw', 'extractps', 'movmskps', 'movmskpd', 'pmovmskb', 'out', 'arpl', 'movdir64b',
+  'verr', 'verw', 'lldt', 'ltr', 'lmsw', 'pextrb', 'pextrw', 'extractps', 'movmskps', 'movmskpd', 'pmovmskb', 'out',
+  'arpl', 'movdir64b',
 ])
+
+const MOVES_ST = new Set([OP.fld, OP.fst, OP.fstp, OP.fstpnce])
 
 interface Named { kind: number, number: number, size: number }
 
@@ -83,21 +92,23 @@ function compareBranch(theirs: iced.Instruction, insn: Insn): string | null {
   return theirs.nearBranchTarget === target ? null : `target ${target}, iced ${theirs.nearBranchTarget}`
 }
 
-function compareOne(theirs: iced.Instruction, at: number, insn: Insn, kind: number, register: number, first: boolean): string | null {
+function compareOne(
+  theirs: iced.Instruction, at: number, insn: Insn, kind: number, register: number, first: boolean,
+): string | null {
   switch (theirs.opKind(at)) {
     case OpKind.Register: {
       const found = REGISTERS.get(theirs.opRegister(at))
       if (found?.kind !== kind || found.number !== register) return `operand ${kind} ${register}`
-      const width = first ? insn.size : insn.size2 || insn.size
-      const sized = kind === REG || kind === REG_HIGH
-      return sized && first && !NARROW.has(OPS[insn.op]) && found.size !== width ? `register width ${width}, iced ${found.size}` : null
+      const sized = first && (kind === REG || kind === REG_HIGH) && !NARROW.has(OPS[insn.op])
+      return sized && found.size !== insn.size ? `register width ${insn.size}, iced ${found.size}` : null
     }
     case OpKind.Memory: return kind === MEM ? compareMemory(theirs, insn) : `operand kind ${kind}`
     case OpKind.NearBranch16: case OpKind.NearBranch32: case OpKind.NearBranch64:
       return kind === REL ? compareBranch(theirs, insn) : `operand kind ${kind}`
     case OpKind.FarBranch16: case OpKind.FarBranch32: {
       const offset = theirs.opKind(at) === OpKind.FarBranch16 ? theirs.farBranch16 : theirs.farBranch32
-      return kind === FAR && offset === insn.immLo >>> 0 && theirs.farBranchSelector === insn.imm2 ? null : 'far pointer'
+      const same = offset === insn.immLo >>> 0 && theirs.farBranchSelector === insn.imm2
+      return kind === FAR && same ? null : 'far pointer'
     }
     case OpKind.Immediate8_2nd: return kind === IMM2 && insn.imm2 === theirs.immediate8_2nd ? null : 'second immediate'
     default: {
@@ -119,9 +130,9 @@ export function compareOperands(theirs: iced.Instruction, insn: Insn): string | 
   const registers = [insn.reg0, insn.reg1, insn.reg2, insn.reg3]
   const skip = ST0_FIRST.has(name) && theirs.opCount > kinds.length ? 1 : 0
   const count = theirs.opCount - skip
-  if (insn.op === OP.fstpnce || insn.op === OP.fstp || insn.op === OP.fst || insn.op === OP.fld) {
-    // iced names ST(0) in the register forms
-    if (insn.kind0 === ST_REG) return theirs.op0Register - Register.ST0 === insn.reg0 || theirs.op1Register - Register.ST0 === insn.reg0 ? null : 'ST'
+  // iced names ST(0) too in the register forms of the moves
+  if (MOVES_ST.has(insn.op) && insn.kind0 === ST_REG) {
+    return [theirs.op0Register, theirs.op1Register].includes(Register.ST0 + insn.reg0) ? null : 'ST'
   }
   if (count !== kinds.length) return `${kinds.length} operands, iced ${theirs.opCount}`
   for (const [at, kind] of kinds.entries()) {

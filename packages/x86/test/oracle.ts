@@ -12,53 +12,61 @@ import { OP, OPS } from '../src/ops.ts'
 const NOT_CLAIMED = new Set([
   // vector extensions behind AVX2, and AVX2's younger VEX siblings
   ...Object.keys(iced.CpuidFeature).filter((name) => name.startsWith('AVX512')),
-  'AVX_VNNI', 'AVX_IFMA', 'AVX_NE_CONVERT', 'AVX_VNNI_INT8', 'AVX_VNNI_INT16', 'VAES', 'VPCLMULQDQ', 'GFNI', 'SHA512', 'SM3', 'SM4',
+  'AVX_VNNI', 'AVX_IFMA', 'AVX_NE_CONVERT', 'AVX_VNNI_INT8', 'AVX_VNNI_INT16', 'VAES', 'VPCLMULQDQ', 'GFNI',
+  'SHA512', 'SM3', 'SM4',
   'AMX_TILE', 'AMX_INT8', 'AMX_BF16', 'AMX_FP16', 'AMX_COMPLEX', 'CMPCCXADD', 'RAO_INT',
   // AMD's dropped ones
   'XOP', 'FMA4', 'SSE4A', 'TBM', 'LWP', 'D3NOW', 'D3NOWEXT', 'CYRIX_D3NOW',
   // AMD instructions whose CPUID bits the machine leaves clear
   'INVLPGB', 'MONITORX', 'CLZERO', 'MCOMMIT', 'RDPRU', 'PREFETCHWT1',
   // Intel instructions whose CPUID bits the machine leaves clear
-  'RTM', 'HLE', 'HLE_or_RTM', 'TSXLDTRK', 'SGX1', 'SMX', 'CET_SS', 'PTWRITE', 'WAITPKG', 'ENQCMD', 'PCONFIG', 'KL', 'AESKLE', 'WIDE_KL', 'UINTR',
+  'RTM', 'HLE', 'HLE_or_RTM', 'TSXLDTRK', 'SGX1', 'SMX', 'CET_SS', 'PTWRITE', 'WAITPKG', 'ENQCMD', 'PCONFIG', 'KL',
+  'AESKLE', 'WIDE_KL', 'UINTR',
   'HRESET', 'FRED', 'LKGS', 'MSRLIST', 'WRMSRNS', 'TSE',
   'OSS',
   // VIA and other makers
   'PADLOCK_ACE', 'PADLOCK_PHE', 'PADLOCK_PMM', 'PADLOCK_RNG', 'PADLOCK_GMI', 'PADLOCK_UNDOC', 'CENTAUR_AIS',
   'CYRIX_FPU', 'CYRIX_SMM', 'CYRIX_SHR', 'CYRIX_DDI', 'CYRIX_EMMI',
 ])
-const FEATURE_NAMES = new Map(
-  Object.entries(iced.CpuidFeature).filter(([, number]) => typeof number === 'number').map(([name, number]) => [number as number, name]),
-)
-const MNEMONIC_NAMES = new Map(
-  Object.entries(iced.Mnemonic).filter(([, number]) => typeof number === 'number').map(([name, number]) => [number as number, name.toLowerCase()]),
-)
+/** The members of an enumeration of iced by number. */
+function namesOf(enumeration: object): Map<number, string> {
+  const members = Object.entries(enumeration) as [string, string | number][]
+  return new Map(members.flatMap(([name, number]) => typeof number === 'number' ? [[number, name]] : []))
+}
+const FEATURE_NAMES = namesOf(iced.CpuidFeature)
+const MNEMONIC_NAMES = namesOf(iced.Mnemonic)
 
 /** Names of iced that this decoder spells otherwise (see `ops.ts`). */
 const RENAMED: Record<string, string> = {
-  ud0: 'ud', ud1: 'ud', ud2: 'ud', movsxd: 'movsx', cwde: 'cbw', cdqe: 'cbw', cdq: 'cwd', cqo: 'cwd', wait: 'fwait', xlatb: 'xlat',
-  sal: 'shl', iretd: 'iret', iretq: 'iret', pushfd: 'pushf', pushfq: 'pushf', popfd: 'popf', popfq: 'popf', pushad: 'pusha',
-  popad: 'popa', jecxz: 'jcxz', jrcxz: 'jcxz', sysretq: 'sysret', sysexitq: 'sysexit', retnq: 'ret', fxsave64: 'fxsave', fxrstor64: 'fxrstor',
-  xsave64: 'xsave', xsaveopt64: 'xsaveopt', xsavec64: 'xsavec', xsaves64: 'xsaves', xrstor64: 'xrstor', xrstors64: 'xrstors',
+  ud0: 'ud', ud1: 'ud', ud2: 'ud', movsxd: 'movsx', cwde: 'cbw', cdqe: 'cbw', cdq: 'cwd', cqo: 'cwd', wait: 'fwait',
+  xlatb: 'xlat',
+  sal: 'shl', iretd: 'iret', iretq: 'iret', pushfd: 'pushf', pushfq: 'pushf', popfd: 'popf', popfq: 'popf',
+  pushad: 'pusha',
+  popad: 'popa', jecxz: 'jcxz', jrcxz: 'jcxz', sysretq: 'sysret', sysexitq: 'sysexit', retnq: 'ret',
+  fxsave64: 'fxsave', fxrstor64: 'fxrstor',
+  xsave64: 'xsave', xsaveopt64: 'xsaveopt', xsavec64: 'xsavec', xsaves64: 'xsaves', xrstor64: 'xrstor',
+  xrstors64: 'xrstors',
   pextrq: 'pextrd', pinsrq: 'pinsrd', vpextrq: 'pextrd', vpinsrq: 'pinsrd',
   reservednop: 'nop', endbr64: 'nop', endbr32: 'nop', rdsspd: 'nop', rdsspq: 'nop', cldemote: 'nop',
-  prefetchw: 'nop', prefetch: 'nop', prefetchwt1: 'nop', prefetcht0: 'nop', prefetcht1: 'nop', prefetcht2: 'nop', prefetchnta: 'nop',
+  prefetchw: 'nop', prefetch: 'nop', prefetchwt1: 'nop', prefetcht0: 'nop', prefetcht1: 'nop', prefetcht2: 'nop',
+  prefetchnta: 'nop',
   prefetchit0: 'nop', prefetchit1: 'nop', prefetchreserved_0f0d: 'nop',
   fneni: 'fnop', fndisi: 'fnop', fnsetpm: 'fnop',
 }
 for (const name of ['movs', 'stos', 'lods', 'cmps', 'scas']) for (const size of 'bwdq') RENAMED[name + size] ??= name
 for (const name of ['ins', 'outs']) for (const size of 'bwd') RENAMED[name + size] = name
 const CONDITIONS = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g']
-for (const [name, op] of [['j', 'jcc'], ['set', 'setcc'], ['cmov', 'cmovcc']]) for (const cc of CONDITIONS) RENAMED[name + cc] = op
-const FAR = new Set(['call', 'jmp'])
+for (const name of ['j', 'set', 'cmov']) for (const cc of CONDITIONS) RENAMED[name + cc] = `${name}cc`
 
 const out = createInsn()
 const theirs = new iced.Instruction()
 
 /** The op that iced's instruction has here, or a name with '?' when there is none. */
 function opOf(instruction: iced.Instruction): string {
-  const name = MNEMONIC_NAMES.get(instruction.mnemonic) ?? '?'
+  const name = MNEMONIC_NAMES.get(instruction.mnemonic)?.toLowerCase() ?? '?'
   if (name === 'movsd' || name === 'cmpsd') return instruction.isStringInstruction ? name.slice(0, 4) : name
-  if (FAR.has(name)) return instruction.isJmpFar || instruction.isCallFar || instruction.isJmpFarIndirect || instruction.isCallFarIndirect ? name + 'f' : name
+  if (instruction.isJmpFar || instruction.isJmpFarIndirect) return 'jmpf'
+  if (instruction.isCallFar || instruction.isCallFarIndirect) return 'callf'
   if (name === 'movq' || name === 'vmovq') return out.op === OP.movd && out.size === 8 ? 'movd' : 'movq'
   const renamed = RENAMED[name] ?? name
   if (renamed in OP) return renamed
@@ -97,13 +105,16 @@ export function compare(bytes: Uint8Array, width: CodeWidth): Verdict {
   const valid = !theirs.isInvalid
   if (!valid && out.status !== DECODED) return SAME
   const name = valid ? opOf(theirs) : 'invalid'
+  const shown = `${width * 8} bit: ${hex(bytes.subarray(0, 15))}`
   if (out.status === DECODED && name === OPS[out.op] && theirs.length === out.len) {
     const detail = compareOperands(theirs, out)
     if (detail === null) return SAME
-    return { difference: `${width * 8} bit: ${hex(bytes.subarray(0, 15))}: here ${name}: ${detail}`, reason: null }
+    return { difference: `${shown}: here ${name}: ${detail}`, reason: null }
   }
-  const ours = out.status === DECODED ? `${OPS[out.op]} (${out.len} bytes)` : out.status === TOO_LONG ? 'too long' : 'invalid'
-  const difference = `${width * 8} bit: ${hex(bytes.subarray(0, 15))}: here ${ours}, iced ${valid ? `${name} (${theirs.length} bytes)` : 'invalid'}`
+  const rejected = out.status === TOO_LONG ? 'too long' : 'invalid'
+  const ours = out.status === DECODED ? `${OPS[out.op]} (${out.len} bytes)` : rejected
+  const iceds = valid ? `${name} (${theirs.length} bytes)` : 'invalid'
+  const difference = `${shown}: here ${ours}, iced ${iceds}`
   if (OPS[out.op] === 'rmpread' && !valid) return { difference, reason: 'RMPREAD (APM vol. 3) is younger than iced' }
   return { difference, reason: out.status !== DECODED && valid ? explained(theirs) : null }
 }

@@ -45,7 +45,8 @@ interface Candidate { line: Line, form: number }
 function buildTree(candidates: Candidate[], axis: number, out: number[], seen: Map<string, number>): number {
   if (candidates.length === 0) return 0
   if (axis === AXIS_WAYS.length) {
-    if (candidates.length > 1) throw new Error(`opcode table: "${candidates[0].line.text}" and "${candidates[1].line.text}" overlap`)
+    const [first, second] = candidates
+    if (second !== undefined) throw new Error(`opcode table: "${first.line.text}" and "${second.line.text}" overlap`)
     return candidates[0].form
   }
   const all = (1 << AXIS_WAYS[axis]) - 1

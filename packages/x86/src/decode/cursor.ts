@@ -1,4 +1,7 @@
-/** What is known of the instruction being decoded. One record, used again for each instruction: decoding is not re-entrant. */
+/**
+ * What is known of the instruction being decoded. There is one record, used again for each instruction: decoding is not
+ * re-entrant.
+ */
 export interface Cursor {
   bytes: Uint8Array
   /** Next byte to read; may run past the end, which `decode` finds out when it is done. */

@@ -145,11 +145,16 @@ function decodePrefixes(offset: number, limit: number, width: CodeWidth, out: In
   c.vvvv = 0
   out.mode = width
   out.addrSize = mode64 ? 8 >> prefix67 : (width === MODE16) === (prefix67 === 0) ? 2 : 4
+  return decodeOpcode(opcode, repeat, out)
+}
+
+function decodeOpcode(opcode: number, repeat: number, out: Insn): Status {
   if (opcode === 0x0f) return decodeEscape(repeat, out)
   if (opcode === 0xc4 || opcode === 0xc5) {
     // Outside 64-bit mode C4 and C5 with a memory operand are LES and LDS.
-    if (mode64 === 1 || bytes[pos] >= 0xc0) {
-      return repeat === 0 && prefix66 === 0 && rex === 0 && out.lock === 0 ? decodeVex(opcode, out) : INVALID
+    if (c.mode64 === 1 || c.bytes[c.pos] >= 0xc0) {
+      // 66, F2, F3, LOCK and REX may not stand before VEX (SDM vol. 2, section 2.3.2 to 2.3.4).
+      return c.prefix === 0 && c.hasRex === 0 && out.lock === 0 ? decodeVex(opcode, out) : INVALID
     }
   }
   c.opcode = opcode
@@ -242,7 +247,8 @@ function decodeForm(form: number, repeat: number, out: Insn): Status {
   out.op = opAndFlags & 0xffff
   const opSize = operandSize(out.mode, flags)
   c.opSize = opSize
-  const context = opSize >> 2 | c.w * CONTEXT_W | c.mode64 * CONTEXT_64 | ((flags & FORM.LIG) === 0 ? c.l : 0) * CONTEXT_L
+  const vectorBit = (flags & FORM.LIG) === 0 ? c.l * CONTEXT_L : 0
+  const context = opSize >> 2 | c.w * CONTEXT_W | c.mode64 * CONTEXT_64 | vectorBit
   out.size = WIDTHS[(widths & 255) << 5 | context]
   out.size2 = WIDTHS[widths >> 8 << 5 | context]
   c.modrm = 0xff
