@@ -21,8 +21,8 @@ const ESCAPES = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]]
 /** Longest case; the decoder looks at 15 bytes of it. */
 export const CASE_BYTES = 24
 
-/** The lines of the opcode tables (but for NOP and PAUSE, which are not looked up). */
-export const lines: Line[] = LINES.slice(2).map(parseLine)
+/** The lines of the opcode tables (but for the four built-in ones, which are not looked up). */
+export const lines: Line[] = LINES.slice(4).map(parseLine)
 
 function pick(random: Random, mask: number, ways: number): number {
   for (;;) {

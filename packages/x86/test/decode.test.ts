@@ -61,6 +61,13 @@ describe('length', () => {
     }
     expect(decoded(whole)).toMatchObject({ status: DECODED, len: 14 })
   })
+  it('is found out before #UD, as the processor does', () => {
+    expect(decoded('3e '.repeat(9) + '0f 38 ff 84 05 00 00')).toMatchObject({ status: TOO_LONG })
+    expect(decoded('3e '.repeat(9) + '0f 0a 84 05 00 00 00')).toMatchObject({ status: INVALID })
+    expect(decoded('66 c5 f8 58 84 05 00 00')).toMatchObject({ status: TRUNCATED })
+    expect(decoded('66 c5 f8 58 84 05 00 00 00 00')).toMatchObject({ status: INVALID, len: 10 })
+    expect(decoded('f0 81 f8 00 00 00')).toMatchObject({ status: TRUNCATED })
+  })
   it('bytes behind the end are not looked at', () => {
     const insn = createInsn()
     decode(Uint8Array.of(0x0f, 0x0b, 0x0b), 0, 1, MODE64, insn)
