@@ -68,6 +68,20 @@ describe('length', () => {
     expect(decoded('66 c5 f8 58 84 05 00 00 00 00')).toMatchObject({ status: INVALID, len: 10 })
     expect(decoded('f0 81 f8 00 00 00')).toMatchObject({ status: TRUNCATED })
   })
+  it('does not depend on bytes behind the instruction, and any shorter piece is truncated', () => {
+    const random = createRandom(3)
+    const bytes = new Uint8Array(CASE_BYTES)
+    const [whole, piece] = [createInsn(), createInsn()]
+    for (let i = 0; i < 20_000; i++) {
+      nextCase(random, bytes)
+      decode(bytes, 0, bytes.length, MODE64, whole)
+      if (whole.status === TOO_LONG) continue
+      decode(bytes.slice(0, whole.len), 0, whole.len, MODE64, piece)
+      expect(piece).toEqual(whole)
+      decode(bytes, 0, random(whole.len), MODE64, piece)
+      expect(piece.status).toBe(TRUNCATED)
+    }
+  })
   it('bytes behind the end are not looked at', () => {
     const insn = createInsn()
     decode(Uint8Array.of(0x0f, 0x0b, 0x0b), 0, 1, MODE64, insn)
