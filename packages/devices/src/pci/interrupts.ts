@@ -32,7 +32,7 @@ export interface PirqSnapshot {
 
 /** The eight PIRQ lines. */
 export interface PirqRouter {
-  /** A new source on a line. Sources are ORed. */
+  /** A new source on a line. Sources are ORed. @throws Error for more than 51 (a bug of the wiring). */
   source(pirq: number): IrqLine
   /** Writes PIRQ[n]_ROUT: bit 7 off, bits 3:0 the PIC's input. */
   setRoute(pirq: number, value: number): void
@@ -64,6 +64,7 @@ export function createPirqRouter(options: PirqRouterOptions): PirqRouter {
   return {
     source(pirq) {
       const number = sources.length
+      if (number > 50) throw new Error('too many INTx sources')
       const source = { pirq, level: false }
       sources.push(source)
       return {
