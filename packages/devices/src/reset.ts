@@ -2,7 +2,9 @@
  * The ways in which software resets a PC: the reset control register CF9h (ICH9 data sheet §13.7.5), the keyboard
  * controller's pulse (port 64h), and port 92h (ICH9 §13.7.3).
  *
- * There is no keyboard: the controller answers its self test and says that nothing is attached to either port.
+ * There is no keyboard: the controller answers its self test and says that nothing is attached to either port, or, at
+ * the machine's choice, is itself absent (ports 60h and 64h read FFh, and only the reset pulse works). Absent is kinder:
+ * drivers give up at once instead of waiting for a keyboard. The FADT should say the same (IAPC_BOOT_ARCH bit 1).
  */
 import type { IoHandlers } from '@cofferdam/memory'
 import { byteHandlers } from './byte-ports.ts'
@@ -14,6 +16,8 @@ export type ResetSource = 'cf9' | 'keyboard-controller' | 'port-92'
 /** Options of {@link createResetControl}. */
 export interface ResetOptions {
   readonly onReset: (source: ResetSource) => void
+  /** Default `no-keyboard`. */
+  readonly keyboardController?: 'no-keyboard' | 'absent'
 }
 
 const initialState = () => ({
@@ -52,6 +56,7 @@ const STATUS = { full: 0x01, base: 0x14 } as const
 /** Creates the reset logic. */
 export function createResetControl(options: ResetOptions): ResetControl {
   const state = initialState()
+  const absent = options.keyboardController === 'absent'
 
   /** Commands of the 8042 to which "no keyboard, no mouse" is an answer. */
   const keyboardCommand = (value: number): void => {
@@ -61,6 +66,7 @@ export function createResetControl(options: ResetOptions): ResetControl {
       if ((value & 1) === 0) options.onReset('keyboard-controller')
       return
     }
+    if (absent) return
     switch (value) {
       case 0x20: state.output = state.command; break
       case 0xaa: state.output = 0x55; break // self test passed
@@ -99,14 +105,15 @@ export function createResetControl(options: ResetOptions): ResetControl {
     }),
     data: byteHandlers({
       read() {
+        if (absent) return 0xff
         const value = state.output
         state.output = -1
         return value < 0 ? 0 : value
       },
-      write(_offset, value) { keyboardData(value) },
+      write(_offset, value) { if (!absent) keyboardData(value) },
     }),
     command: byteHandlers({
-      read: () => STATUS.base | (state.output >= 0 ? STATUS.full : 0),
+      read: () => absent ? 0xff : STATUS.base | (state.output >= 0 ? STATUS.full : 0),
       write(_offset, value) { keyboardCommand(value) },
     }),
     port92: byteHandlers({

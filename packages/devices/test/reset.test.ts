@@ -55,4 +55,18 @@ describe('keyboard controller', () => {
     control.data.write(0, 1, 0xff)
     expect(control.command.read(0, 1) & 1).toBe(0)
   })
+
+  it('answers the mouse loop wrongly, so that nobody looks for a mouse', () => {
+    control.command.write(0, 1, 0xd3)
+    control.data.write(0, 1, 0x5a)
+    expect(control.data.read(0, 1)).toBe(0xa5)
+  })
+
+  it('can be absent: all ones, but the reset pulse works', () => {
+    control = createResetControl({ onReset: (source) => resets.push(source), keyboardController: 'absent' })
+    control.command.write(0, 1, 0xaa)
+    expect([control.command.read(0, 1), control.data.read(0, 1)]).toEqual([0xff, 0xff])
+    control.command.write(0, 1, 0xfe)
+    expect(resets).toEqual(['keyboard-controller'])
+  })
 })
