@@ -4,7 +4,7 @@
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Meaning } from '../cpu.ts'
-import { OPS } from '../ops.ts'
+import type { Insn } from '../insn.ts'
 import { HOT, HOT_END } from '../state.ts'
 import { createCodeCache } from './code-cache.ts'
 import type { CodeCache } from './code-cache.ts'
@@ -22,8 +22,8 @@ import { JUMP_CACHE_ENTRIES } from './uop.ts'
 export interface EngineOptions {
   readonly memory: PhysicalMemory
   readonly processors: number
-  /** Meanings in TypeScript by mnemonic. */
-  readonly meanings: Readonly<Record<string, Meaning>>
+  /** Meanings in TypeScript; an extension's come first in whatever it passes here. */
+  readonly meanings: (insn: Insn) => Meaning | undefined
   /** Names of the forms that get handlers in the dispatch function; the default list comes from profiles of boots. */
   readonly hotForms: readonly string[]
   /** Bytes for micro-ops; default 64 MiB. */
@@ -46,8 +46,8 @@ export interface Engine {
   readonly forms: FormTable
   readonly translator: Translator
   readonly jumpCache: number
-  /** By op number; undefined where no meaning exists. */
-  readonly meanings: readonly (Meaning | undefined)[]
+  /** The TypeScript meaning of an instruction, or undefined. */
+  readonly meaningOf: (insn: Insn) => Meaning | undefined
   /** The mmu of the processor that runs: what generated code's imports go to. */
   current: Mmu | null
   /** The mmus of all processors. */
@@ -105,7 +105,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   const engine: Engine = {
     memory, cache, forms, translator, jumpCache,
-    meanings: OPS.map((name) => options.meanings[name] as Meaning | undefined),
+    meaningOf: options.meanings,
     current: null,
     mmus: [],
     resident: 0,

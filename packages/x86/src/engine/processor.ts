@@ -9,7 +9,7 @@ import { createInsn } from '../decode/decode.ts'
 import { MODE64 } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import {
-  BUDGET, CPU_INDEX, CPU_SLOT, CS, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW,
+  BUDGET, CPL, CPU_INDEX, CPU_SLOT, CS, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW,
   SLICE, SYSFLAGS, TEMP_REG,
 } from '../state.ts'
 import { deliverException, deliverInterrupt } from '../system/deliver.ts'
@@ -78,6 +78,17 @@ export interface Processor {
   retired(): number
   /** Makes this processor's state the one at the fixed addresses. */
   activate(): void
+  /** Sets RIP; the processor must be active. */
+  setRip(rip: bigint): void
+  /** Sets the time that the time-stamp counter shows from now on, before TSC_OFFSET. */
+  setTime(time: number): void
+  /** Instructions of the present slice so far. */
+  progress(): number
+  /** A halted processor that has something to wake up for. */
+  wakes(): boolean
+  /** Width of the present code segment in bytes, and CPL. */
+  width(): number
+  privilege(): number
 }
 
 export function createProcessor(options: ProcessorOptions): Processor {
@@ -126,6 +137,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** Enters the handler for the fault in `guestFault`. */
   const deliverFault = (): void => {
+    if ((globalThis as any).DBG) console.error("fault", guestFault.vector, guestFault.errorCode, guestFault.address.toString(16), "rip", i64[RIP >>> 3].toString(16), "exit", i32[EXIT_REASON >>> 2], Array.from({length:16},(_,k)=>BigInt.asUintN(64,i64[(GPR>>>3)+k]).toString(16)).join(" "))
     counts.faults++
     deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
     i64[RIP >>> 3] = nextRip
@@ -231,9 +243,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
     nextRip = following
     uncharged = remaining
     const mode = i32[MODE >>> 2]
-    const meaning = engine.meanings[insn.op]
+    const meaning = engine.meaningOf(insn)
     try {
       if (meaning === undefined) {
+        if ((globalThis as any).DBG) console.error("unknown", insn)
         options.onUnknown?.(insn, rip)
         raiseHere(VECTOR.UD, -1)
         deliverFault()
@@ -509,6 +522,15 @@ export function createProcessor(options: ProcessorOptions): Processor {
       stop()
     },
     interruptible: () => (i32[at(SYSFLAGS) >>> 2] & IF) !== 0,
+    setRip(rip) { i64[RIP >>> 3] = BigInt.asIntN(64, rip) },
+    setTime(time) {
+      activate()
+      f64[ICOUNT >>> 3] = time
+    },
+    progress: () => i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged,
+    wakes: () => attention || ((i32[at(EVENT) >>> 2] & EVENT_INTERRUPT) !== 0 && (i32[at(SYSFLAGS) >>> 2] & IF) !== 0),
+    width: () => decodeMode(i32[at(MODE) >>> 2]),
+    privilege: () => i32[at(CPL) >>> 2],
     retired: () => f64[at(ICOUNT) >>> 3] + (engine.resident === area ? i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged : 0),
     activate,
   }
