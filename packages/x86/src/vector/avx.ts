@@ -1,5 +1,5 @@
 /** Instructions that exist only with a VEX prefix: broadcasts, lane crossings, masked moves, gathers. */
-import { guestFault, raise, VECTOR, type Cpu, type Meaning } from '../cpu.ts'
+import { raise, VECTOR, type Cpu, type Meaning } from '../cpu.ts'
 import { IMM, MEM, MODE64, type Insn } from '../insn.ts'
 import { GPR, XMM, YMMH } from '../state.ts'
 import { checkAvx } from '../fp/checks.ts'
@@ -142,31 +142,32 @@ function gather(indexWidth: 4 | 8, width: 4 | 8): Meaning {
     checkAvx(cpu)
     if (insn.reg0 === insn.index || insn.reg2 === insn.index || insn.reg0 === insn.reg2) raise(VECTOR.UD)
     // The wider of index and data fills the vector; the narrower has as many lanes.
-    const lanes = vectorBytes(insn) / Math.max(indexWidth, width)
+    const bytes = vectorBytes(insn)
+    const lanes = bytes / Math.max(indexWidth, width)
     const size = lanes * width === 32 ? 32 : 16
     readXmm(cpu, insn.index, 32, B)
     readXmm(cpu, insn.reg0, 32, R)
     readXmm(cpu, insn.reg2, 32, C)
-    R.u8.fill(0, lanes * width)
-    for (let i = 0; i < lanes; i++) {
-      if (!selected(width, i)) continue
-      try {
+    for (let i = 0; i < bytes / width; i++) C.u8.fill(selected(width, i) ? 0xff : 0, i * width, (i + 1) * width)
+    let loaded = 0
+    try {
+      for (let i = 0; i < lanes; i++) {
+        if (!selected(width, i)) continue
         cpu.loadBytes(gatherAddress(cpu, insn, indexWidth, width, i), A.first[width]!)
-      } catch (fault) {
-        if (fault === guestFault) writeGathered(cpu, insn, size)
-        throw fault
+        R.u8.set(A.first[width]!, i * width)
+        C.u8.fill(0, i * width, (i + 1) * width)
+        loaded++
       }
-      R.u8.set(A.first[width]!, i * width)
-      C.u8.fill(0, i * width, (i + 1) * width)
+    } catch (fault) {
+      if (loaded) writeXmm(cpu, insn, insn.reg0, bytes, R)
+      writeXmm(cpu, insn, insn.reg2, bytes, C)
+      throw fault
     }
+    R.u8.fill(0, lanes * width)
+    writeXmm(cpu, insn, insn.reg0, size, R)
     C.u8.fill(0)
-    writeGathered(cpu, insn, size)
+    writeXmm(cpu, insn, insn.reg2, 32, C)
   }
-}
-
-function writeGathered(cpu: Cpu, insn: Insn, size: number): void {
-  writeXmm(cpu, insn, insn.reg0, size, R)
-  writeXmm(cpu, insn, insn.reg2, size, C)
 }
 
 function gatherAddress(cpu: Cpu, insn: Insn, indexWidth: 4 | 8, width: number, lane: number): bigint {

@@ -1,10 +1,9 @@
 /** Moves between vector registers, memory and general registers, and what widens, gathers sign bits or tests. */
 import type { Cpu, Meaning } from '../cpu.ts'
-import { raise, VECTOR } from '../cpu.ts'
-import { MEM, MMX_REG, REG, XMM_REG, type Insn } from '../insn.ts'
+import { MEM, MMX_REG, XMM_REG, type Insn } from '../insn.ts'
 import { FTW, GPR } from '../state.ts'
 import { checkMmx, checkVector } from '../fp/checks.ts'
-import { enterMmx, firstSource, kindOf, memoryAddress, readMmx, readOperand, readXmm, regOf, vectorBytes, writeGpr32,
+import { clearTop, enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeGpr32,
   writeGpr64, writeMemory, writeMmx, writeXmm } from './operands.ts'
 import { A, B, R } from './vec.ts'
 
@@ -30,6 +29,7 @@ const movd: Meaning = (cpu, insn) => {
   readOperand(cpu, insn, 1, bytes, B)
   if (bytes === 4) B.u32[1] = 0
   if (into) return writeLow(cpu, insn, insn.reg0, insn.kind0 === MMX_REG)
+  if (insn.kind1 === MMX_REG) clearTop(cpu)
   storeLow(cpu, insn, bytes)
   if (insn.kind1 === MMX_REG) enterMmx(cpu)
 }
@@ -38,6 +38,7 @@ const movd: Meaning = (cpu, insn) => {
 const movq: Meaning = (cpu, insn) => {
   checkVector(cpu, insn)
   readOperand(cpu, insn, 1, 8, B)
+  if (insn.kind1 === MMX_REG) clearTop(cpu)
   if (insn.kind0 === MEM) writeMemory(cpu, insn, 8, B)
   else writeLow(cpu, insn, insn.reg0, insn.kind0 === MMX_REG)
   if (insn.kind0 === MMX_REG || insn.kind1 === MMX_REG) enterMmx(cpu)
@@ -125,6 +126,7 @@ const movddup: Meaning = (cpu, insn) => {
 const movntq: Meaning = (cpu, insn) => {
   checkMmx(cpu)
   readMmx(cpu, insn.reg1, B)
+  clearTop(cpu)
   writeMemory(cpu, insn, 8, B)
   enterMmx(cpu)
 }
@@ -140,12 +142,12 @@ const maskmov: Meaning = (cpu, insn) => {
   if (insn.addrSize === 4) offset &= 0xffff_ffffn
   else if (insn.addrSize === 2) offset &= 0xffffn
   const seg = insn.segOverride >= 0 ? insn.segOverride : 3
+  if (mmx) enterMmx(cpu)
   const runs = maskedRuns(bytes)
   for (const [from, to] of runs) cpu.checkWrite(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), to - from)
   for (const [from, to] of runs) {
     cpu.storeBytes(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), A.u8.subarray(from, to))
   }
-  if (mmx) enterMmx(cpu)
 }
 
 function maskedRuns(bytes: number): [number, number][] {
@@ -242,9 +244,10 @@ function test(mask: (i: number) => number): Meaning {
   }
 }
 
-/** EMMS: marks all x87 registers empty. */
+/** EMMS: marks all x87 registers empty; TOP becomes 0 as with the other MMX instructions. */
 const emms: Meaning = (cpu) => {
   checkMmx(cpu)
+  enterMmx(cpu)
   cpu.views.u32[FTW >> 2] = 0
 }
 

@@ -82,9 +82,13 @@ export function writeMmx(cpu: Cpu, reg: number, value: Vec): void {
 
 /** What every MMX instruction but EMMS does to the x87 state: TOP becomes 0 and all tags valid (SDM vol. 3, §13.2). */
 export function enterMmx(cpu: Cpu): void {
-  const { u32 } = cpu.views
-  u32[FSW >> 2]! &= ~0x3800
-  u32[FTW >> 2] = 0xff
+  clearTop(cpu)
+  cpu.views.u32[FTW >> 2] = 0xff
+}
+
+/** The first half of `enterMmx`, which stores do even when they then fault (observed on Intel processors). */
+export function clearTop(cpu: Cpu): void {
+  cpu.views.u32[FSW >> 2]! &= ~0x3800
 }
 
 /** Linear address of the memory operand; #GP(0) where it is no multiple of `align` (1: any address will do). */
