@@ -1,3 +1,5 @@
+export * as aml from './acpi/aml.ts'
+export type { AcpiPlatform, NumaNode } from './acpi/platform.ts'
 export * from './acpi/tables.ts'
 export * from './bzimage.ts'
 export { BootError } from './error.ts'

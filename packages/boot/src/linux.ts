@@ -1,7 +1,8 @@
 /** Loads Linux by the 64-bit boot protocol (Linux Documentation/arch/x86/boot.rst, "64-bit BOOT PROTOCOL"). */
 import { createPageTables } from '@cofferdam/paging'
 import { BootParams, Cr0, Cr4, E820Type, Efer, SetupDataHead, SetupHeader } from '@cofferdam/spec'
-import { createAcpiTables, type AcpiPlatform } from './acpi/tables.ts'
+import type { AcpiPlatform } from './acpi/platform.ts'
+import { createAcpiTables } from './acpi/tables.ts'
 import { parseBzImage, type BzImage } from './bzimage.ts'
 import { BootError, bytesText, hex } from './error.ts'
 import { e820Bytes, PC, pcMemoryMap, type MemoryRegion } from './memory-map.ts'
@@ -204,7 +205,7 @@ export function loadLinux(options: LinuxOptions): LinuxBoot {
   }
   let rsdp = 0
   if (options.acpi !== undefined) {
-    const tables = createAcpiTables(options.acpi, { address: PC.acpi, length: PC.acpiLength, map })
+    const tables = createAcpiTables(options.acpi, { address: PC.acpi, length: PC.acpiLength })
     place.put('ACPI tables', PC.acpi, tables.bytes)
     rsdp = tables.rsdp
   }
