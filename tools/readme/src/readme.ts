@@ -14,7 +14,7 @@ export interface Marker {
   readonly content: string | undefined
 }
 
-const pattern = /^<!-- (example|output): (\S+) -->\n(?:\n*(`{3,})\w*\n([^]*?)^\3`*$)?/gm
+const pattern = /^<!-- (example|output): (\S+) -->(?:\n+(`{3,})\w*\n([^]*?)^\3`*$)?/gm
 
 export function markers(readme: string): Marker[] {
   return [...readme.matchAll(pattern)].map(([, kind, file = '', , content]) => ({
