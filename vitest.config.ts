@@ -8,5 +8,8 @@ export default defineConfig({
     passWithNoTests: true,
     pool: 'threads',
     maxWorkers: 2,
+    // Two cores, with kernels booting next door.
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
   },
 })
