@@ -53,7 +53,8 @@ export function filesBelow(folder: string, ending: string): string[] {
 }
 
 /** Whether a package is still the skeleton that it was created as: it exports nothing. */
-export function isSkeleton({ folder }: WorkspacePackage): boolean {
+export function isSkeleton({ folder, kind }: WorkspacePackage): boolean {
+  if (kind === 'apps') return filesBelow(join(folder, 'src'), '.ts').length === 0
   const index = join(folder, 'src/index.ts')
   if (!existsSync(index)) return true
   const code = readFileSync(index, 'utf8').replaceAll(/\/\*[^]*?\*\/|\/\/.*$/gm, '')
