@@ -106,8 +106,9 @@ function checkDeclared({ manifest, kind }: WorkspacePackage, part: string, name:
 
 function checkRelative(one: WorkspacePackage, part: string, file: string, specifier: string): string | undefined {
   const target = posix.join(part, dirname(file), specifier)
-  if (target.startsWith('..')) return `imports '${specifier}', which lies outside the package`
-  if (part === 'src' && !target.startsWith('src/')) return `imports '${specifier}', which lies outside src`
+  // A tool may look inside a package: it tests and measures what is not exported.
+  if (target.startsWith('..') && one.kind !== 'tools') return `imports '${specifier}', which lies outside the package`
+  if (part === 'src' && one.kind !== 'tools' && !target.startsWith('src/')) return `imports '${specifier}', which lies outside src`
   if (part === 'examples' && one.kind === 'packages') {
     return `imports '${specifier}': an example uses the package by its name, as its readers will`
   }

@@ -4,7 +4,8 @@ import { run } from '../src/index.ts'
 
 /** Beside these, only what tools want to find at the root: dot files, configuration, the lockfile. */
 const wanted = [
-  'package.json', 'turbo.json', 'pnpm-workspace.yaml', 'packages', 'apps', 'tools', '.changeset', 'README.md', 'LICENSE',
+  'package.json', 'turbo.json', 'pnpm-workspace.yaml', 'packages', 'apps', 'tools', '.changeset', 'README.md',
+  'LICENSE',
 ]
 const configuration = /^\.|^pnpm-lock\.yaml$|\.config\.[jt]s$|^tsconfig\..*json$|^tsup\.shared\.ts$|^typedoc\.json$/
 
