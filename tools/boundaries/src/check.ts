@@ -108,7 +108,9 @@ function checkRelative(one: WorkspacePackage, part: string, file: string, specif
   const target = posix.join(part, dirname(file), specifier)
   // A tool may look inside a package: it tests and measures what is not exported.
   if (target.startsWith('..') && one.kind !== 'tools') return `imports '${specifier}', which lies outside the package`
-  if (part === 'src' && one.kind !== 'tools' && !target.startsWith('src/')) return `imports '${specifier}', which lies outside src`
+  if (part === 'src' && one.kind !== 'tools' && !target.startsWith('src/')) {
+    return `imports '${specifier}', which lies outside src`
+  }
   if (part === 'examples' && one.kind === 'packages') {
     return `imports '${specifier}': an example uses the package by its name, as its readers will`
   }
