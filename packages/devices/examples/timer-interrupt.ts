@@ -1,6 +1,8 @@
 /** A PC's timer interrupt without a processor: PIT, PIC pair and UART on one virtual clock and one port bus. */
 import { createIoBus } from '@cofferdam/memory'
-import { createPicPair, createPit8254, createUart16550, createVirtualClock, Q35_IRQ, Q35_PORTS } from '@cofferdam/devices'
+import {
+  createPicPair, createPit8254, createUart16550, createVirtualClock, Q35_IRQ, Q35_PORTS,
+} from '@cofferdam/devices'
 
 const clock = createVirtualClock()
 const ports = createIoBus(0x1_0000)

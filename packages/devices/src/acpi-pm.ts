@@ -43,7 +43,7 @@ export interface AcpiPmOptions {
 }
 
 const initialState = (acpiMode: boolean) => ({
-  status: 0, enable: 0, control: acpiMode ? CONTROL.SCI_EN as number : 0,
+  status: 0, enable: 0, control: acpiMode ? CONTROL.SCI_EN : 0,
   /** GPE0 status and enable, 64 bits each in two words. */
   gpeStatus: [0, 0], gpeEnable: [0, 0],
   smiEnable: 0, apmControl: 0, apmStatus: 0,

@@ -6,7 +6,7 @@ export interface ByteRegisters {
   write(offset: number, value: number): void
 }
 
-/** Puts byte registers on a bus: wider accesses touch successive registers, lowest first, as the ISA bus splits them. */
+/** Puts byte registers on a bus: wider accesses touch successive registers, lowest first, as on the ISA bus. */
 export function byteHandlers(registers: ByteRegisters): IoHandlers {
   return {
     read(offset, size) {

@@ -8,7 +8,8 @@ import { copyPlain, restorePlain } from './snapshot.ts'
 /** Item numbers that are fixed. */
 export const FW_CFG = {
   SIGNATURE: 0x00, ID: 0x01, UUID: 0x02, RAM_SIZE: 0x03, NOGRAPHIC: 0x04, CPUS: 0x05, KERNEL_ADDRESS: 0x07,
-  KERNEL_SIZE: 0x08, KERNEL_COMMAND_LINE: 0x09, INITRD_ADDRESS: 0x0a, INITRD_SIZE: 0x0b, BOOT_MENU: 0x0e, MAX_CPUS: 0x0f,
+  KERNEL_SIZE: 0x08, KERNEL_COMMAND_LINE: 0x09, INITRD_ADDRESS: 0x0a, INITRD_SIZE: 0x0b, BOOT_MENU: 0x0e,
+  MAX_CPUS: 0x0f,
   KERNEL_ENTRY: 0x10, KERNEL_DATA: 0x11, INITRD_DATA: 0x12, COMMAND_LINE_ADDRESS: 0x13, COMMAND_LINE_SIZE: 0x14,
   COMMAND_LINE_DATA: 0x15, SETUP_ADDRESS: 0x16, SETUP_SIZE: 0x17, SETUP_DATA: 0x18, DIRECTORY: 0x19, FIRST_FILE: 0x20,
 } as const
@@ -75,12 +76,13 @@ const bigEndian = (value: number, size: number): number[] =>
   Array.from({ length: size }, (_, i) => Math.floor(value / 2 ** (8 * (size - 1 - i))) & 0xff)
 const fromBigEndian = (bytes: Uint8Array, at: number, size: number): number =>
   bytes.subarray(at, at + size).reduce((value, byte) => value * 256 + byte, 0)
-const swap32 = (value: number): number => fromBigEndian(Uint8Array.from([0, 8, 16, 24], (s) => value >>> s & 0xff), 0, 4)
+const swap32 = (value: number): number =>
+  fromBigEndian(Uint8Array.from([0, 8, 16, 24], (shift) => value >>> shift & 0xff), 0, 4)
 
 /** The directory: a count, then size, number and name of each file, big endian. */
 function directory(files: readonly FwCfgFile[]): Uint8Array {
   const entries = files.flatMap((file, i) => {
-    const name = [...file.name].map((c) => c.charCodeAt(0))
+    const name = Array.from(file.name, (c) => c.charCodeAt(0))
     if (name.length === 0 || name.length >= NAME_LENGTH || name.some((c) => c < 0x20 || c > 0x7e)) {
       throw new FwCfgError(file.name, `a name of 1–${NAME_LENGTH - 1} printable ASCII characters`)
     }
@@ -94,7 +96,9 @@ function directory(files: readonly FwCfgFile[]): Uint8Array {
 export function createFwCfg(options: FwCfgOptions): FwCfg {
   const { memory } = options
   const files = [...(options.files ?? [])].sort((a, b) => (a.name < b.name ? -1 : 1))
-  files.forEach((file, i) => { if (files[i + 1]?.name === file.name) throw new FwCfgError(file.name, 'a name of its own') })
+  files.forEach((file, i) => {
+    if (files[i + 1]?.name === file.name) throw new FwCfgError(file.name, 'a name of its own')
+  })
   const items = new Map<number, Uint8Array>([
     [FW_CFG.SIGNATURE, Uint8Array.from(SIGNATURE)],
     [FW_CFG.ID, Uint8Array.from([memory === undefined ? 1 : 3, 0, 0, 0])],

@@ -3,8 +3,9 @@
  * controller's pulse (port 64h), and port 92h (ICH9 §13.7.3).
  *
  * There is no keyboard: the controller answers its self test and says that nothing is attached to either port, or, at
- * the machine's choice, is itself absent (ports 60h and 64h read FFh, and only the reset pulse works). Absent is kinder:
- * drivers give up at once instead of waiting for a keyboard. The FADT should say the same (IAPC_BOOT_ARCH bit 1).
+ * the machine's choice, is itself absent (ports 60h and 64h read FFh, and only the reset pulse works). Absent is
+ * kinder: drivers give up at once instead of waiting for a keyboard. The FADT should say the same (IAPC_BOOT_ARCH,
+ * bit 1).
  */
 import type { IoHandlers } from '@cofferdam/memory'
 import { byteHandlers } from './byte-ports.ts'

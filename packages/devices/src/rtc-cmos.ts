@@ -1,6 +1,6 @@
 /**
- * Real-time clock and CMOS memory. Sources: Motorola MC146818A data sheet; Intel ICH9 data sheet (316972), section 13.6,
- * for the second bank. The time of day is the seed time plus virtual time.
+ * Real-time clock and CMOS memory. Sources: Motorola MC146818A data sheet; Intel ICH9 data sheet (316972), section
+ * 13.6, for the second bank. The time of day is the seed time plus virtual time.
  */
 import type { IoHandlers } from '@cofferdam/memory'
 import { byteHandlers } from './byte-ports.ts'
@@ -75,7 +75,7 @@ export function createRtcCmos(options: RtcOptions): RtcCmos {
   const elapsedSeconds = (): number => Math.floor((clock.now() - state.origin) / SECOND)
   const time = (): number => state.base + (stopped() ? 0 : elapsedSeconds())
 
-  /** Nanoseconds between periodic events, 0 when off (data sheet, table 5: 2^(rate−1) / 32768 s; 1 and 2 are as 8 and 9). */
+  /** Nanoseconds between periodic events, 0 when off (table 5: 2^(rate−1) / 32768 s; 1 and 2 are as 8 and 9). */
   const period = (): number => {
     const rate = state.a & A.RATE
     if (rate === 0 || (state.a & A.DIVIDER) !== A.RUNNING) return 0
@@ -133,7 +133,9 @@ export function createRtcCmos(options: RtcOptions): RtcCmos {
         state.c |= C.UF
         // All moments of a day come up within a day; more need not be looked at.
         const from = Math.max(state.seenSecond + 1, seconds - DAY + 1)
-        for (let s = from; s <= seconds && (state.c & C.AF) === 0; s++) if (alarmMatches(state.base + s)) state.c |= C.AF
+        for (let s = from; s <= seconds && (state.c & C.AF) === 0; s++) {
+          if (alarmMatches(state.base + s)) state.c |= C.AF
+        }
         state.seenSecond = seconds
       }
     }
@@ -188,7 +190,10 @@ export function createRtcCmos(options: RtcOptions): RtcCmos {
 
   const read = (index: number): number => {
     const field = TIME_FIELDS.indexOf(index)
-    if (field >= 0) return encode((state.b & B.SET) !== 0 ? state.held[field] : fieldsNow()[field], field === HOUR_FIELD)
+    if (field >= 0) {
+      const fields = (state.b & B.SET) !== 0 ? state.held : fieldsNow()
+      return encode(fields[field], field === HOUR_FIELD)
+    }
     const alarm = ALARM_FIELDS.indexOf(index)
     if (alarm >= 0) return state.alarm[alarm]
     switch (index) {

@@ -58,8 +58,8 @@ const fill = (state: Mutable, saved: Mutable): void => {
 }
 
 /**
- * Overwrites `state` in place by `saved` after checking that it has the same shape: every field there, of the same type,
- * numbers integers, lists of the same length. Nothing is changed when it has not.
+ * Overwrites `state` in place by `saved` after checking that it has the same shape: every field there, of the same
+ * type, numbers integers, lists of the same length. Nothing is changed when it has not.
  * @throws SnapshotError naming the field.
  */
 export function restorePlain(device: string, state: object, saved: unknown): void {

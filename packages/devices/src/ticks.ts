@@ -1,6 +1,6 @@
 /**
- * The PC's timers run from one crystal of 315/22 MHz (14.31818 MHz). Its divisors give rational ticks per nanosecond, so
- * conversions are exact at every time below 2^53 ns and never drift.
+ * The PC's timers run from one crystal of 315/22 MHz (14.31818 MHz). Its divisors give rational ticks per nanosecond,
+ * so conversions are exact at every time below 2^53 ns and never drift.
  */
 
 /** A clock of `numerator / denominator` ticks per nanosecond. */

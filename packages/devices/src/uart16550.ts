@@ -16,7 +16,9 @@ const IIR = { none: 0x01, line: 0x06, receive: 0x04, timeout: 0x0c, transmit: 0x
 /** FIFO control register. */
 const FCR = { enable: 0x01, clearReceive: 0x02, kept: 0xc9 } as const
 /** Line status register. */
-const LSR = { ready: 0x01, overrun: 0x02, parity: 0x04, framing: 0x08, break: 0x10, empty: 0x60, fifoError: 0x80 } as const
+const LSR = {
+  ready: 0x01, overrun: 0x02, parity: 0x04, framing: 0x08, break: 0x10, empty: 0x60, fifoError: 0x80,
+} as const
 const LSR_ERRORS = LSR.overrun | LSR.parity | LSR.framing | LSR.break
 /** Modem control register. */
 const MCR = { dtr: 0x01, rts: 0x02, out1: 0x04, out2: 0x08, loop: 0x10, used: 0x1f } as const
@@ -46,8 +48,9 @@ export interface UartOptions {
   /** Called when bytes that `receive` refused would now be taken. */
   readonly onReceiveRoom?: () => void
   /**
-   * When input is taken. `ready` (the default): once the guest has raised RTS or enabled the receive interrupt, or polls
-   * the line status, so that nothing typed early falls to a driver that clears its FIFOs. `always`: whenever there is room.
+   * When input is taken. `ready` (the default): once the guest has raised RTS or enabled the receive interrupt, or
+   * polls the line status, so that nothing typed early falls to a driver that clears its FIFOs. `always`: whenever
+   * there is room.
    */
   readonly input?: 'ready' | 'always'
 }
@@ -124,7 +127,7 @@ export function createUart16550(options: UartOptions): Uart16550 {
     })
   }
 
-  /** §8.5 (FIFO interrupt mode) character timeout: data waits below the trigger level and nothing moves for four character times. */
+  /** §8.5, FIFO interrupt mode: data waits below the trigger level and nothing moves for four character times. */
   const restartTimeout = (): void => {
     state.timeoutPending = false
     if (fifosOn() && state.count > 0 && state.count < triggerLevel()) {

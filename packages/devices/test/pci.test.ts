@@ -253,7 +253,8 @@ describe('survival', () => {
       const router = createPirqRouter({ ioapic: () => probe(), pic: () => probe() })
       bus.add(0, 0, createQ35HostBridge({ mapper, ecam: host.ecam }))
       bus.add(1, 0, device('a', [
-        { index: 0, kind: 'io', size: 64, handlers: nothing }, { index: 4, kind: 'memory64', size: 4096, handlers: nothing },
+        { index: 0, kind: 'io', size: 64, handlers: nothing },
+        { index: 4, kind: 'memory64', size: 4096, handlers: nothing },
       ]))
       bus.add(4, 0, createPciBridge({ name: 'bridge', secondary: createPciBus() }))
       bus.add(31, 0, createIch9Lpc({ mapper, pm: nothing, pirq: router, pmBase: 0x600 }))

@@ -60,7 +60,8 @@ describe('MC146818 time', () => {
 
   it('is set under SET and starts from there', () => {
     write(11, 0x82)
-    ;[[0, 0x30], [2, 0x15], [4, 0x12], [7, 0x24], [8, 0x12], [9, 0x30], [0x32, 0x20]].forEach(([i, v]) => { write(i, v) })
+    const set = [[0, 0x30], [2, 0x15], [4, 0x12], [7, 0x24], [8, 0x12], [9, 0x30], [0x32, 0x20]]
+    for (const [index, value] of set) write(index, value)
     clock.advanceTo(5e9)
     expect(read(0)).toBe(0x30)
     write(11, 0x02)

@@ -10,7 +10,7 @@ let room: number
 let uart: Uart16550
 const read = (r: number): number => uart.handlers.read(r, 1)
 const write = (r: number, v: number): void => { uart.handlers.write(r, 1, v) }
-const text = (s: string): number[] => [...s].map((c) => c.charCodeAt(0))
+const text = (s: string): number[] => Array.from(s, (c) => c.charCodeAt(0))
 /** DTR, RTS and OUT2, as a driver sets them. */
 const open = (): void => { write(MCR, 0x0b) }
 

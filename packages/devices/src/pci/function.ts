@@ -2,7 +2,7 @@
  * A PCI function: configuration space, BARs, capabilities, INTx. Sources: PCI Local Bus Specification 3.0, chapter 6;
  * PCI Express Base Specification 5.0, section 7.5.
  */
-import type { AccessSize, IoHandlers } from '@cofferdam/memory'
+import type { AccessSize } from '@cofferdam/memory'
 import type { IrqLine } from '../clock.ts'
 import { copyPlain, type Plain, restorePlain, SnapshotError } from '../snapshot.ts'
 import { barBits, type BarSpec, checkBars, placementOfBar } from './bars.ts'
@@ -201,7 +201,8 @@ export function createPciFunction(options: PciFunctionOptions): PciFunctionCore 
   const placeBars = (): void => {
     bars.forEach((bar, n) => {
       const at = PCI.BAR0 + 4 * bar.index
-      regions[n].place(placementOfBar(bar, bytes[PCI.COMMAND], get(at, 4), bar.kind === 'memory64' ? get(at + 4, 4) : 0))
+      const high = bar.kind === 'memory64' ? get(at + 4, 4) : 0
+      regions[n].place(placementOfBar(bar, bytes[PCI.COMMAND], get(at, 4), high))
     })
   }
   const driveIntx = (): void => {

@@ -5,7 +5,6 @@
 import type { IoHandlers } from '@cofferdam/memory'
 import { ACPI_PM } from '../acpi-pm.ts'
 import { merge, wordHandlers } from '../byte-ports.ts'
-import type { Plain } from '../snapshot.ts'
 import { createPciFunction, littleEndian, type PciFunctionCore } from './function.ts'
 import type { PirqRouter } from './interrupts.ts'
 import type { Mapper } from './mapper.ts'
@@ -93,7 +92,7 @@ export function createIch9Lpc(options: Ich9LpcOptions): PciFunctionCore {
   apply()
   return {
     ...lpc,
-    snapshot: () => ({ ...lpc.snapshot(), capabilities: [chipset.words.slice() as readonly Plain[]] }),
+    snapshot: () => ({ ...lpc.snapshot(), capabilities: [chipset.words.slice()] }),
     restore(saved) {
       lpc.restore({ ...saved, capabilities: [] })
       const [words] = saved.capabilities as readonly (readonly number[])[]

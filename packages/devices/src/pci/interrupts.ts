@@ -1,7 +1,7 @@
 /**
- * INTx: from a function's pin over the ICH9's eight PIRQ lines to the I/O APIC (inputs 16–23) and, where routed, to the
- * PIC. Source: Intel ICH9 data sheet (316972), sections 5.9 and 13.1.16–17. Slots use the lines as QEMU's Q35 does, so
- * that firmware written for it finds them: slots 0–24 share PIRQ E–H, slots 25–31 use A–D.
+ * INTx: from a function's pin over the ICH9's eight PIRQ lines to the I/O APIC (inputs 16–23) and, where routed, to
+ * the PIC. Source: Intel ICH9 data sheet (316972), sections 5.9 and 13.1.16–17. Slots use the lines as QEMU's Q35 does,
+ * so that firmware written for it finds them: slots 0–24 share PIRQ E–H, slots 25–31 use A–D.
  */
 import type { IrqLine } from '../clock.ts'
 import { copyPlain, restorePlain } from '../snapshot.ts'

@@ -40,7 +40,7 @@ interface Entry {
 }
 
 const same = (a: Placement | undefined, b: Placement | undefined): boolean =>
-  a === b || (a !== undefined && b !== undefined && a.space === b.space && a.start === b.start && a.length === b.length)
+  a === b || (b !== undefined && a?.space === b.space && a.start === b.start && a.length === b.length)
 
 /** Creates a mapper over the machine's buses. Who comes first keeps a contested place. */
 export function createMapper(options: MapperOptions): Mapper {

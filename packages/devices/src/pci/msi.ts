@@ -5,7 +5,7 @@
 import type { IoHandlers } from '@cofferdam/memory'
 import { wordHandlers, merge } from '../byte-ports.ts'
 import type { InterruptMessage } from '../ioapic.ts'
-import { copyPlain, type Plain, restorePlain } from '../snapshot.ts'
+import { copyPlain, restorePlain } from '../snapshot.ts'
 import { littleEndian, type CapabilitySpace, type PciCapability } from './function.ts'
 
 /** Sends one message: a write of `data` to `address`. */
@@ -70,7 +70,8 @@ export function createMsiCapability(options: { readonly vectors: number; readonl
   return {
     id: 0x05,
     bytes: [...littleEndian(control, 2), ...Array.from({ length: 20 }, () => 0)],
-    writable: [0x71, 0, 0xfc, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, ...littleEndian(maskBits, 4), 0, 0, 0, 0],
+    writable: [0x71, 0, 0xfc, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, ...littleEndian(maskBits, 4),
+      0, 0, 0, 0],
     attach(given) { space = given },
     written: flush,
     enabled,
@@ -158,13 +159,14 @@ export function createMsixCapability(options: MsixOptions): MsixCapability {
         if (word >= state.table.length) return
         const merged = merge(state.table[word], value, mask)
         // Messages are double words; of the control word only the mask bit exists.
-        state.table[word] = word % ENTRY_WORDS === 0 ? (merged & ~3) >>> 0 : word % ENTRY_WORDS === 3 ? merged & 1 : merged
+        const field = word % ENTRY_WORDS
+        state.table[word] = field === 0 ? (merged & ~3) >>> 0 : field === 3 ? merged & 1 : merged
         flush(Math.floor(word / ENTRY_WORDS))
       },
     }),
     pending: wordHandlers({ read: (offset) => state.pending.at(offset >> 2) ?? 0, write: () => undefined }),
     reset: clear,
-    snapshot: () => copyPlain(state) as unknown as Plain,
+    snapshot: () => copyPlain(state),
     restore(saved) { restorePlain('MSI-X', state, saved) },
   }
 }

@@ -1,7 +1,7 @@
 /**
- * The memory controller hub's host bridge, 8086:29C0. Source: Intel 3 Series Express Chipset Family data sheet (316966),
- * section 5.1. PCIEXBAR places the memory-mapped configuration space; the PAM and SMRAM registers keep what they are
- * given, since memory is all RAM here.
+ * The memory controller hub's host bridge, 8086:29C0. Source: Intel 3 Series Express Chipset Family data sheet
+ * (316966), section 5.1. PCIEXBAR places the memory-mapped configuration space; the PAM and SMRAM registers keep what
+ * they are given, since memory is all RAM here.
  */
 import type { IoHandlers } from '@cofferdam/memory'
 import { createPciFunction, littleEndian, type PciFunctionCore } from './function.ts'

@@ -1,5 +1,5 @@
 /** Inter-processor interrupts. Source: Intel SDM vol. 3A, §11.6.1 and tables 11-3 and 11-4. */
-import type { ApicCore } from './local-apic.ts'
+import type { ApicCore } from './types.ts'
 import { BROADCAST, type Ipi } from './messages.ts'
 import { DELIVERY, ESR, ICR } from './registers.ts'
 

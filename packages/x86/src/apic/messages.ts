@@ -54,8 +54,8 @@ export interface ApicReceiver {
 
 /**
  * Hands a message to those it addresses; `from` is the index of the sender (−1: not a processor).
- * Lowest priority goes to one receiver: the least busy, and of equals the one of the lowest index (models differ; a rule
- * that never changes keeps runs repeatable).
+ * Lowest priority goes to one receiver: the least busy, and of equals the one of the lowest index (models differ; a
+ * rule that never changes keeps runs repeatable).
  * @returns whether anyone took it.
  */
 export function routeMessage(apics: readonly ApicReceiver[], message: ApicMessage | Ipi, from = -1): boolean {
@@ -67,5 +67,5 @@ export function routeMessage(apics: readonly ApicReceiver[], message: ApicMessag
   for (const apic of targets) {
     if (apic.accepts() && (best === undefined || apic.priority() < best.priority())) best = apic
   }
-  return best !== undefined && best.deliver(message)
+  return best?.deliver(message) ?? false
 }

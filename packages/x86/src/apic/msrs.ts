@@ -1,5 +1,5 @@
 /** MSRs of the local APIC. Source: Intel SDM vol. 3A, §11.4.4, §11.5.4.1, §11.12 (tables 11-5, 11-6, 11-7). */
-import type { ApicCore } from './local-apic.ts'
+import type { ApicCore } from './types.ts'
 import { readCommon, writeCommon } from './page.ts'
 import {
   APIC, APIC_BASE, ESR, GP_FAULT, LVT_WRITABLE, MSR_APIC_BASE, MSR_TSC_DEADLINE, SVR, X2APIC_MSR,

@@ -1,5 +1,5 @@
 /** The register file as the xAPIC page shows it. Source: Intel SDM vol. 3A, table 11-1. */
-import type { ApicCore } from './local-apic.ts'
+import type { ApicCore } from './types.ts'
 import { APIC, ESR, ICR, LVT, LVT_WRITABLE, SVR, VERSION_VALUE } from './registers.ts'
 import { currentCount, setDivide, setInitialCount, setTimerMode } from './timer.ts'
 

@@ -4,6 +4,7 @@ import {
   APIC, APIC_EVENT, BROADCAST, createLocalApic, DELIVERY, GP_FAULT, type Ipi, isAddressed, type LocalApic,
   MSR_APIC_BASE, MSR_TSC_DEADLINE, routeMessage,
 } from '../../src/apic/index.ts'
+import { APIC_GP, type ApicPort } from '../../src/system/index.ts'
 
 let now: number
 let offset: bigint
@@ -211,7 +212,8 @@ describe('x2APIC registers', () => {
 
   it('send with a 32-bit destination', () => {
     apic.writeMsr(0x830, 0x0000_0456_0000_40f1n)
-    expect(sent).toEqual([{ mode: 0, vector: 0xf1, level: false, destination: 0x456, logical: false, shorthand: 'none' }])
+    expect(sent).toEqual(
+      [{ mode: 0, vector: 0xf1, level: false, destination: 0x456, logical: false, shorthand: 'none' }])
     expect(apic.readMsr(0x830)).toBe(0x0000_0456_0000_40f1n)
   })
 
@@ -437,10 +439,18 @@ describe('pins and events', () => {
   })
 })
 
+describe('as the port of the system instructions', () => {
+  it('fits, and #GP is the same value', () => {
+    const port: ApicPort = apic
+    expect(port.readMsr(0x831)).toBe(APIC_GP)
+  })
+})
+
 describe('survival and snapshots', () => {
   it('no sequence of register and MSR writes makes it fail, and a snapshot goes on identically', () => {
     const write = fc.record({
-      x2: fc.boolean(), register: fc.nat(0x3f), value: fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }), wait: fc.nat(10_000),
+      x2: fc.boolean(), register: fc.nat(0x3f), value: fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
+      wait: fc.nat(10_000),
     })
     fc.assert(fc.property(fc.array(write, { maxLength: 50 }), (writes) => {
       apic = create(1)
