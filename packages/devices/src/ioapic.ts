@@ -60,7 +60,7 @@ export interface IoApic {
   /** Its page: select at 00h, window at 10h, EOI at 40h. */
   readonly handlers: IoHandlers
   /** A pin, 0–23. */
-  line(pin: number): IrqLine
+  readonly line: (pin: number) => IrqLine
   /** A local APIC ended a level-triggered interrupt of `vector`. */
   endOfInterrupt(vector: number): void
   snapshot(): IoApicSnapshot

@@ -48,7 +48,7 @@ export interface PicPair {
   /** Ports 4D0h and 4D1h: the edge/level control registers. */
   readonly elcr: IoHandlers
   /** Input 0–15 (2 is the cascade and does nothing). */
-  line(input: number): IrqLine
+  readonly line: (input: number) => IrqLine
   /** Whether INT is asserted. */
   pending(): boolean
   /** The processor's interrupt acknowledge: the vector; input 7's of the chip when the request is gone (spurious). */

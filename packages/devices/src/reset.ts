@@ -90,7 +90,9 @@ export function createResetControl(options: ResetOptions): ResetControl {
     else if (command === 0xd1) {
       state.port92 = (state.port92 & ~0x02) | (value & 0x02)
       if ((value & 1) === 0) options.onReset('keyboard-controller')
-    } else if (command === 0xd2 || command === 0xd3) state.output = value
+    } else if (command === 0xd2) state.output = value
+    // The loop over the mouse port answers wrongly: there is none.
+    else if (command === 0xd3) state.output = value ^ 0xff
     // Anything else is meant for a device that is not there: it never answers.
   }
 

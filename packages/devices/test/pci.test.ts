@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import {
   type BarSpec, createIch9Lpc, createMapper, createPciBridge, createPciBus, createPciFunction, createPciHost,
   createPirqRouter, createQ35HostBridge, type Mapper, type PciBus, type PciFunctionCore, type PciHost, pirqOfSlot,
-  Q35_MMIO, swizzle,
+  Q35_MMIO, SnapshotError, swizzle,
 } from '../src/index.ts'
 import { probe } from './helpers.ts'
 
@@ -136,6 +136,7 @@ describe('a function', () => {
     host = createPciHost({ bus })
     make()
     expect(() => { host.restore({ ...saved, functions: {} }) }).toThrow("'functions.01.0'")
+    expect(() => { host.restore({ address: 0 } as never) }).toThrow(SnapshotError)
     host.restore(saved)
     expect(ports.find(0xc00f)?.name).toBe('a BAR 0')
     host.reset()

@@ -261,6 +261,10 @@ export function createPciFunction(options: PciFunctionOptions): PciFunctionCore 
       if (!new RegExp(`^[0-9a-f]{${2 * size}}$`).test(saved.config)) {
         throw new SnapshotError(options.name, 'config', `${2 * size} hexadecimal digits`)
       }
+      const given: unknown = saved.capabilities
+      if (!Array.isArray(given) || given.length !== capabilities.length) {
+        throw new SnapshotError(options.name, 'capabilities', `${capabilities.length} items`)
+      }
       for (let i = 0; i < size; i++) bytes[i] = parseInt(saved.config.slice(2 * i, 2 * i + 2), 16)
       intx = saved.intx
       // The receiver of INTx keeps its own level.

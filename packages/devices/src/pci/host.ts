@@ -110,9 +110,10 @@ export function createPciHost(options: PciHostOptions): PciHost {
     restore(saved) {
       const shape = { address: 0 }
       restorePlain('pci', shape, saved)
+      const given: unknown = saved.functions
       for (const { device, fn } of bus.functions()) {
         const name = slotName(device, fn)
-        if (!(name in saved.functions)) throw new SnapshotError('pci', `functions.${name}`, 'a function')
+        if (typeof given !== 'object' || given === null || !(name in given)) throw new SnapshotError('pci', `functions.${name}`, 'a function')
       }
       address = shape.address
       for (const { device, fn, pciFunction } of bus.functions()) {

@@ -5,6 +5,7 @@
 import type { IoHandlers } from '@cofferdam/memory'
 import { ACPI_PM } from '../acpi-pm.ts'
 import { merge, wordHandlers } from '../byte-ports.ts'
+import { restorePlain } from '../snapshot.ts'
 import { createPciFunction, littleEndian, type PciFunctionCore } from './function.ts'
 import type { PirqRouter } from './interrupts.ts'
 import type { Mapper } from './mapper.ts'
@@ -94,9 +95,8 @@ export function createIch9Lpc(options: Ich9LpcOptions): PciFunctionCore {
     ...lpc,
     snapshot: () => ({ ...lpc.snapshot(), capabilities: [chipset.words.slice()] }),
     restore(saved) {
+      restorePlain('LPC bridge', { capabilities: [chipset.words] }, saved)
       lpc.restore({ ...saved, capabilities: [] })
-      const [words] = saved.capabilities as readonly (readonly number[])[]
-      chipset.words.forEach((_, i) => { chipset.words[i] = words[i] >>> 0 })
     },
   }
 }
