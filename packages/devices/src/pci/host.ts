@@ -113,7 +113,9 @@ export function createPciHost(options: PciHostOptions): PciHost {
       const given: unknown = saved.functions
       for (const { device, fn } of bus.functions()) {
         const name = slotName(device, fn)
-        if (typeof given !== 'object' || given === null || !(name in given)) throw new SnapshotError('pci', `functions.${name}`, 'a function')
+        if (typeof given !== 'object' || given === null || !(name in given)) {
+          throw new SnapshotError('pci', `functions.${name}`, 'a function')
+        }
       }
       address = shape.address
       for (const { device, fn, pciFunction } of bus.functions()) {
