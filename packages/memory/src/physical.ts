@@ -58,6 +58,8 @@ export interface PhysicalMemory {
   readonly ram: readonly RamRange[]
   /** Who may touch which page; consulted when a translation is made, never per access. */
   readonly guards: Guard[]
+  /** RAM holds a pattern at power-on, so that reading it first also needs a frame. */
+  readonly filled: boolean
   /** Takes `bytes` of the WebAssembly memory for good; the answer is aligned to 64 bytes. */
   reserve(bytes: number): number
   /** The word of a page (address / 4096): FRAME_NONE, or flags and the frame's offset when it is backed. */
@@ -80,7 +82,10 @@ export interface PhysicalMemory {
 }
 
 const PAGE = 4096
+const CHUNK_SHIFT = 9
 const CHUNK_PAGES = 512
+/** RAM ends below 16 TiB. */
+const PAGE_LIMIT = 2 ** 32
 /** WebAssembly's 32-bit memories end at 4 GiB. */
 const WASM_LIMIT = 2 ** 32 - 65536
 
@@ -102,16 +107,17 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   const firstFrame = nextFrame
   const watchers: WriteWatcher[] = []
 
+  // On the path of every TLB miss: integer operations only. RAM ends below page 2^32 (16 TiB).
   const frameWord = (page: number): number => {
-    const chunk = chunks[Math.floor(page / CHUNK_PAGES)]
-    return chunk === undefined ? FRAME_NONE : chunk[page % CHUNK_PAGES]
+    if (page >= PAGE_LIMIT) return FRAME_NONE
+    const chunk = chunks[page >>> CHUNK_SHIFT]
+    return chunk === undefined ? FRAME_NONE : chunk[page & (CHUNK_PAGES - 1)]
   }
 
   const backPage = (page: number): number => {
-    const chunk = chunks[Math.floor(page / CHUNK_PAGES)]
-    if (chunk === undefined) throw new RangeError(`page 0x${page.toString(16)} is no RAM`)
-    const word = chunk[page % CHUNK_PAGES]
-    if (word >= PAGE) return word - (word % PAGE)
+    const word = frameWord(page)
+    if (word >= PAGE) return (word & ~(PAGE - 1)) >>> 0
+    if (word === FRAME_NONE) throw new RangeError(`page 0x${page.toString(16)} is no RAM`)
     if (nextFrame + PAGE > size) throw new BackingExhausted(size)
     const frame = nextFrame
     nextFrame += PAGE
@@ -140,7 +146,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   }
 
   return {
-    wasm, views, ram, guards: [],
+    wasm, views, ram, guards: [], filled: fill !== 0,
     ports: createIoBus(0x10000),
     mmio: createIoBus(2 ** 52),
     reserve(bytes) {
@@ -190,7 +196,7 @@ function checkRanges(ram: readonly RamRange[]): void {
     }
     if (start < end) throw new RangeError(`RAM at 0x${start.toString(16)} overlaps the range before`)
     end = start + length
-    if (end > 2 ** 52) throw new RangeError('RAM ends above 2^52')
+    if (end > PAGE_LIMIT * PAGE) throw new RangeError('RAM ends above 16 TiB')
   }
 }
 

@@ -123,3 +123,5 @@ export const SLICE = 0xa00
 export const SHADOW = 0xa04
 /** XSS (i64). */
 export const XSS = 0xa08
+/** Time-stamp counter (before TSC_OFFSET) at which the present slice ends (i64): ICOUNT + SLICE. */
+export const TIME_END = 0xa10

@@ -70,6 +70,8 @@ export interface Builder {
   /** After this instruction, looks at events when one is pending; `shadow`: only after the next instruction. */
   checkEvents(shadow?: Expr): void
 
+  /** The time-stamp counter before TSC_OFFSET (i64); null where the host must answer. */
+  timestamp(): Expr | null
   returnAddress(): Expr
   jump(): void
   branch(condition: Expr): void

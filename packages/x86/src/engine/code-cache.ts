@@ -117,6 +117,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     // Nobody's word is patched: the LINK writes into its own, unused, second link.
     i32[(uop + UOP.LINK) >>> 2] = uop + UOP.LINK2
     i32[(block.header + HEADER.PAGE) >>> 2] = wordBase
+    i32[(block.header + HEADER.ENTRY) >>> 2] = uop
   }
 
   const drop = (page: PhysicalCodePage): void => {
@@ -170,6 +171,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
       blocks.push(block)
       i32[(header + HEADER.PAGE) >>> 2] = page.words
       i32[(header + HEADER.BLOCK) >>> 2] = block.id
+      i32[(header + HEADER.ENTRY) >>> 2] = header + HEADER_SIZE
       return block
     },
     note(uop, block, offset, index) {

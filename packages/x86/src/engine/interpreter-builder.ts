@@ -3,13 +3,13 @@
  * the big dispatch function and the cold functions; an `Access` says how each of them reaches memory and leaves.
  */
 import {
-  I32, I64, add, and, call, eq, extendU, i32, i64, load128, load32, load32S64, load64, load8U, loadSized, local, ne,
-  or, select, shl, shrU, typeOf, wrap, xor, eqz, v128,
+  I32, I64, add, and, call, eq, extendS, extendU, i32, i64, load128, load32, load32S64, load64, load8U, loadSized, local, ne,
+  or, select, shl, shrU, sub, typeOf, wrap, xor, eqz, v128,
 } from '../wasm/expr.ts'
 import type { Expr, ValueType } from '../wasm/expr.ts'
 import type { WasmFunction } from '../wasm/function.ts'
 import { MEM, REG, XMM_REG, IMM } from '../insn.ts'
-import { CC_A, CC_B, CC_OP, EVENT, GPR, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW, XMM, YMMH } from '../state.ts'
+import { CC_A, CC_B, CC_OP, EVENT, GPR, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW, TIME_END, XMM, YMMH } from '../state.ts'
 import { KIND, ccOp, condition, flagImage, genericCondition, memorySource } from './flags.ts'
 import type { FlagFunctions, FlagSource } from './flags.ts'
 import type { Builder } from './builder.ts'
@@ -25,6 +25,8 @@ export type Want = (typeof WANT)[keyof typeof WANT]
 
 /** How handlers of one kind reach memory and leave. */
 export interface Access {
+  /** Instructions left in the slice, with the block's charged; null where that is not known. */
+  readonly budget: Expr | null
   /** Called where the TLB has no entry; `hit` is the host address when there is one. Returns the host address to use. */
   translate(b: InterpreterBuilder, address: Expr, size: number, want: Want): Expr
   /** Ends a store at a host address that `translate` gave. */
@@ -275,6 +277,12 @@ export class InterpreterBuilder implements Builder {
       if (shadow !== undefined) this.setState32(SHADOW, shadow)
       this.access.leave(this, EXIT.EVENT, add(this.pc, i32(UOP_SIZE)))
     })
+  }
+
+  timestamp(): Expr | null {
+    const { budget } = this.access
+    if (budget === null) return null
+    return sub(load64(none, TIME_END), extendS(add(budget, load32(this.pc, UOP.LINK2))))
   }
 
   returnAddress(): Expr {

@@ -14,7 +14,7 @@ import type { FlagFunctions } from './flags.ts'
 import type { Form } from './form.ts'
 import { InterpreterBuilder } from './interpreter-builder.ts'
 import type { Access } from './interpreter-builder.ts'
-import { BULK, EVENT_STOP, EXIT, FIRST_FORM_HANDLER, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE, missInfo } from './uop.ts'
+import { BULK, EVENT_STOP, EXIT, FIRST_FORM_HANDLER, HANDLER, HEADER, UOP, UOP_SIZE, missInfo } from './uop.ts'
 import { wasmMeanings } from './meanings.ts'
 import { repeatOnce, writeBulkFunctions } from './strings.ts'
 import type { BulkFunctions } from './strings.ts'
@@ -95,7 +95,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
     const hotness = f.let(sub(load32(header, HEADER.HOTNESS), i32(1)))
     f.store(4, header, hotness, HEADER.HOTNESS)
     f.if(ltS(or(hotness, budget), none), () => { leave(EXIT.ENTER, header) })
-    f.set(PC, add(header, i32(HEADER_SIZE)))
+    f.set(PC, load32(header, HEADER.ENTRY))
     f.br(top)
   }
 
@@ -103,6 +103,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
     f.block((cold) => {
       f.block((missed) => {
         const access: Access = {
+          budget,
           translate(b, address, size, want) {
             const { hit, host } = b.probe(address, size, want !== 1)
             f.if(eqz(hit), () => {
@@ -246,6 +247,7 @@ export function writeColdForm(form: Form, layout: InterpreterLayout): Uint8Array
   }
   let stored = -1
   const access: Access = {
+    budget: null,
     translate(b, address, size, want) {
       const host = f.newLocal(I32)
       const { hit, host: direct } = b.probe(address, size, want !== 1)

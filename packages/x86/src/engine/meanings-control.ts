@@ -1,6 +1,6 @@
 /** Branches of 64-bit mode, and the flag instructions that kernels run all the time. Other modes use `legacy.ts`. */
-import { add, and, eqz, extendU, i32, i64, ne, or, sub, wrap } from '../wasm/expr.ts'
-import { CPL, SYSFLAGS } from '../state.ts'
+import { add, and, eqz, extendU, i32, i64, ne, or, shrU, sub, wrap } from '../wasm/expr.ts'
+import { CPL, CR4, MSR_TSC_AUX, SYSFLAGS, TSC_OFFSET } from '../state.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
 import { STATUS_FLAGS } from './flags.ts'
 
@@ -96,6 +96,21 @@ const sti: WasmMeaning = (b) => {
   b.checkEvents(eqz(and(before, i32(IF))))
 }
 
+const TSD = 4
+const rdtsc = (withAux: boolean): WasmMeaning => (b) => {
+  // CR4.TSD keeps others than CPL 0 away: the host says how.
+  b.hostIf(and(and(b.state32(CR4), i32(TSD)), b.state32(CPL)))
+  const time = b.timestamp()
+  if (time === null) {
+    b.hostIf(i32(1))
+    return
+  }
+  const value = b.let(add(time, b.state64(TSC_OFFSET)))
+  b.setGpr(0, wrap(value), 4)
+  b.setGpr(2, wrap(shrU(value, i64(32))), 4)
+  if (withAux) b.setGpr(RCX, b.state32(MSR_TSC_AUX), 4)
+}
+
 export const controlMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['jcc', (b) => { b.branch(b.condition(b.form.cc)) }],
   ['jmp', jump],
@@ -105,6 +120,8 @@ export const controlMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['loope', loop(1)],
   ['loopne', loop(0)],
   ['jcxz', jcxz],
+  ['rdtsc', rdtsc(false)],
+  ['rdtscp', rdtsc(true)],
   ['pushf', pushf],
   ['popf', popf],
   ['cli', cli],

@@ -579,7 +579,7 @@ export const integerMeanings: readonly (readonly [string, WasmMeaning])[] = [
   }],
   ['nop', () => { /* nothing, as its name says */ }],
   ['pause', () => { /* a hint */ }],
-  ...['lfence', 'mfence', 'sfence'].map((n) => [n, (): void => { /* every access is done when its instruction is */ }] as const),
+  ...['lfence', 'mfence', 'sfence', 'serialize'].map((n) => [n, (): void => { /* every access is done when its instruction is */ }] as const),
   ['movnti', (b) => { b.set(0, b.get(1)) }],
   ['clc', carryFlag((image) => and(image, i32(~1)))],
   ['stc', carryFlag((image) => or(image, i32(1)))],

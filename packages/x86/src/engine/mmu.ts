@@ -92,7 +92,6 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const code = { local: new Map<number, CodePage>(), global: new Map<number, CodePage>() }
   const request: GuardRequest = { page: 0, key: 0, access: 0, shift: 12, guestPage: -1, context: 0, walk: false }
   const pending: Part[] = []
-  const buffer = new Uint8Array(64)
 
   const clearAll = (): void => {
     i32.fill(-1, tlb >>> 2, (tlb + TLB_MODES * TLB_MODE_SIZE) >>> 2)
@@ -202,8 +201,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const readPart = ({ address, length }: Part, to: number): void => {
     const word = memory.frameWord(Math.floor(address / PAGE))
     if (word !== FRAME_NONE && !isLocal(address)) {
-      memory.read(address, buffer.subarray(0, length))
-      u8.set(buffer.subarray(0, length), to)
+      // Untouched RAM that was cleared at power-on reads as zero and stays without a frame.
+      if (word < PAGE && !memory.filled) u8.fill(0, to, to + length)
+      else u8.copyWithin(to, memory.backPage(Math.floor(address / PAGE)) + (address % PAGE), memory.backPage(Math.floor(address / PAGE)) + (address % PAGE) + length)
       return
     }
     for (let at = 0; at < length;) {
@@ -216,9 +216,12 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   }
 
   const writePart = ({ address, length }: Part, from: number): void => {
-    const word = memory.frameWord(Math.floor(address / PAGE))
+    const page = Math.floor(address / PAGE)
+    const word = memory.frameWord(page)
     if (word !== FRAME_NONE && !isLocal(address)) {
-      memory.write(address, u8.slice(from, from + length))
+      const to = memory.backPage(page) + (address % PAGE)
+      for (let i = 0; i < length; i++) u8[to + i] = u8[from + i]
+      if ((word & FRAME_WATCHED) !== 0) memory.notifyWrite(address, length)
       return
     }
     for (let at = 0; at < length;) {
@@ -281,7 +284,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       let word = memory.frameWord(page)
       if (word < PAGE) {
         // Not RAM; or RAM that nobody has written: backed by the first write only.
-        if (word === FRAME_NONE || (access & ACCESS_WRITE) === 0) return 0
+        if (word === FRAME_NONE || ((access & ACCESS_WRITE) === 0 && !memory.filled)) return 0
         memory.backPage(page)
         word = memory.frameWord(page)
       }
@@ -291,6 +294,10 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       return watched && (access & ACCESS_WRITE) !== 0 ? 0 : 1
     },
     slow(low, high, info) {
+      if (mmu.miss(low, high, info) === 1) {
+        const entry = i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4) + ((info & 0x200) !== 0 ? TLB_WRITE : 0)
+        return (low + i32[(entry + 8) >>> 2]) >>> 0
+      }
       const size = info & 0xff
       const want = info >>> 8
       const access = userAccess() | ((want & 2) !== 0 ? ACCESS_WRITE : 0)

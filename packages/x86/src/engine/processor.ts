@@ -10,7 +10,7 @@ import { MODE64 } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import {
   BUDGET, CPL, CPU_INDEX, CPU_SLOT, CS, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW,
-  SLICE, SYSFLAGS, TEMP_REG,
+  SLICE, SYSFLAGS, TEMP_REG, TIME_END,
 } from '../state.ts'
 import { deliverException, deliverInterrupt } from '../system/deliver.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
@@ -137,7 +137,6 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** Enters the handler for the fault in `guestFault`. */
   const deliverFault = (): void => {
-    if ((globalThis as any).DBG) console.error("fault", guestFault.vector, guestFault.errorCode, guestFault.address.toString(16), "rip", i64[RIP >>> 3].toString(16), "exit", i32[EXIT_REASON >>> 2], Array.from({length:16},(_,k)=>BigInt.asUintN(64,i64[(GPR>>>3)+k]).toString(16)).join(" "))
     counts.faults++
     deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
     i64[RIP >>> 3] = nextRip
@@ -246,7 +245,6 @@ export function createProcessor(options: ProcessorOptions): Processor {
     const meaning = engine.meaningOf(insn)
     try {
       if (meaning === undefined) {
-        if ((globalThis as any).DBG) console.error("unknown", insn)
         options.onUnknown?.(insn, rip)
         raiseHere(VECTOR.UD, -1)
         deliverFault()
@@ -494,6 +492,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
       activate()
       i32[BUDGET >>> 2] = instructions
       i32[SLICE >>> 2] = instructions
+      i64[TIME_END >>> 3] = BigInt(f64[ICOUNT >>> 3] + instructions)
       for (;;) {
         try {
           runSlice()

@@ -32,6 +32,8 @@ export interface Translator {
   /** Translates one instruction only, into a block that is not kept; every way out is a STEP. */
   step(page: CodePage, offset: number, nextPage: NextPage): Block | null
   status: number
+  /** Entries until a new block is reported as hot. */
+  hotness: number
   /** Decodes the instruction of a micro-op again. */
   insnAt(uop: number, out: Insn): void
 }
@@ -114,6 +116,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     const at = reserve(2)
     i32[(at + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
     i32[(at + HEADER.PAGE) >>> 2] = cache.always
+    i32[(at + HEADER.ENTRY) >>> 2] = at + HEADER_SIZE
     const uop = at + HEADER_SIZE
     u16[uop >>> 1] = handler
     i64[(uop + UOP.IMM) >>> 3] = target
@@ -128,8 +131,11 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     return at
   }
 
+  /** Links of the block being emitted; their records come after its micro-ops, which so lie side by side. */
+  const links: { slot: number; target: bigint; mayLeave: boolean }[] = []
+
   /** Fills a link word of a branch: through a checked GOTO when a conditional branch leaves its page. */
-  const setLink = (slot: number, target: bigint, block: Block, stepping: boolean, mayLeave: boolean): void => {
+  const makeLink = (slot: number, target: bigint, block: Block, stepping: boolean, mayLeave: boolean): void => {
     if (stepping) {
       i32[slot >>> 2] = linkStub(0, target, block, HANDLER.STEP)
       return
@@ -143,6 +149,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     const at = reserve(2)
     i32[(at + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
     i32[(at + HEADER.PAGE) >>> 2] = cache.always
+    i32[(at + HEADER.ENTRY) >>> 2] = at + HEADER_SIZE
     const uop = at + HEADER_SIZE
     u16[uop >>> 1] = HANDLER.GOTO
     cache.note(uop, block, 0, 0)
@@ -219,23 +226,23 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     return BigInt.asUintN(insn.size === 2 ? 16 : 32, target)
   }
 
-  const writeLinks = (uop: number, insn: Insn, nextRip: bigint, block: Block, stepping: boolean): void => {
+  const writeLinks = (uop: number, insn: Insn, nextRip: bigint): void => {
     const { op } = insn
     if (op === OP.call) i64[(uop + UOP.IMM) >>> 3] = nextRip
-    const relative = insn.kind0 === REL
-    if (!relative) return
+    if (insn.kind0 !== REL) return
     const conditional = op !== OP.jmp && op !== OP.call
-    setLink(uop + UOP.LINK, branchTarget(insn, nextRip), block, stepping, !conditional)
-    if (conditional) setLink(uop + UOP.LINK2, nextRip, block, stepping, false)
+    links.push({ slot: uop + UOP.LINK, target: branchTarget(insn, nextRip), mayLeave: !conditional })
+    if (conditional) links.push({ slot: uop + UOP.LINK2, target: nextRip, mayLeave: false })
   }
 
   const emit = (page: CodePage, offset: number, n: number, next: CodePage | null, stepping: boolean): Block => {
+    links.length = 0
     const block = cache.newBlock(page, offset)
     block.count = n
     block.length = offsets[n]
     block.next = next
     i32[(block.header + HEADER.COUNT) >>> 2] = n
-    i32[(block.header + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
+    i32[(block.header + HEADER.HOTNESS) >>> 2] = translator.hotness
     analyseFlags(n, (i) => insns[i], (i) => host[i] !== 0, needed, source)
     const first = blockRip(block)
     const legacy = decodeMode(page.mode) !== MODE64
@@ -246,7 +253,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       i32[(uop + UOP.DISP) >>> 2] = next.words
       cache.note(uop, block, 0, 0)
     }
-    for (let i = 0; i < n; i++) i = emitOne(block, i, n, rip, stepping)
+    for (let i = 0; i < n; i++) i = emitOne(block, i, n, rip)
     const last = insns[n - 1]
     if (host[n - 1] !== 0 || !isTerminator[last.op]) {
       const uop = reserve(1)
@@ -257,13 +264,14 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
         u16[uop >>> 1] = HANDLER.GOTO
       }
       cache.note(uop, block, offsets[n], n)
-      if (!stepping) setLink(uop + UOP.LINK, rip(n), block, false, true)
+      if (!stepping) links.push({ slot: uop + UOP.LINK, target: rip(n), mayLeave: true })
     }
+    for (const link of links) makeLink(link.slot, link.target, block, stepping, link.mayLeave)
     return block
   }
 
   /** Emits instruction `i` (and the branch fused behind it); answers the index of the last instruction taken. */
-  const emitOne = (block: Block, i: number, n: number, rip: (i: number) => bigint, stepping: boolean): number => {
+  const emitOne = (block: Block, i: number, n: number, rip: (i: number) => bigint): number => {
     const insn = insns[i]
     const nextRip = rip(i + 1)
     // STI as the last instruction: the host sees to it that one more runs before an interrupt.
@@ -293,10 +301,11 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     u16[uop >>> 1] = forms.handler(form)
     u16[(uop + UOP.FORM) >>> 1] = form
     if (branch !== null) {
-      writeLinks(uop, branch, rip(i + 2), block, stepping)
+      writeLinks(uop, branch, rip(i + 2))
       return i + 1
     }
-    writeLinks(uop, insn, nextRip, block, stepping)
+    writeLinks(uop, insn, nextRip)
+    if (insn.op === OP.rdtsc || insn.op === OP.rdtscp) i32[(uop + UOP.LINK2) >>> 2] = n - i
     return i
   }
 
@@ -350,6 +359,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
 
   const translator: Translator = {
     status: TRANSLATE.OK,
+    hotness: 0x7fff_ffff,
     block(page, offset, nextPage) {
       const block = translate(page, offset, nextPage, false)
       if (block !== null) cache.publish(block)

@@ -3,6 +3,7 @@
  * 32 bytes for each micro-op; all live in the WebAssembly memory.
  *
  * header  0 i32 hotness (counts down)   4 i32 instructions   8 i32 its code page's validity words   12 i32 block number
+ *        16 i32 where execution starts: the first micro-op, or one that enters compiled code
  *
  * micro-op
  *  0 u16 handler          2 u16 form (the unfused handler's cold twin)
@@ -15,7 +16,7 @@
 export const UOP_SIZE = 32
 export const HEADER_SIZE = 32
 
-export const HEADER = { HOTNESS: 0, COUNT: 4, PAGE: 8, BLOCK: 12 } as const
+export const HEADER = { HOTNESS: 0, COUNT: 4, PAGE: 8, BLOCK: 12, ENTRY: 16 } as const
 export const UOP = { HANDLER: 0, FORM: 2, REG0: 4, REG1: 5, BASE: 6, INDEX: 7, DISP: 8, SCALE: 12, REG2: 13, IMM: 16, LINK: 24, LINK2: 28 } as const
 /** Offset of operand `slot`'s register byte. */
 export const regByte = (slot: number): number => (slot === 2 ? UOP.REG2 : UOP.REG0 + slot)

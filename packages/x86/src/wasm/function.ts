@@ -101,7 +101,7 @@ export class WasmFunction {
 
   private emitSimd(e: Expr): void {
     const { code } = this
-    const number = e.op & 0x1ff
+    const number = e.op & 0xff
     code.u8(0xfd)
     code.u32(number)
     if (number <= 11) {
