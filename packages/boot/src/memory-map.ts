@@ -40,7 +40,7 @@ const LARGEST = 2 ** 44
 
 /** RAM below 4 GiB: all of it when it ends below the ECAM, else 2 GiB, so that the rest starts on a GiB boundary. */
 export function lowMemory(memory: number): number {
-  return memory > PC.ecam ? 0x8000_0000 : memory
+  return memory >= PC.ecam ? 0x8000_0000 : memory
 }
 
 /**
