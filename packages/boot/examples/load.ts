@@ -22,10 +22,13 @@ const boot = loadKernel({
 })
 
 console.log('memory map')
-boot.map.forEach((r: MemoryRegion) => { console.log(`  ${hex(r.start).padEnd(12)} + ${hex(r.length).padEnd(12)} ${types[r.type]}`) })
+boot.map.forEach((r: MemoryRegion) => {
+  console.log(`  ${hex(r.start).padEnd(12)} + ${hex(r.length).padEnd(12)} ${types[r.type]}`)
+})
 console.log('placed')
 boot.placed.forEach((p) => { console.log(`  ${hex(p.start).padEnd(12)} ${p.name}`) })
-console.log(`starts at ${hex(boot.state.rip)} with EAX ${hex(boot.state.registers.rax ?? 0n)} and CR0 ${hex(boot.state.cr0)}; ${written.length} writes`)
+const { rip, registers, cr0 } = boot.state
+console.log(`starts at ${hex(rip)} with EAX ${hex(registers.rax ?? 0n)} and CR0 ${hex(cr0)}; ${written.length} writes`)
 
 const acpi = createAcpiTables({ apicIds: [0, 1] }, { address: PC.acpi, length: PC.acpiLength })
 console.log(`ACPI: ${acpi.tables.map((t) => `${t.signature.trim()} ${t.bytes.length}`).join(', ')}`)

@@ -1,4 +1,4 @@
-/** Looks at an initial RAM disk before a kernel does (Linux Documentation/driver-api/early-userspace/buffer-format.rst). */
+/** Looks at an initial RAM disk before a kernel does (Linux Documentation, early-userspace/buffer-format.rst). */
 import { BootError, hex } from './error.ts'
 
 /** Compressions that Linux unpacks (lib/decompress.c) and cpio, by their first bytes. */
@@ -7,6 +7,8 @@ const FORMATS: readonly (readonly [string, readonly number[]])[] = [
   ['lzo', [0x89, 0x4c]], ['lz4', [0x02, 0x21]], ['zstd', [0x28, 0xb5, 0x2f, 0xfd]],
 ]
 const CPIO_HEADER = 110
+/** Name of a cpio archive's last entry: "TRAILER!!!". */
+const TRAILER = [0x54, 0x52, 0x41, 0x49, 0x4c, 0x45, 0x52, 0x21, 0x21, 0x21]
 
 const startsWith = (bytes: Uint8Array, at: number, magic: readonly number[]): boolean =>
   magic.every((b, i) => bytes[at + i] === b)
@@ -40,8 +42,10 @@ function walkCpio(bytes: Uint8Array, start: number, file: string): number {
     // Name and data begin and end on multiples of 4, counted from the archive's start.
     const data = start + align4(at - start + CPIO_HEADER + nameSize)
     const next = start + align4(data - start + size)
-    if (data + size > bytes.length) throw refuse(`ends at ${hex(data + size)}, the file at ${hex(bytes.length)}: it is truncated`)
-    if (nameSize === 11 && startsWith(bytes, at + CPIO_HEADER, [...'TRAILER!!!'].map((c) => c.charCodeAt(0)))) return next
+    if (data + size > bytes.length) {
+      throw refuse(`ends at ${hex(data + size)}, the file at ${hex(bytes.length)}: it is truncated`)
+    }
+    if (nameSize === TRAILER.length + 1 && startsWith(bytes, at + CPIO_HEADER, TRAILER)) return next
     at = next
   }
 }
@@ -63,8 +67,11 @@ export function checkInitrd(bytes: Uint8Array, file = 'initrd'): string[] {
     const format = FORMATS.find(([, magic]) => startsWith(bytes, at, magic))
     if (format !== undefined) return [...found, format[0]]
     if (!isCpio(bytes, at)) {
-      if (found.length > 0) throw new BootError(file, `bytes at ${hex(at)}`, 'neither cpio nor a compression after the first archive')
-      throw new BootError(file, 'format', `begins with ${[...bytes.subarray(at, at + 4)].map(hex).join(' ')}; expected a cpio archive `
+      if (found.length > 0) {
+        throw new BootError(file, `bytes at ${hex(at)}`, 'neither cpio nor a compression after the first archive')
+      }
+      throw new BootError(file, 'format',
+        `begins with ${[...bytes.subarray(at, at + 4)].map(hex).join(' ')}; expected a cpio archive `
         + '(newc) or one that gzip, bzip2, lzma, xz, lzo, lz4 or zstd compressed')
     }
     found.push('cpio')

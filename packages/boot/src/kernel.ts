@@ -15,7 +15,9 @@ export type KernelKind = 'linux' | 'pvh' | 'multiboot'
  */
 export function kernelKind(image: Uint8Array): KernelKind | undefined {
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength)
-  if (image.length >= 0x206 && view.getUint16(0x1fe, true) === BOOT_FLAG && view.getUint32(0x202, true) === HEADER_MAGIC) return 'linux'
+  const isLinux = image.length >= 0x206
+    && view.getUint16(0x1fe, true) === BOOT_FLAG && view.getUint32(0x202, true) === HEADER_MAGIC
+  if (isLinux) return 'linux'
   if (findMultibootHeader(image) !== undefined) return 'multiboot'
   return isElf(image) ? 'pvh' : undefined
 }
@@ -33,6 +35,7 @@ export function loadKernel(options: LinuxOptions): LinuxBoot | PvhBoot | Multibo
   }
   const file = options.names?.kernel ?? 'kernel'
   if (options.kernel.length === 0) throw new BootError(file, 'size', 'the file is empty')
-  throw new BootError(file, 'format', `${options.kernel.length} bytes that are neither a Linux bzImage ("HdrS" at 0x202), nor a Multiboot `
+  throw new BootError(file, 'format',
+    `${options.kernel.length} bytes that are neither a Linux bzImage ("HdrS" at 0x202), nor a Multiboot `
     + 'kernel, nor an ELF file')
 }

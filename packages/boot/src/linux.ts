@@ -42,8 +42,8 @@ function placeKernel({ kernelName, place, lowEnd }: Workplace, image: BzImage): 
   }
   if (start === undefined) {
     throw new BootError(kernelName, 'setup header field init_size',
-      `the kernel needs ${bytesText(length)} ${image.relocatable ? '' : `at ${hex(image.prefAddress)} `}to start, and the `
-      + `machine has ${bytesText(lowEnd)} of memory below 4 GiB; give it more memory`)
+      `the kernel needs ${bytesText(length)}${image.relocatable ? '' : ` at ${hex(image.prefAddress)}`} to start, and `
+      + `the machine has ${bytesText(lowEnd)} of memory below 4 GiB; give it more memory`)
   }
   place.claim('kernel', start, length)
   return start
@@ -76,7 +76,9 @@ function putSetupData(nodes: readonly SetupData[], place: Placement): bigint {
     const node = new Uint8Array(SetupDataHead.size + data.length)
     SetupDataHead.write(new DataView(node.buffer), { next, type, len: data.length })
     node.set(data, SetupDataHead.size)
-    if (at + node.length > LOW.end) throw new BootError('setup_data', 'size', `${bytesText(data.length)} find no place in low memory`)
+    if (at + node.length > LOW.end) {
+      throw new BootError('setup_data', 'size', `${bytesText(data.length)} find no place in low memory`)
+    }
     place.put('setup_data', at, node)
     next = BigInt(at)
     at = Math.ceil((at + node.length) / 16) * 16

@@ -68,7 +68,8 @@ export function openWorkplace(options: LoadOptions): Workplace {
     .reduce((end, r) => Math.max(end, Math.min(PC.fourGiB, r.start + r.length)), 0)
   place.put('BIOS data', LOW.biosData, biosData())
   return {
-    map, place, write: options.write, lowEnd, kernelName: options.names?.kernel ?? 'kernel', initrdName: options.names?.initrd ?? 'initrd',
+    map, place, write: options.write, lowEnd, kernelName: options.names?.kernel ?? 'kernel',
+    initrdName: options.names?.initrd ?? 'initrd',
   }
 }
 
@@ -92,7 +93,8 @@ export function putInitrd(work: Workplace, initrd: Uint8Array | undefined, limit
   const top = Math.min(work.lowEnd, limit)
   const start = work.place.highest(initrd.length, PC.highMemory, top, 4096)
   if (start === undefined) {
-    throw new BootError(work.initrdName, 'size', `${bytesText(initrd.length)} find no place beside the kernel below ${hex(top)} `
+    throw new BootError(work.initrdName, 'size',
+      `${bytesText(initrd.length)} find no place beside the kernel below ${hex(top)} `
       + '(end of low memory, or initrd_addr_max); give the machine more memory')
   }
   work.place.put('initrd', start, initrd)
@@ -111,7 +113,8 @@ export function putAcpi(work: Workplace, platform: AcpiPlatform | undefined): nu
 export function putElf(work: Workplace, image: ElfImage): void {
   const { start, length } = elfExtent(image)
   if (!work.place.free(start, length)) {
-    throw new BootError(work.kernelName, 'program headers', `the segments take ${bytesText(length)} at ${hex(start)}, where the machine `
+    throw new BootError(work.kernelName, 'program headers',
+      `the segments take ${bytesText(length)} at ${hex(start)}, where the machine `
       + `has no free memory (${bytesText(work.lowEnd)} below 4 GiB)`)
   }
   work.place.claim('kernel', start, length)
@@ -124,5 +127,7 @@ export function putElf(work: Workplace, image: ElfImage): void {
 /** Writes zeroes piece by piece: a .bss may be large. */
 export function putZeroes(write: WriteMemory, start: number, length: number): void {
   const piece = new Uint8Array(Math.min(length, 0x1_0000))
-  for (let done = 0; done < length; done += piece.length) write(start + done, piece.subarray(0, Math.min(piece.length, length - done)))
+  for (let done = 0; done < length; done += piece.length) {
+    write(start + done, piece.subarray(0, Math.min(piece.length, length - done)))
+  }
 }

@@ -49,7 +49,8 @@ export function lowMemory(memory: number): number {
  */
 export function pcMemoryMap(memory: number): MemoryRegion[] {
   if (!Number.isSafeInteger(memory) || memory < SMALLEST || memory > LARGEST || memory % 4096 !== 0) {
-    throw new BootError('memory', 'size', `${bytesText(memory)}; expected ${bytesText(SMALLEST)} to ${bytesText(LARGEST)} in whole pages of 4 KiB`)
+    throw new BootError('memory', 'size',
+      `${bytesText(memory)}; expected ${bytesText(SMALLEST)} to ${bytesText(LARGEST)} in whole pages of 4 KiB`)
   }
   const low = lowMemory(memory)
   const map: MemoryRegion[] = [

@@ -1,8 +1,10 @@
 /** Enters an ELF kernel by PVH: 32-bit protected mode, EBX names hvm_start_info (Xen docs/misc/pvh.pandoc). */
-import { Cr0, HvmMemmapEntry, HvmModule, HvmStartInfo, HVM_START_MAGIC, XEN_ELFNOTE_PHYS32_ENTRY } from '@cofferdam/spec'
+import { Cr0, HvmMemmapEntry, HvmModule, HvmStartInfo, HVM_START_MAGIC,
+  XEN_ELFNOTE_PHYS32_ENTRY } from '@cofferdam/spec'
 import { parseElf, type ElfImage } from './elf.ts'
 import { BootError, hex } from './error.ts'
-import { LOW, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, type Loaded, type LoadOptions } from './load.ts'
+import { LOW, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, type Loaded,
+  type LoadOptions } from './load.ts'
 import { PC } from './memory-map.ts'
 import { flatGdt, flatSegments, type StartState } from './start-state.ts'
 
@@ -21,7 +23,9 @@ export function pvhEntry(image: ElfImage, file = 'kernel'): number | undefined {
   }
   const view = new DataView(note.data.buffer, note.data.byteOffset, note.data.byteLength)
   const entry = note.data.length === 8 ? Number(view.getBigUint64(0, true)) : view.getUint32(0, true)
-  if (entry >= PC.fourGiB) throw new BootError(file, 'note XEN_ELFNOTE_PHYS32_ENTRY', `${hex(entry)}, expected an address below 4 GiB`)
+  if (entry >= PC.fourGiB) {
+    throw new BootError(file, 'note XEN_ELFNOTE_PHYS32_ENTRY', `${hex(entry)}, expected an address below 4 GiB`)
+  }
   return entry
 }
 
@@ -29,7 +33,8 @@ export function pvhEntry(image: ElfImage, file = 'kernel'): number | undefined {
 export function protectedModeState(entry: number, registers: StartState['registers'], gdtLength: number): StartState {
   return {
     registers, rip: BigInt(entry), rflags: 2n, cr0: BigInt(Cr0.pack({ PE: 1, ET: 1 })), cr3: 0n, cr4: 0n, efer: 0n,
-    gdtr: { base: BigInt(LOW.gdt), limit: gdtLength - 1 }, idtr: { base: 0n, limit: 0 }, segments: flatSegments(0x08, 0x10, false),
+    gdtr: { base: BigInt(LOW.gdt), limit: gdtLength - 1 }, idtr: { base: 0n, limit: 0 },
+    segments: flatSegments(0x08, 0x10, false),
   }
 }
 
@@ -46,7 +51,8 @@ export function loadPvh(options: LoadOptions): PvhBoot {
   const image = parseElf(options.kernel, work.kernelName)
   const entry = pvhEntry(image, work.kernelName)
   if (entry === undefined) {
-    throw new BootError(work.kernelName, 'notes', 'an ELF file without PVH entry (XEN_ELFNOTE_PHYS32_ENTRY) or Multiboot header')
+    throw new BootError(work.kernelName, 'notes',
+      'an ELF file without PVH entry (XEN_ELFNOTE_PHYS32_ENTRY) or Multiboot header')
   }
   const gdt = flatGdt(flatSegments(0x08, 0x10, false))
   place.put('GDT', LOW.gdt, gdt)
@@ -61,12 +67,15 @@ export function loadPvh(options: LoadOptions): PvhBoot {
   const view = new DataView(info.buffer)
   const withInitrd = initrd !== 0
   HvmStartInfo.write(view, {
-    magic: HVM_START_MAGIC, version: 1, nrModules: withInitrd ? 1 : 0, modlistPaddr: withInitrd ? BigInt(LOW.info + modules) : 0n,
-    cmdlinePaddr: BigInt(cmdline), rsdpPaddr: BigInt(rsdp), memmapPaddr: BigInt(LOW.info + memmap), memmapEntries: map.length,
+    magic: HVM_START_MAGIC, version: 1, nrModules: withInitrd ? 1 : 0,
+    modlistPaddr: withInitrd ? BigInt(LOW.info + modules) : 0n,
+    cmdlinePaddr: BigInt(cmdline), rsdpPaddr: BigInt(rsdp), memmapPaddr: BigInt(LOW.info + memmap),
+    memmapEntries: map.length,
   })
   if (withInitrd) HvmModule.write(view, { paddr: BigInt(initrd), size: BigInt(options.initrd?.length ?? 0) }, modules)
   map.forEach((r, i) => {
-    HvmMemmapEntry.write(view, { addr: BigInt(r.start), size: BigInt(r.length), type: r.type }, memmap + i * HvmMemmapEntry.size)
+    HvmMemmapEntry.write(view, { addr: BigInt(r.start), size: BigInt(r.length), type: r.type },
+      memmap + i * HvmMemmapEntry.size)
   })
   place.put('hvm_start_info', LOW.info, info)
   const state = protectedModeState(entry, { rbx: BigInt(LOW.info) }, gdt.length)

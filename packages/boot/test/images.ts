@@ -29,7 +29,8 @@ export function realKernels(): { name: string, path: string }[] {
 export const readImage = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 
 /** A small but complete bzImage. `fields` replaces header fields. */
-export function syntheticBzImage(fields: Parameters<typeof SetupHeader.create>[0] = {}, kernelBytes = 0x4000): Uint8Array {
+export function syntheticBzImage(fields: Parameters<typeof SetupHeader.create>[0] = {},
+  kernelBytes = 0x4000): Uint8Array {
   const setupSects = fields.setupSects ?? 3
   const setup = (setupSects + 1) * 512
   const image = new Uint8Array(setup + kernelBytes)

@@ -7,4 +7,5 @@ console.log(`page at 0x${(PageEntry.get(entry, 'address') << 12n).toString(16)}`
 
 const code = 0x8000_0007
 const pf = EXCEPTIONS.find((e) => e.mnemonic === 'PF')
-console.log(`#PF (vector ${pf?.vector ?? '?'}, ${pf?.kind ?? '?'}) 0x${code.toString(16)}: ${PageFaultError.describe(code)}`)
+console.log(`#PF (vector ${pf?.vector ?? '?'}, ${pf?.kind ?? '?'}), code 0x${code.toString(16)}`)
+console.log(PageFaultError.describe(code))

@@ -10,8 +10,8 @@ export const EfiMemoryType = {
 
 /** Attributes of a descriptor (§7.2.3). */
 export const EfiMemoryAttribute = {
-  UC: 1n << 0n, WC: 1n << 1n, WT: 1n << 2n, WB: 1n << 3n, UCE: 1n << 4n, WP: 1n << 12n, RP: 1n << 13n, XP: 1n << 14n, NV: 1n << 15n,
-  MORE_RELIABLE: 1n << 16n, RO: 1n << 17n, SP: 1n << 18n, CPU_CRYPTO: 1n << 19n, RUNTIME: 1n << 63n,
+  UC: 1n << 0n, WC: 1n << 1n, WT: 1n << 2n, WB: 1n << 3n, UCE: 1n << 4n, WP: 1n << 12n, RP: 1n << 13n, XP: 1n << 14n,
+  NV: 1n << 15n, MORE_RELIABLE: 1n << 16n, RO: 1n << 17n, SP: 1n << 18n, CPU_CRYPTO: 1n << 19n, RUNTIME: 1n << 63n,
 } as const
 
 /** EFI_MEMORY_DESCRIPTOR, version 1 (§7.2.3). */
@@ -20,7 +20,8 @@ export const EfiMemoryDescriptor = layout(40, {
 })
 
 /** EFI_TABLE_HEADER (§4.2). */
-export const EfiTableHeader = layout(24, { signature: [0, 8], revision: [8, 4], headerSize: [12, 4], crc32: [16, 4], reserved: [20, 4] })
+export const EfiTableHeader = layout(24, { signature: [0, 8], revision: [8, 4], headerSize: [12, 4], crc32: [16, 4],
+  reserved: [20, 4] })
 
 /** EFI_SYSTEM_TABLE on a 64-bit platform (§4.3). */
 export const EfiSystemTable = layout(120, {
@@ -48,7 +49,8 @@ export const EfiGuid = {
 
 /** A GUID's 16 bytes: the first three groups are little-endian (UEFI appendix A). */
 export function guidBytes(guid: string): Uint8Array {
-  const groups = guid.split('-').map((g) => Array.from({ length: g.length / 2 }, (_, i) => Number.parseInt(g.slice(2 * i, 2 * i + 2), 16)))
+  const groups = guid.split('-').map((g) => Array.from({ length: g.length / 2 },
+    (_, i) => Number.parseInt(g.slice(2 * i, 2 * i + 2), 16)))
   const [a = [], b = [], c = [], d = [], e = []] = groups
   const bytes = [...a.reverse(), ...b.reverse(), ...c.reverse(), ...d, ...e]
   if (bytes.length !== 16 || bytes.some(Number.isNaN)) throw new RangeError(`no GUID: ${guid}`)

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import {
-  BootParams, Cr0, E820Entry, EXCEPTIONS, EfiGuid, Fadt, guidBytes, Msr, PageEntry, SegmentAttributes, SegmentDescriptor, SetupHeader,
+  BootParams, Cr0, E820Entry, EXCEPTIONS, EfiGuid, Fadt, guidBytes, Msr, PageEntry, SegmentAttributes,
+  SegmentDescriptor, SetupHeader,
 } from '../src/index.ts'
 
 describe('facts', () => {
@@ -15,7 +16,8 @@ describe('facts', () => {
     const high = (descriptor >> 52n) & 0xfn
     const attributes = Number(low | (high << 8n))
     expect(SegmentAttributes.unpack(attributes)).toMatchObject({ type: 0xb, S: 1, DPL: 0, P: 1, L: 1, DB: 0, G: 1 })
-    expect(SegmentDescriptor.unpack(descriptor)).toMatchObject({ type: 0xbn, S: 1n, P: 1n, L: 1n, DB: 0n, G: 1n, limitHigh: 0xfn })
+    expect(SegmentDescriptor.unpack(descriptor)).toMatchObject({ type: 0xbn, S: 1n, P: 1n, L: 1n, DB: 0n, G: 1n,
+      limitHigh: 0xfn })
   })
   it('of the boot protocol fill boot_params without overlap', () => {
     // The header ends before the EDD signatures; the e820 table has room for 128 entries.
