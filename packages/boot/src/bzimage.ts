@@ -1,5 +1,6 @@
 /** The Linux bzImage: setup sectors, then the protected-mode kernel (Linux Documentation/arch/x86/boot.rst). */
-import { BOOT_FLAG, BootParams, HEADER_MAGIC, LoadFlags, SetupHeader, XLoadFlags, type LayoutRecord } from '@cofferdam/spec'
+import { BOOT_FLAG, BootParams, HEADER_MAGIC, LoadFlags, SetupHeader, XLoadFlags,
+  type LayoutRecord } from '@cofferdam/spec'
 import { BootError, hex } from './error.ts'
 
 /** The setup header's fields by name; 64-bit ones are bigints. */
@@ -70,12 +71,12 @@ function payloadOf(file: string, kernel: Uint8Array, h: SetupHeaderFields): BzIm
   if (length === 0) return { offset, length, format: 'unknown', unpackedSize: undefined }
   if (offset + length > kernel.length) {
     throw new BootError(file, 'payload_offset, payload_length',
-      `${hex(offset)} + ${hex(length)} ends past the kernel's ${hex(kernel.length)} bytes: the file is truncated or damaged`)
+      `${hex(offset)} + ${hex(length)} ends past the kernel's ${hex(kernel.length)} bytes: the file is truncated`)
   }
   const format = MAGICS.find(([, magic]) => magic.every((b, i) => kernel[offset + i] === b))?.[0] ?? 'unknown'
   if (length < 8) throw new BootError(file, 'payload_length', `${length} bytes, a compressed kernel has more`)
-  const tail = offset + length - 4
-  const unpackedSize = (kernel[tail] | (kernel[tail + 1] << 8) | (kernel[tail + 2] << 16) | (kernel[tail + 3] << 24)) >>> 0
+  const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength)
+  const unpackedSize = view.getUint32(offset + length - 4, true)
   return { offset, length, format, unpackedSize: format === 'elf' ? undefined : unpackedSize }
 }
 
@@ -85,7 +86,8 @@ function checkMagic(file: string, image: Uint8Array): void {
     throw new BootError(file, 'format', 'an ELF file; expected a Linux bzImage')
   }
   if (image.length < SetupHeader.size) {
-    throw new BootError(file, 'size', `${image.length} bytes; a bzImage has at least ${SetupHeader.size} (its setup header)`)
+    throw new BootError(file, 'size',
+      `${image.length} bytes; a bzImage has at least ${SetupHeader.size} (its setup header)`)
   }
 }
 
@@ -96,13 +98,16 @@ function checkHeader(file: string, h: SetupHeaderFields): void {
   if (h.header !== HEADER_MAGIC) throw refuse('header (at 0x202)', h.header, '"HdrS"; this is no bzImage')
   if (h.version >= 0x300 || h.version < 0x200) throw refuse('version', h.version, 'a boot protocol 2.x')
   if (h.version < OLDEST) throw refuse('version', h.version, 'boot protocol 2.12 (Linux 3.8) or later')
-  if ((h.loadflags & LoadFlags.mask.LOADED_HIGH) === 0) throw refuse('loadflags', h.loadflags, 'LOADED_HIGH (a bzImage, no zImage)')
+  if ((h.loadflags & LoadFlags.mask.LOADED_HIGH) === 0) {
+    throw refuse('loadflags', h.loadflags, 'LOADED_HIGH (a bzImage, no zImage)')
+  }
   const alignment = h.kernelAlignment
   if (h.relocatableKernel !== 0 && (alignment < 0x1000 || (alignment & (alignment - 1)) !== 0)) {
     throw refuse('kernel_alignment', alignment, 'a power of two of at least 4 KiB')
   }
   if (h.prefAddress < 0x10_0000n || h.prefAddress >= 1n << 46n) {
-    throw new BootError(file, 'setup header field pref_address', `${hex(h.prefAddress)}, expected an address above 1 MiB`)
+    throw new BootError(file, 'setup header field pref_address',
+      `${hex(h.prefAddress)}, expected an address above 1 MiB`)
   }
   if (h.initSize === 0) throw refuse('init_size', 0, 'the memory that the kernel needs while it starts')
   if (h.cmdlineSize === 0) throw refuse('cmdline_size', 0, 'the longest command line')
@@ -124,7 +129,7 @@ export function parseBzImage(image: Uint8Array, file = 'kernel'): BzImage {
   const stated = header.syssize * 16
   if (setupBytes >= image.length) {
     throw new BootError(file, 'setup header field setup_sects',
-      `${header.setupSects} sectors of setup end at ${hex(setupBytes)}, the file at ${hex(image.length)}: it is truncated`)
+      `${header.setupSects} sectors end at ${hex(setupBytes)}, the file at ${hex(image.length)}: it is truncated`)
   }
   // syssize counts paragraphs and may round up past the end; signatures may follow it.
   if (stated > image.length - setupBytes + 15) {
@@ -135,16 +140,20 @@ export function parseBzImage(image: Uint8Array, file = 'kernel'): BzImage {
   // The header ends 0x202 plus the jump's displacement (boot.rst, "jump").
   const headerEnd = 0x202 + (header.jump >> 8)
   if (headerEnd < 0x264 || headerEnd > BootParams.offset.eddMbrSigBuffer) {
-    throw new BootError(file, 'setup header field jump', `the header would end at ${hex(headerEnd)}, expected 0x264 to 0x290`)
+    throw new BootError(file, 'setup header field jump',
+      `the header would end at ${hex(headerEnd)}, expected 0x264 to 0x290`)
   }
   const has = (flag: number): boolean => (header.xloadflags & flag) !== 0
   const entry64 = has(XLoadFlags.mask.KERNEL_64) ? 0x200 : undefined
   if (entry64 !== undefined && kernel.length < 0x400) {
-    throw new BootError(file, 'kernel', `${kernel.length} bytes, the 64-bit entry at 0x200 lies outside: the file is truncated`)
+    throw new BootError(file, 'kernel',
+      `${kernel.length} bytes, the 64-bit entry at 0x200 lies outside: the file is truncated`)
   }
+  const hasHandover = has(XLoadFlags.mask.EFI_HANDOVER_64) && header.handoverOffset !== 0
   const payload = payloadOf(file, kernel, header)
   if (payload.unpackedSize !== undefined && payload.unpackedSize > header.initSize) {
-    throw new BootError(file, 'payload', `unpacks to ${hex(payload.unpackedSize)} bytes by its last word, more than init_size `
+    throw new BootError(file, 'payload',
+      `unpacks to ${hex(payload.unpackedSize)} bytes by its last word, more than init_size `
       + `${hex(header.initSize)}: the file is damaged`)
   }
   return {
@@ -158,7 +167,7 @@ export function parseBzImage(image: Uint8Array, file = 'kernel'): BzImage {
     relocatable: header.relocatableKernel !== 0,
     entry64,
     // boot.rst, handover_offset: the 64-bit entry is 512 bytes further.
-    handover64: has(XLoadFlags.mask.EFI_HANDOVER_64) && header.handoverOffset !== 0 ? header.handoverOffset + 512 : undefined,
+    handover64: hasHandover ? header.handoverOffset + 512 : undefined,
     aboveFourGiB: has(XLoadFlags.mask.CAN_BE_LOADED_ABOVE_4G),
     cmdlineSize: header.cmdlineSize,
     initrdAddrMax: header.initrdAddrMax,

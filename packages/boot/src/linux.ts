@@ -1,22 +1,19 @@
 /** Loads Linux by the 64-bit boot protocol (Linux Documentation/arch/x86/boot.rst, "64-bit BOOT PROTOCOL"). */
 import { createPageTables } from '@cofferdam/paging'
-import { BootParams, Cr0, Cr4, E820Type, Efer, SetupDataHead, SetupHeader } from '@cofferdam/spec'
-import type { AcpiPlatform } from './acpi/platform.ts'
-import { createAcpiTables } from './acpi/tables.ts'
+import { BootParams, Cr0, Cr4, Efer, SetupDataHead, SetupHeader } from '@cofferdam/spec'
 import { parseBzImage, type BzImage } from './bzimage.ts'
 import { BootError, bytesText, hex } from './error.ts'
-import { e820Bytes, PC, pcMemoryMap, type MemoryRegion } from './memory-map.ts'
-import { createPlacement, type Placed, type Placement, type WriteMemory } from './placement.ts'
+import { checkInitrd } from './initrd.ts'
+import {
+  LOW, openWorkplace, putAcpi, putCommandLine, putInitrd, type Loaded, type LoadOptions, type Workplace,
+} from './load.ts'
+import { e820Bytes, PC, type MemoryRegion } from './memory-map.ts'
+import type { Placement } from './placement.ts'
 import { flatGdt, flatSegments, type StartState } from './start-state.ts'
 
 /** Selectors of the boot protocol. */
 const BOOT_CS = 0x10
 const BOOT_DS = 0x18
-
-/** Low memory, free on a PC: below the kernel's own trampolines, which go to the end of the lowest 640 KiB. */
-const LOW = {
-  biosData: 0x400, gdt: 0x1000, bootParams: 0x7000, stack: 0x8000, pageTables: 0x9000, cmdline: 0x2_0000, setupData: 0x4_0000,
-} as const
 
 /** A setup_data node (SetupDataType). */
 export interface SetupData {
@@ -24,71 +21,32 @@ export interface SetupData {
   readonly data: Uint8Array
 }
 
-export interface LinuxOptions {
-  readonly kernel: Uint8Array
-  readonly initrd?: Uint8Array
-  readonly cmdline: string
-  /** RAM in bytes. */
-  readonly memory: number
-  /** Writes guest memory. RAM that is not written keeps what it has. */
-  readonly write: WriteMemory
-  /** The platform that ACPI describes; without it the kernel gets no RSDP. */
-  readonly acpi?: AcpiPlatform
-  /** The memory map, when it is not that of `pcMemoryMap(memory)`. */
-  readonly map?: readonly MemoryRegion[]
+export interface LinuxOptions extends LoadOptions {
   readonly setupData?: readonly SetupData[]
-  /** Names for error messages. */
-  readonly names?: { readonly kernel?: string, readonly initrd?: string }
 }
 
-/** A loaded kernel. */
-export interface LinuxBoot {
-  readonly state: StartState
+/** A loaded Linux kernel. */
+export interface LinuxBoot extends Loaded {
+  readonly kind: 'linux'
   readonly image: BzImage
   /** Where the protected-mode kernel lies. */
   readonly loadAddress: number
-  readonly map: readonly MemoryRegion[]
-  /** Everything that was put into memory, in order. */
-  readonly placed: readonly Placed[]
-  /** Guest-physical address of the RSDP, or 0. */
-  readonly rsdp: number
 }
 
 /** Chooses where the kernel goes: its preferred address, or, when it can move, the lowest fitting one. */
-function placeKernel(file: string, image: BzImage, place: Placement, lowEnd: number): number {
+function placeKernel({ kernelName, place, lowEnd }: Workplace, image: BzImage): number {
   const length = Math.max(image.initSize, image.kernel.length)
   let start: number | undefined = image.prefAddress
   if (!place.free(start, length)) {
     start = image.relocatable ? place.lowest(length, PC.highMemory, lowEnd, image.alignment) : undefined
   }
   if (start === undefined) {
-    throw new BootError(file, 'setup header field init_size',
-      `the kernel needs ${bytesText(length)} ${image.relocatable ? '' : `at ${hex(image.prefAddress)} `}to start, and the `
-      + `machine has ${bytesText(lowEnd)} of memory below 4 GiB; give it more memory`)
+    throw new BootError(kernelName, 'setup header field init_size',
+      `the kernel needs ${bytesText(length)}${image.relocatable ? '' : ` at ${hex(image.prefAddress)}`} to start, and `
+      + `the machine has ${bytesText(lowEnd)} of memory below 4 GiB; give it more memory`)
   }
   place.claim('kernel', start, length)
   return start
-}
-
-function placeInitrd(file: string, initrd: Uint8Array, image: BzImage, place: Placement, lowEnd: number): number {
-  const top = Math.min(lowEnd, image.initrdAddrMax + 1)
-  const start = place.highest(initrd.length, PC.highMemory, top, 4096)
-  if (start === undefined) {
-    throw new BootError(file, 'size', `${bytesText(initrd.length)} find no place beside the kernel below ${hex(top)} `
-      + '(end of low memory, or initrd_addr_max); give the machine more memory')
-  }
-  return start
-}
-
-function commandLine(text: string, image: BzImage): Uint8Array {
-  if (text.includes('\0')) throw new BootError('command line', 'text', 'contains a NUL character')
-  const bytes = new TextEncoder().encode(text)
-  if (bytes.length > image.cmdlineSize) {
-    throw new BootError('command line', 'length', `${bytes.length} bytes; this kernel takes ${image.cmdlineSize} (cmdline_size)`)
-  }
-  const terminated = new Uint8Array(bytes.length + 1)
-  terminated.set(bytes)
-  return terminated
 }
 
 /** Identity tables for the low 4 GiB with 2 MiB pages. */
@@ -118,7 +76,9 @@ function putSetupData(nodes: readonly SetupData[], place: Placement): bigint {
     const node = new Uint8Array(SetupDataHead.size + data.length)
     SetupDataHead.write(new DataView(node.buffer), { next, type, len: data.length })
     node.set(data, SetupDataHead.size)
-    if (at + node.length > PC.ebda - 0x4000) throw new BootError('setup_data', 'size', `${bytesText(data.length)} find no place in low memory`)
+    if (at + node.length > LOW.end) {
+      throw new BootError('setup_data', 'size', `${bytesText(data.length)} find no place in low memory`)
+    }
     place.put('setup_data', at, node)
     next = BigInt(at)
     at = Math.ceil((at + node.length) / 16) * 16
@@ -141,15 +101,6 @@ function bootParams(image: BzImage, values: {
   })
   const e820 = e820Bytes(values.map)
   BootParams.write(view, { e820Entries: values.map.length, e820Table: e820, acpiRsdpAddr: BigInt(values.rsdp) })
-  return bytes
-}
-
-/** What a BIOS leaves at 0x400 and Linux looks at: segment of the EBDA, and KiB of base memory. */
-function biosData(): Uint8Array {
-  const bytes = new Uint8Array(0x100)
-  const view = new DataView(bytes.buffer)
-  view.setUint16(0x0e, PC.ebda >> 4, true)
-  view.setUint16(0x13, PC.ebda >> 10, true)
   return bytes
 }
 
@@ -176,46 +127,29 @@ function startState(entry: number, root: number, segments: StartState['segments'
  * @throws BootError when an image is damaged or something does not fit
  */
 export function loadLinux(options: LinuxOptions): LinuxBoot {
-  const file = options.names?.kernel ?? 'kernel'
-  const image = parseBzImage(options.kernel, file)
+  const work = openWorkplace(options)
+  const { place, map } = work
+  const image = parseBzImage(options.kernel, work.kernelName)
   if (image.entry64 === undefined) {
-    throw new BootError(file, 'setup header field xloadflags', 'the kernel has no 64-bit entry (XLF_KERNEL_64); expected an x86-64 kernel')
+    throw new BootError(work.kernelName, 'setup header field xloadflags',
+      'the kernel has no 64-bit entry (XLF_KERNEL_64); expected an x86-64 kernel')
   }
-  const map = options.map ?? pcMemoryMap(options.memory)
-  const lowEnd = map.filter((r) => r.type === E820Type.RAM && r.start < PC.fourGiB)
-    .reduce((end, r) => Math.max(end, Math.min(PC.fourGiB, r.start + r.length)), 0)
-  const place = createPlacement(map, options.write)
   const segments = flatSegments(BOOT_CS, BOOT_DS, true)
   const gdt = flatGdt(segments)
-  place.put('BIOS data', LOW.biosData, biosData())
   place.put('GDT', LOW.gdt, gdt)
   place.claim('boot_params', LOW.bootParams, BootParams.size)
   place.claim('stack', LOW.stack, 0x1000)
   const root = identityTables(place)
-  place.put('command line', LOW.cmdline, commandLine(options.cmdline, image))
-
-  const load = placeKernel(file, image, place, lowEnd)
+  const cmdline = putCommandLine(work, options.cmdline, image.cmdlineSize, 'cmdline_size')
+  const load = placeKernel(work, image)
   options.write(load, image.kernel)
-  const initrd = options.initrd
-  let initrdAt = 0
-  if (initrd !== undefined && initrd.length > 0) {
-    const name = options.names?.initrd ?? 'initrd'
-    initrdAt = placeInitrd(name, initrd, image, place, lowEnd)
-    place.put('initrd', initrdAt, initrd)
-  }
-  let rsdp = 0
-  if (options.acpi !== undefined) {
-    const tables = createAcpiTables(options.acpi, { address: PC.acpi, length: PC.acpiLength })
-    place.put('ACPI tables', PC.acpi, tables.bytes)
-    rsdp = tables.rsdp
-  }
+  if (options.initrd !== undefined) checkInitrd(options.initrd, work.initrdName)
+  const initrd = putInitrd(work, options.initrd, image.initrdAddrMax + 1)
+  const rsdp = putAcpi(work, options.acpi)
   const setupData = putSetupData(options.setupData ?? [], place)
   options.write(LOW.bootParams, bootParams(image, {
-    load, cmdline: LOW.cmdline, initrd: initrdAt, initrdLength: initrd?.length ?? 0, rsdp, setupData, map,
+    load, cmdline, initrd, initrdLength: options.initrd?.length ?? 0, rsdp, setupData, map,
   }))
-  return {
-    state: startState(load + image.entry64, root, segments, gdt.length), image, loadAddress: load, map,
-    placed: place.placed, rsdp,
-  }
+  const state = startState(load + image.entry64, root, segments, gdt.length)
+  return { kind: 'linux', state, image, loadAddress: load, map, placed: place.placed, rsdp }
 }
-

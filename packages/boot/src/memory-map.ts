@@ -40,7 +40,7 @@ const LARGEST = 2 ** 44
 
 /** RAM below 4 GiB: all of it when it ends below the ECAM, else 2 GiB, so that the rest starts on a GiB boundary. */
 export function lowMemory(memory: number): number {
-  return memory > PC.ecam ? 0x8000_0000 : memory
+  return memory >= PC.ecam ? 0x8000_0000 : memory
 }
 
 /**
@@ -49,7 +49,8 @@ export function lowMemory(memory: number): number {
  */
 export function pcMemoryMap(memory: number): MemoryRegion[] {
   if (!Number.isSafeInteger(memory) || memory < SMALLEST || memory > LARGEST || memory % 4096 !== 0) {
-    throw new BootError('memory', 'size', `${bytesText(memory)}; expected ${bytesText(SMALLEST)} to ${bytesText(LARGEST)} in whole pages of 4 KiB`)
+    throw new BootError('memory', 'size',
+      `${bytesText(memory)}; expected ${bytesText(SMALLEST)} to ${bytesText(LARGEST)} in whole pages of 4 KiB`)
   }
   const low = lowMemory(memory)
   const map: MemoryRegion[] = [

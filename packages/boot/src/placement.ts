@@ -33,12 +33,14 @@ export function createPlacement(map: readonly MemoryRegion[], write: WriteMemory
     placed.find((p) => start < p.start + p.length && p.start < start + length)
   const usable = (start: number, length: number): boolean => map.some((r) =>
     (r.type === E820Type.RAM || r.type === E820Type.ACPI) && start >= r.start && start + length <= r.start + r.length)
-  const free = (start: number, length: number): boolean => usable(start, length) && collision(start, length) === undefined
+  const free = (start: number, length: number): boolean =>
+    usable(start, length) && collision(start, length) === undefined
 
   const claim = (name: string, start: number, length: number): void => {
     const other = collision(start, length)
     if (other !== undefined) {
-      throw new BootError(name, 'placement', `${hex(start)} + ${bytesText(length)} meets ${other.name} at ${hex(other.start)}`)
+      throw new BootError(name, 'placement',
+        `${hex(start)} + ${bytesText(length)} meets ${other.name} at ${hex(other.start)}`)
     }
     if (!usable(start, length)) {
       throw new BootError(name, 'placement', `${bytesText(length)} at ${hex(start)} lie outside the machine's memory`)
@@ -52,7 +54,8 @@ export function createPlacement(map: readonly MemoryRegion[], write: WriteMemory
     const up = (a: number) => Math.ceil(a / alignment) * alignment
     const ram = map.filter((r) => r.type === E820Type.RAM)
     const raw = top
-      ? [to, ...ram.map((r) => Math.min(to, r.start + r.length)), ...placed.map((p) => p.start)].map((end) => down(end - length))
+      ? [to, ...ram.map((r) => Math.min(to, r.start + r.length)), ...placed.map((p) => p.start)]
+          .map((end) => down(end - length))
       : [from, ...ram.map((r) => Math.max(from, r.start)), ...placed.map((p) => p.start + p.length)].map(up)
     return raw.filter((s) => s >= from && s + length <= to && free(s, length))
   }

@@ -11,7 +11,8 @@ export interface SegmentState {
 
 /** General registers by name; those that are left out are 0. */
 export type GeneralRegisters = Partial<Record<
-  'rax' | 'rcx' | 'rdx' | 'rbx' | 'rsp' | 'rbp' | 'rsi' | 'rdi' | 'r8' | 'r9' | 'r10' | 'r11' | 'r12' | 'r13' | 'r14' | 'r15',
+  | 'rax' | 'rcx' | 'rdx' | 'rbx' | 'rsp' | 'rbp' | 'rsi' | 'rdi'
+  | 'r8' | 'r9' | 'r10' | 'r11' | 'r12' | 'r13' | 'r14' | 'r15',
   bigint
 >>
 
@@ -34,7 +35,9 @@ const FLAT_LIMIT = 0xffff_ffff
 /** A flat code segment: 64-bit or 32-bit. */
 const codeSegment = (selector: number, long: boolean): SegmentState => ({
   selector,
-  attributes: SegmentAttributes.pack({ type: SegmentType.CODE_XR, S: 1, P: 1, G: 1, L: long ? 1 : 0, DB: long ? 0 : 1 }),
+  attributes: SegmentAttributes.pack({
+    type: SegmentType.CODE_XR, S: 1, P: 1, G: 1, L: long ? 1 : 0, DB: long ? 0 : 1,
+  }),
   limit: FLAT_LIMIT,
   base: 0n,
 })
@@ -53,7 +56,9 @@ export function flatSegments(code: number, data: number, long: boolean): StartSt
   return {
     cs: codeSegment(code, long), ds: d, es: d, ss: d, fs: d, gs: d,
     ldtr: { selector: 0, attributes: SegmentAttributes.pack({ type: SystemType.LDT, P: 1 }), limit: 0xffff, base: 0n },
-    tr: { selector: 0, attributes: SegmentAttributes.pack({ type: SystemType.TSS_BUSY, P: 1 }), limit: 0xffff, base: 0n },
+    tr: {
+      selector: 0, attributes: SegmentAttributes.pack({ type: SystemType.TSS_BUSY, P: 1 }), limit: 0xffff, base: 0n,
+    },
   }
 }
 

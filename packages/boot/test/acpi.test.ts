@@ -42,9 +42,11 @@ const PLATFORMS: [string, AcpiPlatform][] = [
 ]
 
 describe('ACPI tables', () => {
-  it.each(PLATFORMS)('of a machine with %s are linked from RSDP over XSDT, with right lengths and checksums', (_n, platform) => {
+  it.each(PLATFORMS)('of a machine with %s are linked from RSDP over XSDT, with right lengths and checksums',
+    (_n, platform) => {
     const built = createAcpiTables(platform, PLACE)
-    const at = (address: number, length: number) => built.bytes.subarray(address - PLACE.address, address - PLACE.address + length)
+    const at = (address: number, length: number) => built.bytes.subarray(address - PLACE.address,
+      address - PLACE.address + length)
     const rsdp = at(built.rsdp, Rsdp.size)
     expect(text(Rsdp.get(view(rsdp), 'signature'))).toBe('RSD PTR ')
     expect([sum(rsdp), sum(rsdp.subarray(0, 20))]).toEqual([0, 0])
@@ -56,8 +58,10 @@ describe('ACPI tables', () => {
     }
     const xsdt = walk(Number(Rsdp.get(view(rsdp), 'xsdtAddress')))
     const listed: string[] = []
-    for (let i = SdtHeader.size; i < xsdt.length; i += 8) listed.push(text(walk(Number(view(xsdt).getBigUint64(i, true))).subarray(0, 4)))
-    const expected = ['FACP', 'APIC', ...(platform.ecam === null ? [] : ['MCFG']), ...(platform.hpet === null ? [] : ['HPET']),
+    for (let i = SdtHeader.size; i < xsdt.length; i += 8) listed.push(text(walk(Number(view(xsdt).getBigUint64(i,
+      true))).subarray(0, 4)))
+    const expected = ['FACP', 'APIC', ...(platform.ecam === null ? [] : ['MCFG']),
+      ...(platform.hpet === null ? [] : ['HPET']),
       ...(platform.nodes === undefined ? [] : ['SRAT', 'SLIT'])]
     expect(listed).toEqual(expected)
     const fadt = view(at(Number(view(xsdt).getBigUint64(SdtHeader.size, true)), Fadt.size))
@@ -70,7 +74,8 @@ describe('ACPI tables', () => {
     const fadt = view(tableOf({ apicIds: [0] }, 'FACP'))
     const reset = view(Fadt.get(fadt, 'resetReg'))
     expect(GenericAddress.read(reset)).toEqual({ space: 1, bitWidth: 8, bitOffset: 0, accessSize: 1, address: 0xcf9n })
-    expect(Fadt.read(fadt)).toMatchObject({ resetValue: 6, smiCmd: 0, pm1aEvtBlk: 0x600, pm1aCntBlk: 0x604, pmTmrBlk: 0x608, sciInt: 9 })
+    expect(Fadt.read(fadt)).toMatchObject({ resetValue: 6, smiCmd: 0, pm1aEvtBlk: 0x600, pm1aCntBlk: 0x604,
+      pmTmrBlk: 0x608, sciInt: 9 })
     expect(Fadt.get(fadt, 'flags') & (1 << 10)).not.toBe(0)
   })
 
@@ -80,13 +85,15 @@ describe('ACPI tables', () => {
     expect(all.filter((e) => e[0] === 9).map((e) => view(e).getUint32(4, true))).toEqual([255, 256, 257])
     expect(all.filter((e) => e[0] === 10).length).toBe(1)
     const few = entries(tableOf({ apicIds: [0, 300] }, 'APIC'), 44)
-    expect(few.filter((e) => e[0] === 9).map((e) => [view(e).getUint32(4, true), view(e).getUint32(12, true)])).toEqual([[300, 1]])
+    expect(few.filter((e) => e[0] === 9).map((e) => [view(e).getUint32(4, true),
+      view(e).getUint32(12, true)])).toEqual([[300, 1]])
   })
 
   it('name the mailbox by which TDX guests wake processors', () => {
     // ACPICA of 2020 does not know this entry, so it is not among the platforms above.
     const all = entries(tableOf({ apicIds: [0], wakeupMailbox: 0x9_e000 }, 'APIC'), 44)
-    expect(all.filter((e) => e[0] === 16).map((e) => [e.length, view(e).getBigUint64(8, true)])).toEqual([[16, 0x9_e000n]])
+    expect(all.filter((e) => e[0] === 16).map((e) => [e.length, view(e).getBigUint64(8, true)])).toEqual([[16,
+      0x9_e000n]])
   })
 
   it('give memory to nodes', () => {
@@ -98,7 +105,8 @@ describe('ACPI tables', () => {
 
   it('have the configuration space where the platform has it', () => {
     const mcfg = tableOf({ apicIds: [0], ecam: { base: 0xe000_0000, buses: 64 } }, 'MCFG')
-    expect(McfgEntry.read(view(mcfg), 44)).toEqual({ base: 0xe000_0000n, segment: 0, startBus: 0, endBus: 63, reserved: 0 })
+    expect(McfgEntry.read(view(mcfg), 44)).toEqual({ base: 0xe000_0000n, segment: 0, startBus: 0, endBus: 63,
+      reserved: 0 })
   })
 
   it('refuse a platform that makes no sense, or more than their place holds', () => {
@@ -117,11 +125,13 @@ const iasl = ((): string | undefined => {
 })()
 
 describe('ACPICA', () => {
-  it.skipIf(iasl === undefined).each(PLATFORMS)('disassembles the tables of a machine with %s and compiles them again (skipped without iasl)',
+  it.skipIf(iasl === undefined).each(PLATFORMS)(
+    'disassembles the tables of a machine with %s and compiles them again (skipped without iasl)',
     (_name, platform) => {
       const folder = mkdtempSync(join(tmpdir(), 'acpi-'))
       const run = (...args: string[]): string => {
-        try { return execFileSync('iasl', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }) } catch (e) {
+        try { return execFileSync('iasl', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe',
+          'pipe'] }) } catch (e) {
           throw new Error((e as { stdout: string, stderr: string }).stdout + (e as { stderr: string }).stderr)
         }
       }

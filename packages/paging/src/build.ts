@@ -97,7 +97,9 @@ export function createPageTables(options: TableOptions): PageTables {
       memory.store64(at, BigInt(table) | tableFlags(level) | tableBits)
       return table
     }
-    if (level < 4 && (entry & PageEntry.mask.PS) !== 0n) throw new RangeError('page tables: a larger page is in the way')
+    if (level < 4 && (entry & PageEntry.mask.PS) !== 0n) {
+      throw new RangeError('page tables: a larger page is in the way')
+    }
     return Number(entry & PageEntry.mask.address & ~tableBits)
   }
 

@@ -70,8 +70,8 @@ export function createWalkEpt(port: PageTablePort): EptWalk {
     if (level === 4 && high32 > 0xffff) { out.level = 4; out.errorCode = qualification(ctx, access, stage, 0); return }
     for (;;) {
       const shift = 12 + 9 * (level - 1)
-      const index = shift < 32 ? ((high32 << (32 - shift)) | (low32 >>> shift)) & 0x1ff : (high32 >>> (shift - 32)) & 0x1ff
-      const entry = table + index * 8
+      const index = shift < 32 ? (high32 << (32 - shift)) | (low32 >>> shift) : high32 >>> (shift - 32)
+      const entry = table + (index & 0x1ff) * 8
       const low = port.load64(entry, 0) | 0
       const high = port.high | 0
       out.level = level

@@ -74,9 +74,8 @@ const unready: Walk = () => { throw new Error('paging: nested walk before constr
  * permissions, and the dirty flag for writes. When false, walk again: that faults or sets the flag.
  */
 export function permits(ctx: WalkContext, perms: number, pkey: number, access: number): boolean {
-  if ((access & ACCESS_WRITE) !== 0 && (perms & (PERM_DIRTY | PERM_NESTED_WRITE)) !== (PERM_DIRTY | PERM_NESTED_WRITE)) {
-    return false
-  }
+  const writable = PERM_DIRTY | PERM_NESTED_WRITE
+  if ((access & ACCESS_WRITE) !== 0 && (perms & writable) !== writable) return false
   if ((access & ACCESS_FETCH) !== 0 && (perms & PERM_NESTED_EXEC) === 0) return false
   if (ctx.format === FORMAT_NONE) return true
   return rightsError(ctx.mode, perms, pkey, (perms & PERM_USER) !== 0 ? ctx.pkru : ctx.pkrs, access) === 0

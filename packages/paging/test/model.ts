@@ -18,7 +18,8 @@ export interface ModelState {
 export interface ModelAccess { write: boolean, fetch: boolean, user: boolean, implicit: boolean }
 
 export type ModelAnswer =
-  | { page: bigint, size: bigint, user: boolean, writable: boolean, executable: boolean, dirty: boolean, global: boolean, pkey: bigint, key: bigint }
+  | { page: bigint, size: bigint, user: boolean, writable: boolean, executable: boolean, dirty: boolean,
+    global: boolean, pkey: bigint, key: bigint }
   | { error: bigint }
   | { nested: { gpa: bigint, error: bigint, final: boolean } }
 
@@ -33,7 +34,8 @@ class NestedAnswer extends Error {
   constructor(answer: ModelAnswer) { super('nested'); this.answer = answer }
 }
 
-export function translate(mem: ModelMemory, s: ModelState, va: bigint, access: ModelAccess, nested?: ModelState): ModelAnswer {
+export function translate(mem: ModelMemory, s: ModelState, va: bigint, access: ModelAccess,
+  nested?: ModelState): ModelAnswer {
   try {
     if (nested === undefined) return oneDimension(mem, s, va, access, (pa) => pa)
     const locate: Locate = (gpa, write, fetch, final) => {
@@ -64,9 +66,11 @@ function errorCode(s: ModelState, a: ModelAccess, found: bigint): bigint {
   return e
 }
 
-function oneDimension(mem: ModelMemory, s: ModelState, va: bigint, a: ModelAccess, at: (pa: bigint) => bigint): ModelAnswer {
+function oneDimension(mem: ModelMemory, s: ModelState, va: bigint, a: ModelAccess,
+  at: (pa: bigint) => bigint): ModelAnswer {
   if (s.levels === 'none') {
-    return { page: va & ~0xfffn, size: 12n, user: true, writable: true, executable: true, dirty: true, global: false, pkey: 0n, key: 0n }
+    return { page: va & ~0xfffn, size: 12n, user: true, writable: true, executable: true, dirty: true, global: false,
+      pkey: 0n, key: 0n }
   }
   if (s.levels === '32') return walk32(mem, s, va & 0xffff_ffffn, a, at)
   return walk64(mem, s, va, a, at)
@@ -141,7 +145,8 @@ function walk64(mem: ModelMemory, s: ModelState, va: bigint, a: ModelAccess, at:
 }
 
 /** §4.6 access rights, then §4.8 accessed and dirty flags. */
-function finish(mem: ModelMemory, s: ModelState, a: ModelAccess, used: bigint[], leafAt: bigint, page: bigint, size: bigint): ModelAnswer {
+function finish(mem: ModelMemory, s: ModelState, a: ModelAccess, used: bigint[], leafAt: bigint, page: bigint,
+  size: bigint): ModelAnswer {
   const leaf = used[used.length - 1]
   const userAddress = used.every((e) => bit(e, 2n))
   const writable = used.every((e) => bit(e, 1n))
@@ -167,6 +172,7 @@ function finish(mem: ModelMemory, s: ModelState, a: ModelAccess, used: bigint[],
   or64(mem, leafAt, want)
   const key = s.cBit !== undefined && size !== 22n && s.levels !== '32' && bit(leaf, s.cBit) ? 1n : 0n
   return {
-    page, size, user: userAddress, writable, executable, dirty: bit(leaf | want, 6n), global: s.pge && bit(leaf, 8n), pkey, key,
+    page, size, user: userAddress, writable, executable, dirty: bit(leaf | want, 6n), global: s.pge && bit(leaf, 8n),
+    pkey, key,
   }
 }

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
-  ACCESS_FETCH, ACCESS_IMPLICIT, ACCESS_USER, ACCESS_WRITE, configureNpt, configureWalk, createPageTables, createWalkContext,
-  createWalker, createWalkResult, PERM_DIRTY, PERM_EXEC, PERM_GLOBAL, PERM_USER, PERM_WRITE, permits,
-  WALK_NESTED_FAULT, WALK_OK, WALK_PAGE_FAULT, STAGE_FINAL, type PagingRegisters, type WalkContext,
+  ACCESS_FETCH, ACCESS_IMPLICIT, ACCESS_USER, ACCESS_WRITE, configureNpt, configureWalk, createPageTables,
+  createWalkContext, createWalker, createWalkResult, PERM_DIRTY, PERM_EXEC, PERM_GLOBAL, PERM_USER, PERM_WRITE,
+  permits, WALK_NESTED_FAULT, WALK_OK, WALK_PAGE_FAULT, STAGE_FINAL, type PagingRegisters, type WalkContext,
 } from '../src/index.ts'
 import { type ModelAccess, type ModelState, translate } from './model.ts'
 import { createSparseMemory, type SparseMemory } from './sparse-memory.ts'
@@ -29,7 +29,8 @@ const entry64 = fc.record({
     | (e.junk ? e.junkBits & (e.junkBits >> 7n) : 0n)
 })
 
-const memory = fc.array(entry64, { minLength: TABLES.length * INDICES.length, maxLength: TABLES.length * INDICES.length })
+const memory = fc.array(entry64,
+  { minLength: TABLES.length * INDICES.length, maxLength: TABLES.length * INDICES.length })
 
 const state = fc.record({
   levels: fc.constantFrom<ModelState['levels']>('none', '32', 'pae', 4, 4, 4, 5),
@@ -40,7 +41,8 @@ const state = fc.record({
   pdptes: fc.array(fc.constantFrom(0n, 0x1001n, 0x2001n, 0x3001n), { minLength: 4, maxLength: 4 }),
 })
 
-const access = fc.record({ kind: fc.constantFrom('read', 'write', 'fetch'), user: fc.boolean(), implicit: fc.boolean() })
+const access = fc.record({ kind: fc.constantFrom('read', 'write', 'fetch'), user: fc.boolean(),
+  implicit: fc.boolean() })
   .map(({ kind, user, implicit }) => ({
     write: kind === 'write', fetch: kind === 'fetch', user: user && !implicit, implicit: implicit && kind !== 'fetch',
   }))
@@ -64,8 +66,8 @@ function registers(s: ModelState): PagingRegisters {
   return {
     cr0: (paging ? 0x8000_0001 : 1) | (s.wp ? 0x1_0000 : 0),
     cr3Low: Number(s.cr3 & 0xffff_ffffn), cr3High: Number(s.cr3 >> 32n),
-    cr4: (s.pse ? 0x10 : 0) | (paging && s.levels !== '32' ? 0x20 : 0) | (s.pge ? 0x80 : 0) | (s.levels === 5 ? 0x1000 : 0)
-      | (s.smep ? 1 << 20 : 0) | (s.smap ? 1 << 21 : 0) | (s.pke ? 1 << 22 : 0),
+    cr4: (s.pse ? 0x10 : 0) | (paging && s.levels !== '32' ? 0x20 : 0) | (s.pge ? 0x80 : 0)
+      | (s.levels === 5 ? 0x1000 : 0) | (s.smep ? 1 << 20 : 0) | (s.smap ? 1 << 21 : 0) | (s.pke ? 1 << 22 : 0),
     efer: (long ? 0x500 : 0) | (s.nxe ? 0x800 : 0),
     ac: s.ac, pkru: Number(s.pkru),
   }
@@ -89,7 +91,8 @@ function legal(s: ModelState): ModelState {
 }
 
 const accessBits = (a: { write: boolean, fetch: boolean, user: boolean, implicit: boolean }): number =>
-  (a.write ? ACCESS_WRITE : 0) | (a.fetch ? ACCESS_FETCH : 0) | (a.user ? ACCESS_USER : 0) | (a.implicit ? ACCESS_IMPLICIT : 0)
+  (a.write ? ACCESS_WRITE : 0) | (a.fetch ? ACCESS_FETCH : 0) | (a.user ? ACCESS_USER : 0)
+  | (a.implicit ? ACCESS_IMPLICIT : 0)
 
 const outcomes = new Map<string, number>()
 const count = (what: string): void => { outcomes.set(what, (outcomes.get(what) ?? 0) + 1) }
@@ -107,12 +110,14 @@ function compare(
   const out = createWalkResult()
   createWalker(real.port()).walk(ctx, Number(va & 0xffff_ffffn) | 0, Number(va >> 32n), accessBits(a), out)
   const expected = translate(naive, s, va, a, host)
-  count(`${host === undefined ? 1 : 2}-D ${'nested' in expected ? 'nested' : 'error' in expected ? expected.error & 9n : 'ok'}`)
+  const outcome = 'nested' in expected ? 'nested' : 'error' in expected ? expected.error & 9n : 'ok'
+  count(`${host === undefined ? 1 : 2}-D ${outcome}`)
   if ('nested' in expected) {
     expect({ status: out.status, gpa: BigInt(out.gpa), error: BigInt(out.errorCode), final: out.stage === STAGE_FINAL })
       .toEqual({ status: WALK_NESTED_FAULT, ...expected.nested })
   } else if ('error' in expected) {
-    expect({ status: out.status, error: BigInt(out.errorCode) }).toEqual({ status: WALK_PAGE_FAULT, error: expected.error })
+    expect({ status: out.status, error: BigInt(out.errorCode) }).toEqual({ status: WALK_PAGE_FAULT,
+      error: expected.error })
   } else {
     expect(out.status).toBe(WALK_OK)
     const has = (bit: number) => (out.perms & bit) !== 0
@@ -136,7 +141,7 @@ describe('a walk', () => {
     fc.assert(fc.property(memory, state.map(legal), address, access, (entries, s, va, a) => {
       compare(entries, s, s.levels === 'none' ? va & 0xffff_ffffn : va, a)
     }), { numRuns: 4000, seed: 7 })
-  })
+  }, 30_000)
 
   it('agrees with the naive model in two dimensions', () => {
     // APM vol. 2, §15.25.5: SMEP, SMAP and keys of the host don't apply to nested accesses.
@@ -149,7 +154,7 @@ describe('a walk', () => {
         compare(entries, s, s.levels === 'none' ? va & 0xffff_ffffn : va, a, h, (m) => { buildHost(m, size, flips) })
       },
     ), { numRuns: 2500, seed: 11 })
-  })
+  }, 30_000)
 
   it('meets every outcome often enough to mean something', () => {
     for (const what of ['1-D ok', '1-D 0', '1-D 1', '1-D 9', '2-D ok', '2-D nested', '2-D 0', '2-D 1', '2-D 9']) {

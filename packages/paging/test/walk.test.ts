@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import {
-  ACCESS_FETCH, ACCESS_IMPLICIT, ACCESS_USER, ACCESS_WRITE, configureEpt, configureNpt, configureWalk, createPageTables,
-  createWalkContext, createWalker, createWalkResult, nestedFaultInfo, permits, PERM_DIRTY, setAlignmentCheck,
-  STAGE_FINAL, STAGE_TABLE, WALK_EPT_MISCONFIGURATION, WALK_EPT_VIOLATION, WALK_NESTED_FAULT, WALK_OK,
-  WALK_PAGE_FAULT, WALK_REFUSED, type Mapping, type PagingRegisters, type TableOptions, type WalkContextOptions,
+  ACCESS_FETCH, ACCESS_IMPLICIT, ACCESS_USER, ACCESS_WRITE, configureEpt, configureNpt, configureWalk,
+  createPageTables, createWalkContext, createWalker, createWalkResult, nestedFaultInfo, permits, PERM_DIRTY,
+  setAlignmentCheck, STAGE_FINAL, STAGE_TABLE, WALK_EPT_MISCONFIGURATION, WALK_EPT_VIOLATION, WALK_NESTED_FAULT,
+  WALK_OK, WALK_PAGE_FAULT, WALK_REFUSED, type Mapping, type PagingRegisters, type TableOptions,
+  type WalkContextOptions,
 } from '../src/index.ts'
 import { createSparseMemory } from './sparse-memory.ts'
 
@@ -47,19 +48,27 @@ describe('a page fault reports', () => {
     ['no fault for that write without CR0.WP', { writable: false }, { cr0: 0x8000_0001 }, ACCESS_WRITE, 0],
     ['a fetch from a no-execute page', { executable: false }, {}, ACCESS_FETCH, P | I],
     ['NX as a reserved bit without EFER.NXE', { executable: false }, { efer: 0x500 }, ACCESS_FETCH, P | RSVD],
-    ['NX as a reserved bit with I/D when SMEP is on', { executable: false }, { efer: 0x500, cr4: 0x20 | SMEP }, ACCESS_FETCH, P | RSVD | I],
+    ['NX as a reserved bit with I/D when SMEP is on', { executable: false }, { efer: 0x500, cr4: 0x20 | SMEP },
+      ACCESS_FETCH, P | RSVD | I],
     ['a supervisor fetch from a user page with SMEP', { user: true }, { cr4: 0x20 | SMEP }, ACCESS_FETCH, P | I],
     ['no fault for that fetch without SMEP', { user: true }, {}, ACCESS_FETCH, 0],
     ['a supervisor read of a user page with SMAP', { user: true }, { cr4: 0x20 | SMAP }, 0, P],
     ['no fault for that read with AC', { user: true }, { cr4: 0x20 | SMAP, ac: true }, 0, 0],
-    ['an implicit read of a user page whatever AC is', { user: true }, { cr4: 0x20 | SMAP, ac: true }, ACCESS_IMPLICIT, P],
+    ['an implicit read of a user page whatever AC is', { user: true }, { cr4: 0x20 | SMAP, ac: true }, ACCESS_IMPLICIT,
+      P],
     ['SMAP also with CR0.WP clear', { user: true }, { cr0: 0x8000_0001, cr4: 0x20 | SMAP }, ACCESS_WRITE, P | W],
-    ['a key that forbids access', { user: true, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 1 << 10 }, ACCESS_USER, P | U | PK],
-    ['a key that forbids access to the supervisor too', { user: true, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 1 << 10 }, 0, P | PK],
-    ['a key that forbids a user write', { user: true, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 2 << 10 }, ACCESS_USER | ACCESS_WRITE, P | U | W | PK],
-    ['no key fault for a supervisor write without CR0.WP', { user: true, bits: 5n << 59n }, { cr0: 0x8000_0001, cr4: 0x20 | PKE, pkru: 2 << 10 }, ACCESS_WRITE, 0],
-    ['no key fault for a fetch', { user: true, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 3 << 10 }, ACCESS_USER | ACCESS_FETCH, 0],
-    ['a key and a right at once', { user: true, writable: false, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 1 << 10 }, ACCESS_USER | ACCESS_WRITE, P | U | W | PK],
+    ['a key that forbids access', { user: true, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 1 << 10 }, ACCESS_USER,
+      P | U | PK],
+    ['a key that forbids access to the supervisor too', { user: true, bits: 5n << 59n },
+      { cr4: 0x20 | PKE, pkru: 1 << 10 }, 0, P | PK],
+    ['a key that forbids a user write', { user: true, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 2 << 10 },
+      ACCESS_USER | ACCESS_WRITE, P | U | W | PK],
+    ['no key fault for a supervisor write without CR0.WP', { user: true, bits: 5n << 59n },
+      { cr0: 0x8000_0001, cr4: 0x20 | PKE, pkru: 2 << 10 }, ACCESS_WRITE, 0],
+    ['no key fault for a fetch', { user: true, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 3 << 10 },
+      ACCESS_USER | ACCESS_FETCH, 0],
+    ['a key and a right at once', { user: true, writable: false, bits: 5n << 59n }, { cr4: 0x20 | PKE, pkru: 1 << 10 },
+      ACCESS_USER | ACCESS_WRITE, P | U | W | PK],
     ['an address bit above MAXPHYADDR', { bits: 1n << 46n }, {}, ACCESS_WRITE, P | W | RSVD],
   ]
   it.each(cases)('%s', (_name, mapping, regs, access, code) => {
@@ -73,7 +82,8 @@ describe('a page fault reports', () => {
   it('an absent page without P', () => {
     const b = bench()
     configureWalk(b.ctx, { ...LONG, cr3Low: b.tables([PAGE]) })
-    expect(b.walk(0x40_1000, ACCESS_USER | ACCESS_WRITE)).toMatchObject({ status: WALK_PAGE_FAULT, errorCode: U | W, level: 1 })
+    expect(b.walk(0x40_1000, ACCESS_USER | ACCESS_WRITE)).toMatchObject({ status: WALK_PAGE_FAULT, errorCode: U | W,
+      level: 1 })
     expect(b.walk(0x80_0000_0000, 0)).toMatchObject({ status: WALK_PAGE_FAULT, errorCode: 0, level: 4 })
   })
 
@@ -174,7 +184,8 @@ describe('two dimensions with NPT', () => {
   it('say which guest address was missing and whether a table was being read', () => {
     const noTables = twoD([{ from: 0x100_0000, length: 0x100_0000, user: true }])
     const out = noTables.walk(PAGE.from, 0)
-    expect(out).toMatchObject({ status: WALK_NESTED_FAULT, stage: STAGE_TABLE, gpa: noTables.ctx.root, errorCode: U | W })
+    expect(out).toMatchObject({ status: WALK_NESTED_FAULT, stage: STAGE_TABLE, gpa: noTables.ctx.root,
+      errorCode: U | W })
     expect(nestedFaultInfo(out)).toBe(0x2_0000_0006n)
     const noPage = twoD([{ from: 0x10_0000, length: 0x10_0000, user: true }])
     const last = noPage.walk(PAGE.from, ACCESS_FETCH)
@@ -187,12 +198,14 @@ describe('two dimensions with NPT', () => {
   })
   it('keep the nested write permission apart from CR0.WP', () => {
     const b = twoD([
-      { from: 0, length: 0x100_0000, user: true }, { from: 0x100_0000, length: 0x100_0000, user: true, writable: false },
+      { from: 0, length: 0x100_0000, user: true }, { from: 0x100_0000, length: 0x100_0000, user: true,
+        writable: false },
     ])
     expect(b.walk(PAGE.from, 0)).toMatchObject({ status: WALK_OK, shift: 12, nestedShift: 21, guestShift: 12 })
     configureWalk(b.ctx, { ...LONG, cr0: 0x8000_0001, cr3Low: b.ctx.root })
     expect(permits(b.ctx, b.out.perms | PERM_DIRTY, 0, ACCESS_WRITE)).toBe(false)
-    expect(b.walk(PAGE.from, ACCESS_WRITE)).toMatchObject({ status: WALK_NESTED_FAULT, errorCode: P | U | W, gpa: PAGE.to })
+    expect(b.walk(PAGE.from, ACCESS_WRITE)).toMatchObject({ status: WALK_NESTED_FAULT, errorCode: P | U | W,
+      gpa: PAGE.to })
   })
 })
 
@@ -209,15 +222,18 @@ describe('two dimensions with EPT', () => {
   const ALL: Mapping = { from: 0, length: 0x4000_0000, largest: 21 }
   it('set accessed and dirty flags and translate', () => {
     const b = twoD([ALL])
-    expect(b.walk(PAGE.from, ACCESS_WRITE | ACCESS_USER)).toMatchObject({ status: WALK_OK, page: PAGE.to, nestedPat: 6 })
+    expect(b.walk(PAGE.from, ACCESS_WRITE | ACCESS_USER)).toMatchObject({ status: WALK_OK, page: PAGE.to,
+      nestedPat: 6 })
     const leaf = b.root + 8192 + 8 * (PAGE.to / 0x20_0000 | 0)
     expect(b.memory.load64(leaf) & 0x300n).toBe(0x300n)
   })
   it.each([
     ['a read of what is not there', [{ ...ALL, length: 0x100_0000 }], 0, 0x181],
     ['a table that is not there', [{ ...ALL, from: 0x100_0000 }], 0, 0x083],
-    ['a write of a read-only page', [ALL, { from: 0x120_0000, length: 0x20_0000, writable: false }], ACCESS_WRITE, 0x1aa],
-    ['a fetch from a page without X', [ALL, { from: 0x120_0000, length: 0x20_0000, executable: false }], ACCESS_FETCH, 0x19c],
+    ['a write of a read-only page', [ALL, { from: 0x120_0000, length: 0x20_0000, writable: false }], ACCESS_WRITE,
+      0x1aa],
+    ['a fetch from a page without X', [ALL, { from: 0x120_0000, length: 0x20_0000, executable: false }], ACCESS_FETCH,
+      0x19c],
   ] as const)('qualify %s', (_name, host, access, qualification) => {
     expect(twoD(host).walk(PAGE.from, access)).toMatchObject({ status: WALK_EPT_VIOLATION, errorCode: qualification })
   })
@@ -225,7 +241,8 @@ describe('two dimensions with EPT', () => {
     for (const bad of [0x2n, 0x87n | (2n << 3n), 0x87n | (6n << 3n) | 0x1000n, 0xb7n | (1n << 50n)]) {
       const b = twoD([ALL])
       b.memory.store64(b.root + 8192 + 8 * (PAGE.to / 0x20_0000 | 0), bad)
-      expect(b.walk(PAGE.from, 0)).toMatchObject({ status: WALK_EPT_MISCONFIGURATION, gpa: PAGE.to, stage: STAGE_FINAL })
+      expect(b.walk(PAGE.from, 0)).toMatchObject({ status: WALK_EPT_MISCONFIGURATION, gpa: PAGE.to,
+        stage: STAGE_FINAL })
     }
   })
   it('choose the execute bit by the kind of address under mode-based execute control', () => {

@@ -4,18 +4,19 @@ import { layout } from './layout.ts'
 
 /** Root System Description Pointer, revision 2 (§5.2.5.3). */
 export const Rsdp = layout(36, {
-  signature: [0, 8, 'bytes'], checksum: [8, 1], oemId: [9, 6], revision: [15, 1], rsdtAddress: [16, 4], length: [20, 4],
-  xsdtAddress: [24, 8], extendedChecksum: [32, 1], reserved: [33, 3],
+  signature: [0, 8, 'bytes'], checksum: [8, 1], oemId: [9, 6], revision: [15, 1], rsdtAddress: [16, 4],
+  length: [20, 4], xsdtAddress: [24, 8], extendedChecksum: [32, 1], reserved: [33, 3],
 })
 
 /** Header of every table (§5.2.6). */
 export const SdtHeader = layout(36, {
-  signature: [0, 4, 'bytes'], length: [4, 4], revision: [8, 1], checksum: [9, 1], oemId: [10, 6], oemTableId: [16, 8, 'bytes'],
-  oemRevision: [24, 4], creatorId: [28, 4, 'bytes'], creatorRevision: [32, 4],
+  signature: [0, 4, 'bytes'], length: [4, 4], revision: [8, 1], checksum: [9, 1], oemId: [10, 6],
+  oemTableId: [16, 8, 'bytes'], oemRevision: [24, 4], creatorId: [28, 4, 'bytes'], creatorRevision: [32, 4],
 })
 
 /** Generic Address Structure (§5.2.3.2). */
-export const GenericAddress = layout(12, { space: [0, 1], bitWidth: [1, 1], bitOffset: [2, 1], accessSize: [3, 1], address: [4, 8] })
+export const GenericAddress = layout(12, { space: [0, 1], bitWidth: [1, 1], bitOffset: [2, 1], accessSize: [3, 1],
+  address: [4, 8] })
 /** GenericAddress.space. */
 export const AddressSpace = { MEMORY: 0, IO: 1, PCI_CONFIG: 2 } as const
 
@@ -23,14 +24,15 @@ export const AddressSpace = { MEMORY: 0, IO: 1, PCI_CONFIG: 2 } as const
 export const Fadt = layout(276, {
   header: [0, 36], firmwareCtrl: [36, 4], dsdt: [40, 4], preferredPmProfile: [45, 1], sciInt: [46, 2], smiCmd: [48, 4],
   acpiEnable: [52, 1], acpiDisable: [53, 1], s4BiosReq: [54, 1], pstateCnt: [55, 1], pm1aEvtBlk: [56, 4],
-  pm1bEvtBlk: [60, 4], pm1aCntBlk: [64, 4], pm1bCntBlk: [68, 4], pm2CntBlk: [72, 4], pmTmrBlk: [76, 4], gpe0Blk: [80, 4],
-  gpe1Blk: [84, 4], pm1EvtLen: [88, 1], pm1CntLen: [89, 1], pm2CntLen: [90, 1], pmTmrLen: [91, 1], gpe0BlkLen: [92, 1],
-  gpe1BlkLen: [93, 1], gpe1Base: [94, 1], cstCnt: [95, 1], pLvl2Lat: [96, 2], pLvl3Lat: [98, 2], flushSize: [100, 2],
-  flushStride: [102, 2], dutyOffset: [104, 1], dutyWidth: [105, 1], dayAlrm: [106, 1], monAlrm: [107, 1], century: [108, 1],
-  iapcBootArch: [109, 2], flags: [112, 4], resetReg: [116, 12], resetValue: [128, 1], armBootArch: [129, 2],
-  minorVersion: [131, 1], xFirmwareCtrl: [132, 8], xDsdt: [140, 8], xPm1aEvtBlk: [148, 12], xPm1bEvtBlk: [160, 12],
-  xPm1aCntBlk: [172, 12], xPm1bCntBlk: [184, 12], xPm2CntBlk: [196, 12], xPmTmrBlk: [208, 12], xGpe0Blk: [220, 12],
-  xGpe1Blk: [232, 12], sleepControlReg: [244, 12], sleepStatusReg: [256, 12], hypervisorVendor: [268, 8, 'bytes'],
+  pm1bEvtBlk: [60, 4], pm1aCntBlk: [64, 4], pm1bCntBlk: [68, 4], pm2CntBlk: [72, 4], pmTmrBlk: [76, 4],
+  gpe0Blk: [80, 4], gpe1Blk: [84, 4], pm1EvtLen: [88, 1], pm1CntLen: [89, 1], pm2CntLen: [90, 1], pmTmrLen: [91, 1],
+  gpe0BlkLen: [92, 1], gpe1BlkLen: [93, 1], gpe1Base: [94, 1], cstCnt: [95, 1], pLvl2Lat: [96, 2], pLvl3Lat: [98, 2],
+  flushSize: [100, 2], flushStride: [102, 2], dutyOffset: [104, 1], dutyWidth: [105, 1], dayAlrm: [106, 1],
+  monAlrm: [107, 1], century: [108, 1], iapcBootArch: [109, 2], flags: [112, 4], resetReg: [116, 12],
+  resetValue: [128, 1], armBootArch: [129, 2], minorVersion: [131, 1], xFirmwareCtrl: [132, 8], xDsdt: [140, 8],
+  xPm1aEvtBlk: [148, 12], xPm1bEvtBlk: [160, 12], xPm1aCntBlk: [172, 12], xPm1bCntBlk: [184, 12],
+  xPm2CntBlk: [196, 12], xPmTmrBlk: [208, 12], xGpe0Blk: [220, 12], xGpe1Blk: [232, 12], sleepControlReg: [244, 12],
+  sleepStatusReg: [256, 12], hypervisorVendor: [268, 8, 'bytes'],
 })
 
 /** Fadt.flags (table 5.10). */
@@ -43,7 +45,8 @@ export const FadtFlags = bits({
 
 /** Fadt.iapcBootArch (table 5.11). */
 export const BootArch = bits({
-  LEGACY_DEVICES: 0, KEYBOARD_8042: 1, VGA_NOT_PRESENT: 2, MSI_NOT_SUPPORTED: 3, ASPM_CONTROLS: 4, CMOS_RTC_NOT_PRESENT: 5,
+  LEGACY_DEVICES: 0, KEYBOARD_8042: 1, VGA_NOT_PRESENT: 2, MSI_NOT_SUPPORTED: 3, ASPM_CONTROLS: 4,
+  CMOS_RTC_NOT_PRESENT: 5,
 })
 
 /** Firmware ACPI Control Structure (§5.2.10). */
@@ -57,11 +60,13 @@ export const MadtHead = layout(8, { localApicAddress: [0, 4], flags: [4, 4] })
 /** MADT entries, each with its type and length (§5.2.12.2 to §5.2.12.20). */
 export const MadtLocalApic = layout(8, { type: [0, 1], length: [1, 1], uid: [2, 1], apicId: [3, 1], flags: [4, 4] })
 export const MadtIoApic = layout(12, { type: [0, 1], length: [1, 1], id: [2, 1], address: [4, 4], gsiBase: [8, 4] })
-export const MadtOverride = layout(10, { type: [0, 1], length: [1, 1], bus: [2, 1], source: [3, 1], gsi: [4, 4], flags: [8, 2] })
+export const MadtOverride = layout(10, { type: [0, 1], length: [1, 1], bus: [2, 1], source: [3, 1], gsi: [4, 4],
+  flags: [8, 2] })
 export const MadtLocalNmi = layout(6, { type: [0, 1], length: [1, 1], uid: [2, 1], flags: [3, 2], lint: [5, 1] })
 export const MadtX2Apic = layout(16, { type: [0, 1], length: [1, 1], x2ApicId: [4, 4], flags: [8, 4], uid: [12, 4] })
 export const MadtX2Nmi = layout(12, { type: [0, 1], length: [1, 1], flags: [2, 2], uid: [4, 4], lint: [8, 1] })
-export const MadtWakeup = layout(16, { type: [0, 1], length: [1, 1], version: [2, 2], reserved: [4, 4], mailbox: [8, 8] })
+export const MadtWakeup = layout(16, { type: [0, 1], length: [1, 1], version: [2, 2], reserved: [4, 4],
+  mailbox: [8, 8] })
 export const MadtType = {
   LOCAL_APIC: 0, IO_APIC: 1, OVERRIDE: 2, LOCAL_NMI: 4, X2APIC: 9, X2APIC_NMI: 10, WAKEUP: 16,
 } as const
@@ -69,10 +74,12 @@ export const MadtType = {
 export const IntiFlags = bits({ polarity: [1, 0], trigger: [3, 2] })
 
 /** MCFG after the header and 8 reserved bytes (PCI Firmware 3.3, §4.1.2). */
-export const McfgEntry = layout(16, { base: [0, 8], segment: [8, 2], startBus: [10, 1], endBus: [11, 1], reserved: [12, 4] })
+export const McfgEntry = layout(16, { base: [0, 8], segment: [8, 2], startBus: [10, 1], endBus: [11, 1],
+  reserved: [12, 4] })
 
 /** HPET after the header (IA-PC HPET 1.0a, §3.2.4). */
-export const HpetTable = layout(20, { blockId: [0, 4], base: [4, 12], number: [16, 1], minimumTick: [17, 2], protection: [19, 1] })
+export const HpetTable = layout(20, { blockId: [0, 4], base: [4, 12], number: [16, 1], minimumTick: [17, 2],
+  protection: [19, 1] })
 
 /** SRAT entries (§5.2.16). The table has 12 bytes (1, then 8 reserved) after its header. */
 export const SratProcessor = layout(16, {

@@ -135,8 +135,8 @@ export const XEN_ELFNOTE_PHYS32_ENTRY = 18
 /** multiboot_info of Multiboot 0.6.96, §3.3. */
 export const MultibootInfo = layout(88, {
   flags: [0, 4], memLower: [4, 4], memUpper: [8, 4], bootDevice: [12, 4], cmdline: [16, 4], modsCount: [20, 4],
-  modsAddr: [24, 4], syms: [28, 16], mmapLength: [44, 4], mmapAddr: [48, 4], drivesLength: [52, 4], drivesAddr: [56, 4],
-  configTable: [60, 4], bootLoaderName: [64, 4], apmTable: [68, 4], vbe: [72, 16],
+  modsAddr: [24, 4], syms: [28, 16], mmapLength: [44, 4], mmapAddr: [48, 4], drivesLength: [52, 4],
+  drivesAddr: [56, 4], configTable: [60, 4], bootLoaderName: [64, 4], apmTable: [68, 4], vbe: [72, 16],
 })
 export const MULTIBOOT_HEADER_MAGIC = 0x1bad_b002
 /** EAX at the entry of a Multiboot kernel. */

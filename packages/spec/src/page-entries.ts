@@ -1,8 +1,8 @@
 import { bits, bits64 } from './bits.ts'
 
 /**
- * Entries of 4- and 5-level and PAE paging (SDM vol. 3, tables 4-14 to 4-20; APM vol. 2, §5.3). `PS` is the PAT bit in a
- * PTE; `PAT` (bit 12) is that of a 2 MiB or 1 GiB page. Bits above MAXPHYADDR in `address` are reserved; the C-bit or
+ * Entries of 4- and 5-level and PAE paging (SDM vol. 3, tables 4-14 to 4-20; APM vol. 2, §5.3). `PS` is the PAT bit
+ * in a PTE; bit 12 is that of a 2 MiB or 1 GiB page. Bits above MAXPHYADDR in `address` are reserved; the C-bit or
  * the KeyID lies among the address bits.
  */
 export const PageEntry = bits64({
@@ -21,8 +21,8 @@ export const PageEntryPse36 = bits({
 
 /** Entries of extended page tables (SDM vol. 3, §29.3.2). The type and IPAT fields are those of leaves. */
 export const EptEntry = bits64({
-  R: 0, W: 1, X: 2, memoryType: [5, 3], IPAT: 6, PS: 7, A: 8, D: 9, XU: 10, address: [51, 12], VGP: 57, PW: 58, SSS: 60,
-  SVE: 63,
+  R: 0, W: 1, X: 2, memoryType: [5, 3], IPAT: 6, PS: 7, A: 8, D: 9, XU: 10, address: [51, 12], VGP: 57, PW: 58,
+  SSS: 60, SVE: 63,
 })
 
 /** EPT pointer (SDM vol. 3, §25.6.11). `levels` is the walk length minus 1. */

@@ -42,7 +42,8 @@ describe('bits', () => {
   })
 })
 
-const Info = layout(32, { base: [0, 8], kind: [8, 2], flags: [10, 1], id: [12, 4], tag: [16, 4, 'bytes'], rest: [20, 12] })
+const Info = layout(32, { base: [0, 8], kind: [8, 2], flags: [10, 1], id: [12, 4], tag: [16, 4, 'bytes'],
+  rest: [20, 12] })
 
 describe('layout', () => {
   it('refuses overlap and fields outside the structure', () => {

@@ -27,7 +27,8 @@ function withLength(body: Aml): Aml {
   if (n + 1 < 0x40) return [n + 1, ...body]
   for (let extra = 1; extra <= 3; extra++) {
     const total = n + 1 + extra
-    if (total < 2 ** (4 + 8 * extra)) return [(extra << 6) | (total & 0xf), ...littleEndian(Math.floor(total / 16), extra), ...body]
+    if (total >= 2 ** (4 + 8 * extra)) continue
+    return [(extra << 6) | (total & 0xf), ...littleEndian(Math.floor(total / 16), extra), ...body]
   }
   throw new RangeError('AML: package too long')
 }
@@ -53,7 +54,8 @@ export function eisaId(id: string): Aml {
 }
 
 export const named = (name: string, value: Aml): Aml => [0x08, ...nameString(name), ...value]
-export const scope = (name: string, ...terms: Aml[]): Aml => [0x10, ...withLength([...nameString(name), ...terms.flat()])]
+export const scope = (name: string, ...terms: Aml[]): Aml =>
+  [0x10, ...withLength([...nameString(name), ...terms.flat()])]
 export const device = (name: string, ...terms: Aml[]): Aml =>
   [0x5b, 0x82, ...withLength([...nameString(name), ...terms.flat()])]
 /** Package of up to 255 elements. */
@@ -94,7 +96,8 @@ export const memory32Fixed = (base: number, length: number, writable = true): Am
 
 function addressSpace(tag: number, width: number, type: number, specific: number, first: number, last: number): Aml {
   const le = (v: number) => littleEndian(v, width)
-  return [tag, ...littleEndian(3 + 5 * width, 2), type, FIXED_PRODUCER, specific, ...le(0), ...le(first), ...le(last), ...le(0),
+  return [tag, ...littleEndian(3 + 5 * width, 2), type, FIXED_PRODUCER, specific, ...le(0), ...le(first), ...le(last),
+    ...le(0),
     ...le(last - first + 1)]
 }
 export const busRange = (first: number, last: number): Aml => addressSpace(0x88, 2, 2, 0, first, last)

@@ -1,7 +1,8 @@
 /** The definition block: what no fixed table says. */
 import {
-  and, arg, busRange, device, dwordField, eisaId, equal, giveBack, ifThen, integer, ioPorts, ioRange, irq, memory32Fixed,
-  memoryRange32, memoryRange64, method, named, nameString, or, otherwise, pack, resources, scope, text, uuid, type Aml,
+  and, arg, busRange, device, dwordField, eisaId, equal, giveBack, ifThen, integer, ioPorts, ioRange, irq,
+  memory32Fixed, memoryRange32, memoryRange64, method, named, nameString, or, otherwise, pack, resources, scope, text,
+  uuid, type Aml,
 } from './aml.ts'
 import type { FullPlatform } from './platform.ts'
 
@@ -44,7 +45,8 @@ function osc(): Aml {
 }
 
 function isaDevices(p: FullPlatform): Aml {
-  const ports = p.serial.map((s, i) => device(`COM${i + 1}`, hid('PNP0501'), uid(i + 1), named('_DDN', text(`COM${i + 1}`)),
+  const ports = p.serial.map((s, i) => device(`COM${i + 1}`, hid('PNP0501'), uid(i + 1),
+    named('_DDN', text(`COM${i + 1}`)),
     crs(ioPorts(s.port, 8), irq(s.irq))))
   const rtc = p.rtc ? device('RTC', hid('PNP0B00'), crs(ioPorts(0x70, 2), irq(8))) : []
   const keyboard = p.keyboardController

@@ -53,7 +53,8 @@ const q35Gsi = (slot: number, pin: number): number => (slot < 25 ? 20 + ((slot +
 export function completePlatform(p: AcpiPlatform): FullPlatform {
   return {
     pmBase: 0x600, pmTimer32: false, sci: 9, s5Type: 7, ioapic: { id: 0, address: PC.ioapic }, hpet: PC.hpet,
-    ecam: { base: PC.ecam, buses: PC.ecamLength >> 20 }, pci32: { first: PC.pciWindow, last: PC.ioapic - 1 }, pciGsi: q35Gsi,
+    ecam: { base: PC.ecam, buses: PC.ecamLength >> 20 }, pci32: { first: PC.pciWindow, last: PC.ioapic - 1 },
+    pciGsi: q35Gsi,
     serial: [{ port: 0x3f8, irq: 4 }], rtc: true, keyboardController: false, extra: [], ...p,
   }
 }

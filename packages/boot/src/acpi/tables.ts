@@ -1,8 +1,8 @@
 /** Builds the ACPI tables of a machine (ACPI 6.5, chapter 5) as one block of memory. */
 import {
-  AddressSpace, BootArch, Facs, Fadt, FadtFlags, GenericAddress, HpetTable, IntiFlags, MadtHead, MadtIoApic, MadtLocalApic,
-  MadtLocalNmi, MadtOverride, MadtType, MadtWakeup, MadtX2Apic, MadtX2Nmi, McfgEntry, Rsdp, SdtHeader, SratMemory,
-  SratProcessor, SratX2Apic,
+  AddressSpace, BootArch, Facs, Fadt, FadtFlags, GenericAddress, HpetTable, IntiFlags, MadtHead, MadtIoApic,
+  MadtLocalApic, MadtLocalNmi, MadtOverride, MadtType, MadtWakeup, MadtX2Apic, MadtX2Nmi, McfgEntry, Rsdp, SdtHeader,
+  SratMemory, SratProcessor, SratX2Apic,
 } from '@cofferdam/spec'
 import { BootError, bytesText } from '../error.ts'
 import { PC } from '../memory-map.ts'
@@ -19,6 +19,7 @@ export interface AcpiTables {
   readonly tables: readonly { readonly signature: string, readonly address: number, readonly bytes: Uint8Array }[]
 }
 
+const signatureOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes.subarray(0, 4))
 const ascii = (s: string): Uint8Array => new TextEncoder().encode(s)
 const concat = (parts: readonly Uint8Array[]): Uint8Array => {
   const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
@@ -52,7 +53,9 @@ function table(signature: string, revision: number, ...body: Uint8Array[]): Uint
 }
 
 const io = (port: number, bits: number): Uint8Array =>
-  GenericAddress.create({ space: AddressSpace.IO, bitWidth: bits, accessSize: Math.log2(bits / 8) + 1, address: BigInt(port) })
+  GenericAddress.create({
+    space: AddressSpace.IO, bitWidth: bits, accessSize: Math.log2(bits / 8) + 1, address: BigInt(port),
+  })
 
 /** ICH9 places in the power-management block. */
 const PM = { event: 0x00, control: 0x04, timer: 0x08, gpe0: 0x20, gpe0Length: 16 } as const
@@ -70,7 +73,8 @@ function fadt(p: FullPlatform, facs: number, dsdt: number): Uint8Array {
     pLvl2Lat: 0xfff, pLvl3Lat: 0xfff,
     century: p.rtc ? 0x32 : 0,
     iapcBootArch: BootArch.pack({
-      LEGACY_DEVICES: 1, VGA_NOT_PRESENT: 1, KEYBOARD_8042: p.keyboardController ? 1 : 0, CMOS_RTC_NOT_PRESENT: p.rtc ? 0 : 1,
+      LEGACY_DEVICES: 1, VGA_NOT_PRESENT: 1, KEYBOARD_8042: p.keyboardController ? 1 : 0,
+      CMOS_RTC_NOT_PRESENT: p.rtc ? 0 : 1,
     }),
     flags: FadtFlags.pack({
       WBINVD: 1, PROC_C1: 1, SLP_BUTTON: 1, FIX_RTC: p.rtc ? 0 : 1, TMR_VAL_EXT: p.pmTimer32 ? 1 : 0, RESET_REG_SUP: 1,
@@ -110,16 +114,21 @@ function madt(p: FullPlatform): Uint8Array {
     // Flag 0: there is a PIC pair too.
     MadtHead.create({ localApicAddress: PC.lapic, flags: 1 }),
     ...processors,
-    MadtIoApic.create({ type: MadtType.IO_APIC, length: MadtIoApic.size, id: p.ioapic.id, address: p.ioapic.address, gsiBase: 0 }),
+    MadtIoApic.create({
+      type: MadtType.IO_APIC, length: MadtIoApic.size, id: p.ioapic.id, address: p.ioapic.address, gsiBase: 0,
+    }),
     ...overrides(p), ...nmi, ...wakeup)
 }
 
 const mcfg = (ecam: { base: number, buses: number }): Uint8Array =>
   table('MCFG', 1, new Uint8Array(8), McfgEntry.create({ base: BigInt(ecam.base), endBus: ecam.buses - 1 }))
 
-/** The block id is the low half of the timers' capability register: vendor 8086h, three 64-bit timers, legacy routes. */
+/**
+ * The block id is the low half of the timers' capability register: vendor 8086h, three 64-bit timers, legacy routes.
+ */
 const hpet = (address: number): Uint8Array => table('HPET', 1, HpetTable.create({
-  blockId: 0x8086_a201, base: GenericAddress.create({ space: AddressSpace.MEMORY, bitWidth: 64, address: BigInt(address) }),
+  blockId: 0x8086_a201,
+  base: GenericAddress.create({ space: AddressSpace.MEMORY, bitWidth: 64, address: BigInt(address) }),
   minimumTick: 0x80,
 }))
 
@@ -164,7 +173,7 @@ export function createAcpiTables(platform: AcpiPlatform, place: { address: numbe
   checkPlatform(p)
   const made: { signature: string, address: number, bytes: Uint8Array }[] = []
   let at = place.address
-  const add = (bytes: Uint8Array, alignment = 16, signature = new TextDecoder().decode(bytes.subarray(0, 4))): number => {
+  const add = (bytes: Uint8Array, alignment = 16, signature = signatureOf(bytes)): number => {
     const address = Math.ceil(at / alignment) * alignment
     made.push({ signature, address, bytes })
     at = address + bytes.length
@@ -180,7 +189,9 @@ export function createAcpiTables(platform: AcpiPlatform, place: { address: numbe
   if (p.nodes !== undefined && p.nodes.length > 0) listed.push(add(srat(p.nodes)), add(slit(p, p.nodes.length)))
   for (const extra of p.extra) {
     const bytes = extra.slice()
-    if (bytes.length < SdtHeader.size) throw new BootError('ACPI', 'extra table', `${bytes.length} bytes, less than a header`)
+    if (bytes.length < SdtHeader.size) {
+      throw new BootError('ACPI', 'extra table', `${bytes.length} bytes, less than a header`)
+    }
     setChecksum(bytes, SdtHeader.offset.checksum)
     listed.push(add(bytes))
   }
@@ -193,7 +204,8 @@ export function createAcpiTables(platform: AcpiPlatform, place: { address: numbe
   setChecksum(rsdp, Rsdp.offset.checksum, 20)
   setChecksum(rsdp, Rsdp.offset.extendedChecksum)
   if (at > place.address + place.length) {
-    throw new BootError('ACPI', 'size', `the tables take ${bytesText(at - place.address)}, their place has ${bytesText(place.length)}`)
+    throw new BootError('ACPI', 'size',
+      `the tables take ${bytesText(at - place.address)}, their place has ${bytesText(place.length)}`)
   }
   const bytes = new Uint8Array(at - place.address)
   for (const t of made) bytes.set(t.bytes, t.address - place.address)
