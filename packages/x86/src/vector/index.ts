@@ -1,4 +1,5 @@
 import type { Meaning } from '../cpu.ts'
+import { sseArithmeticMeanings } from '../fp/sse-arithmetic.ts'
 import { arithmeticMeanings } from './arithmetic.ts'
 import { avxMeanings } from './avx.ts'
 import { cryptoMeanings } from './crypto.ts'
@@ -12,4 +13,5 @@ import { stringMeanings } from './strings.ts'
  */
 export const vectorMeanings: Readonly<Record<string, Meaning>> = {
   ...arithmeticMeanings, ...avxMeanings, ...cryptoMeanings, ...moveMeanings, ...shuffleMeanings, ...stringMeanings,
+  ...sseArithmeticMeanings,
 }
