@@ -34,11 +34,13 @@ export interface FloatEnv {
   x87: boolean
   /** The last rounding went away from zero: x87's C1. */
   roundedUp: boolean
+  /** An operand was a denormal of a narrower format before it was widened (x87 memory operands): DE is due for it. */
+  widened: boolean
 }
 
 /** An environment of masked exceptions, rounding to nearest. */
 export function createEnv(): FloatEnv {
-  return { rounding: NEAREST, flags: 0, unmasked: 0, daz: false, ftz: false, x87: false, roundedUp: false }
+  return { rounding: NEAREST, flags: 0, unmasked: 0, daz: false, ftz: false, x87: false, roundedUp: false, widened: false }
 }
 
 /** A binary format. Values travel as BigInts of all their bits (32, 64 or 80). */
@@ -240,6 +242,7 @@ export function propagate(env: FloatEnv, f: Format, a: Float, aBits: bigint, b: 
 
 /** Notes denormal operands, or with DAZ makes them zeros. */
 export function denormals(env: FloatEnv, a: Float): void {
+  if (env.widened) env.flags |= DE
   if (a.kind !== DENORMAL) return
   if (env.daz) {
     a.kind = ZERO

@@ -120,7 +120,8 @@ function fillX87(random: Random, batch: Batch, at: number): void {
 
 const FIELDS: [string, number, number][] = [['signal', OUT.SIGNAL, 4], ['vector', OUT.VECTOR, 4]]
 for (let i = 0; i < 16; i++) FIELDS.push([`r${i}`, STATE.GPR + 8 * i, 8])
-FIELDS.push(['mxcsr', STATE.MXCSR, 4], ['fcw', STATE.FCW, 2], ['fsw', STATE.FSW, 2], ['ftw', STATE.FTW, 2])
+FIELDS.push(['mxcsr', STATE.MXCSR, 4], ['fcw', STATE.FCW, 2], ['fsw', STATE.FSW, 2], ['ftw', STATE.FTW, 2],
+  ['fop', STATE.FOP, 2], ['fip', STATE.FIP, 8], ['fdp', STATE.FDP, 8])
 for (let i = 0; i < 8; i++) FIELDS.push([`st${i}`, STATE.ST + 16 * i, 10])
 for (let i = 0; i < 16; i++) FIELDS.push([`ymm${i}`, STATE.YMM + 32 * i, 32])
 
