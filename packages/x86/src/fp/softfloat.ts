@@ -174,12 +174,24 @@ export function roundPack(env: FloatEnv, f: Format, sign: number, sig: bigint, e
   // Unmasked: the result goes to the handler with its exponent wrapped (SDM vol. 1, §4.9.1.4, §4.9.1.5).
   if (e < emin) {
     env.flags |= UE
-    e += 3 * 2 ** 13
+    e += WRAP
+    if (e < emin) return packFar(env, zero(f, sign), false)
   } else if (e > f.bias) {
     env.flags |= OE
-    e -= 3 * 2 ** 13
+    e -= WRAP
+    if (e > f.bias) return packFar(env, infinity(f, sign), true)
   }
   return encode(f, sign, e + f.bias, kept << BigInt(f.precision - precision))
+}
+
+/** What the exponent of an unmasked over- or underflow is wrapped by in the x87 format. */
+const WRAP = 3 * 2 ** 13
+
+/** A result that even wrapping does not bring back (FSCALE): zero or infinity whatever the rounding. */
+function packFar(env: FloatEnv, bits: bigint, up: boolean): bigint {
+  env.flags |= PE
+  env.roundedUp = up
+  return bits
 }
 
 function packOverflow(env: FloatEnv, f: Format, sign: number, precision: number): bigint {
