@@ -1,7 +1,7 @@
 /** FPREM, FPREM1, FSCALE, FXTRACT: work on exponents rather than significands. */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { fromInteger, toInteger } from './convert.ts'
-import { bitLength, createEnv, DE, denormals, encode, F80, INFINITY, infinity, invalid, propagate, QNAN, roundPack, unpack,
+import { bitLength, createEnv, DE, DENORMAL, denormals, encode, F80, INFINITY, infinity, invalid, propagate, QNAN, roundPack, unpack,
   UNSUPPORTED, ZE, ZERO, zero, ZERO_RC, type Float } from './softfloat.ts'
 import { beginX87, C0, C1, C2, C3, env, overflows, readSt, setTop, settle, topOf, underflows, writeSt } from './x87-state.ts'
 
@@ -53,9 +53,12 @@ function remainderOf(aBits: bigint, bBits: bigint, nearest: boolean): Remainder 
   if (a.kind === INFINITY || b.kind === ZERO) return { bits: invalid(env, F80) }
   denormals(env, a)
   denormals(env, b)
-  if (a.kind === ZERO || b.kind === INFINITY) return { bits: aBits, condition: 0 }
+  if (a.kind === ZERO || b.kind === INFINITY) return { bits: normalise(a, aBits), condition: 0 }
   return remainder(a, b, nearest)
 }
+
+/** A pseudo-denormal (exponent 0, integer bit set) as the normal number that it is. */
+const normalise = (a: Float, bits: bigint): bigint => a.kind === DENORMAL && a.sig >> 63n ? encode(F80, a.sign, 1, a.sig) : bits
 
 /** ST(0) · 2^trunc(ST(1)). */
 function scale(aBits: bigint, bBits: bigint): bigint {
