@@ -1,4 +1,8 @@
 import type { Meaning } from '../cpu.ts'
+import { fmaMeanings } from '../fp/fma.ts'
+import { sseApproximateMeanings } from '../fp/sse-approximate.ts'
+import { sseArithmeticMeanings } from '../fp/sse-arithmetic.ts'
+import { sseConvertMeanings } from '../fp/sse-convert.ts'
 import { arithmeticMeanings } from './arithmetic.ts'
 import { avxMeanings } from './avx.ts'
 import { cryptoMeanings } from './crypto.ts'
@@ -12,4 +16,5 @@ import { stringMeanings } from './strings.ts'
  */
 export const vectorMeanings: Readonly<Record<string, Meaning>> = {
   ...arithmeticMeanings, ...avxMeanings, ...cryptoMeanings, ...moveMeanings, ...shuffleMeanings, ...stringMeanings,
+  ...sseArithmeticMeanings, ...sseConvertMeanings, ...sseApproximateMeanings, ...fmaMeanings,
 }

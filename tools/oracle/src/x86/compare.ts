@@ -120,7 +120,8 @@ function fillX87(random: Random, batch: Batch, at: number): void {
 
 const FIELDS: [string, number, number][] = [['signal', OUT.SIGNAL, 4], ['vector', OUT.VECTOR, 4]]
 for (let i = 0; i < 16; i++) FIELDS.push([`r${i}`, STATE.GPR + 8 * i, 8])
-FIELDS.push(['mxcsr', STATE.MXCSR, 4], ['fcw', STATE.FCW, 2], ['fsw', STATE.FSW, 2], ['ftw', STATE.FTW, 2])
+FIELDS.push(['mxcsr', STATE.MXCSR, 4], ['fcw', STATE.FCW, 2], ['fsw', STATE.FSW, 2], ['ftw', STATE.FTW, 2],
+  ['fop', STATE.FOP, 2], ['fip', STATE.FIP, 8], ['fdp', STATE.FDP, 8])
 for (let i = 0; i < 8; i++) FIELDS.push([`st${i}`, STATE.ST + 16 * i, 10])
 for (let i = 0; i < 16; i++) FIELDS.push([`ymm${i}`, STATE.YMM + 32 * i, 32])
 
@@ -140,6 +141,7 @@ function difference(before: Batch, real: Batch, ours: Batch, index: number, flag
   if (!parts.length) return ''
   const code = [...before.u8.subarray(at + 16, at + 16 + before.u32[at >> 2]!)].map(b => b.toString(16).padStart(2, '0')).join('')
   const ymm = [...Array(16).keys()].map(i => `${i}:${hex(before.u8.subarray(at + STATE.YMM + 32 * i, at + STATE.YMM + 32 * i + 32))}`)
-  const state = process.env.VERBOSE ? ` [mxcsr ${before.u32[(at + STATE.MXCSR) >> 2]!.toString(16)} ymm ${ymm.join(' ')} window ${hex(before.windowOf(index))} rbx ${(before.u64[(at + STATE.GPR) / 8 + 3]! - BigInt(DATA_END)).toString()}]` : ''
+  const st = [...Array(8).keys()].map(i => `${i}:${hex(before.u8.subarray(at + STATE.ST + 16 * i, at + STATE.ST + 16 * i + 10))}`)
+  const state = process.env.VERBOSE ? ` [mxcsr ${before.u32[(at + STATE.MXCSR) >> 2]!.toString(16)} fcw ${before.u16[(at + STATE.FCW) >> 1]!.toString(16)} st ${st.join(' ')} ymm ${ymm.join(' ')} window ${hex(before.windowOf(index))} rbx ${(before.u64[(at + STATE.GPR) / 8 + 3]! - BigInt(DATA_END)).toString()}]` : ''
   return `${code}: ${parts.join('; ')}${state}`
 }

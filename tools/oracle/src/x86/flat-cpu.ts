@@ -1,6 +1,6 @@
 /** The least processor on which a meaning can run: state of one record of the oracle, and its window as all memory. */
 import type { Batch } from '../batch.ts'
-import { DATA_END, DATA_PAGE, OUT, SIGNAL, STATE } from '../layout.ts'
+import { CODE_AT, CODE_MAX, DATA_END, IN, DATA_PAGE, OUT, SIGNAL, STATE } from '../layout.ts'
 import { guestFault, raise, raisePageFault, S, VECTOR, type Cpu, type Insn, type Meaning } from './inside.ts'
 
 export interface FlatCpu extends Cpu {
@@ -10,6 +10,7 @@ export interface FlatCpu extends Cpu {
 
 const PAGE = BigInt(DATA_PAGE)
 const END = BigInt(DATA_END)
+const CODE = BigInt(CODE_AT)
 
 const unused = (): never => { throw new Error('flat cpu: not for this test') }
 
@@ -22,6 +23,7 @@ export function createFlatCpu(): FlatCpu {
   const page = new Uint8Array(DATA_END - DATA_PAGE)
   const word = new DataView(new ArrayBuffer(8))
   const word8 = new Uint8Array(word.buffer)
+  let code = new Uint8Array(0)
   let flags = 0
   let next = 0n
 
@@ -33,6 +35,7 @@ export function createFlatCpu(): FlatCpu {
     return raisePageFault(missing, write ? 6 : 4)
   }
   const loadBytes = (address: bigint, out: Uint8Array): void => {
+    if (address >= CODE && address < CODE + 16n) return out.set(code.subarray(Number(address - CODE)).subarray(0, out.length))
     const at = locate(address, out.length, false)
     out.set(page.subarray(at, at + out.length))
   }
@@ -67,7 +70,7 @@ export function createFlatCpu(): FlatCpu {
     segmentAddress: (_seg, offset) => BigInt.asUintN(64, offset),
     getFlags: () => flags,
     setFlags: (value, mask) => { flags = flags & ~mask | value & mask },
-    rip: () => 0x10000800n, setNextRip: rip => { next = rip }, nextRip: () => next,
+    rip: () => CODE, setNextRip: rip => { next = rip }, nextRip: () => next,
     modeChanged: unused, flushTlb: unused, invalidatePage: unused, halt: unused, shutdown: unused, timestamp: unused,
     runRecord(meaning, insn, from, index, to) {
       loadState(from, index)
@@ -90,6 +93,7 @@ export function createFlatCpu(): FlatCpu {
 
   function loadState(batch: Batch, index: number): void {
     const at = batch.at(index)
+    code = batch.u8.subarray(at + IN.CODE, at + IN.CODE + CODE_MAX) as Uint8Array<ArrayBuffer>
     views.u8.fill(0)
     views.u8.set(batch.u8.subarray(at + STATE.GPR, at + STATE.GPR + 128), S.GPR)
     flags = batch.u32[(at + STATE.RFLAGS) >> 2]! & 0x240cd5 | 0x202

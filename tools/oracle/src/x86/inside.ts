@@ -6,3 +6,4 @@ export { createInsn, decode } from '../../../../packages/x86/src/decode/decode.t
 export { LINES } from '../../../../packages/x86/src/decode/compile.ts'
 export * as S from '../../../../packages/x86/src/state.ts'
 export { vectorMeanings } from '../../../../packages/x86/src/vector/index.ts'
+export { x87Meanings } from '../../../../packages/x86/src/fp/x87.ts'
