@@ -22,6 +22,8 @@ export interface CodePage {
   readonly mode: number
   /** Base of the code segment: RIP is the linear address less this (0 in 64-bit mode). */
   readonly base: number
+  /** Last offset of the code segment: instructions reach no further (2^32 − 1 in 64-bit mode). */
+  readonly limit: number
   readonly physical: PhysicalCodePage
   /** Address of the validity words, one per processor. */
   readonly words: number
@@ -62,7 +64,7 @@ export interface CodeCache {
   readonly hostInsns: Map<number, Insn>
   /** Counts flushes of everything; who holds headers or pages compares. */
   generation: number
-  codePage(linear: number, physical: number, mode: number, base: number): CodePage
+  codePage(linear: number, physical: number, mode: number, base: number, limit: number): CodePage
   newBlock(page: CodePage, offset: number): Block
   /** Takes room for `n` records (header or micro-op); 0 when the cache is full. */
   allocate(n: number): number
@@ -144,19 +146,19 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     page.blocks = page.blocks.filter((b) => b.alive)
   })
 
-  const codePage = (linear: number, physical: number, mode: number, base: number): CodePage => {
+  const codePage = (linear: number, physical: number, mode: number, base: number, limit: number): CodePage => {
     let frame = physicalPages.get(physical)
     if (frame === undefined) {
       frame = { number: physical, views: [], blocks: [] }
       physicalPages.set(physical, frame)
     }
-    const found = frame.views.find((v) => v.linear === linear && v.mode === mode && v.base === base)
+    const found = frame.views.find((v) => v.linear === linear && v.mode === mode && v.base === base && v.limit === limit)
     if (found !== undefined) return found
     const words = nextWord
     nextWord += wordStep
     if (nextWord > wordBase + wordBytes) throw new CodeCacheFull()
     i32.fill(0, words >>> 2, nextWord >>> 2)
-    const page: CodePage = { linear, mode, base, physical: frame, words, entries: new Map() }
+    const page: CodePage = { linear, mode, base, limit, physical: frame, words, entries: new Map() }
     frame.views.push(page)
     return page
   }

@@ -26,7 +26,7 @@ const byName = new Map<string, FlagUse>([
   ...['popcnt', 'tzcnt', 'lzcnt', 'andn', 'bzhi', 'bextr', 'blsr', 'blsi', 'blsmsk', 'ptest'].map((n) => [n, writes(KIND.IMAGE)] as const),
   ...['bt', 'bts', 'btr', 'btc', 'adcx', 'adox', 'clc', 'stc', 'cmc', 'sahf'].map((n) => [n, writes(KIND.IMAGE, true)] as const),
   ['popf', writes(KIND.IMAGE)],
-  ...['adc', 'sbb'].map((n) => [n, { write: MAY_WRITE, kind: -1, reads: true }] as const),
+  ...['adc', 'sbb', 'rcl', 'rcr'].map((n) => [n, { write: MAY_WRITE, kind: -1, reads: true }] as const),
   ...['jcc', 'setcc', 'cmovcc', 'pushf', 'lahf', 'loope', 'loopne'].map((n) => [n, { ...none, reads: true }] as const),
 ])
 const shifts = new Map([['shl', KIND.SHL], ['shr', KIND.SHR], ['sar', KIND.SHR], ['shld', KIND.SHL], ['shrd', KIND.SHR], ['rol', KIND.IMAGE], ['ror', KIND.IMAGE]])

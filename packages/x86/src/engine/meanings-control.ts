@@ -1,8 +1,8 @@
-/** Branches of 64-bit mode, and the flag instructions that kernels run all the time. Other modes use `legacy.ts`. */
+/** Branches of 64-bit mode, and the flag instructions that kernels run all the time. Other modes: `meanings-legacy.ts`. */
 import { add, and, eqz, extendU, i32, i64, ne, or, shrU, sub, wrap } from '../wasm/expr.ts'
 import { CPL, CR4, MSR_TSC_AUX, SYSFLAGS, TSC_OFFSET } from '../state.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
-import { STATUS_FLAGS } from './flags.ts'
+import { STATUS_FLAGS, truncate } from './flags.ts'
 
 const RCX = 1
 const RSP = 4
@@ -38,16 +38,17 @@ const ret: WasmMeaning = (b) => {
   b.jumpIndirect(target)
 }
 
+/** The immediate of the form is the width of the counter: the address size. */
 const loop = (zf: number | null): WasmMeaning => (b) => {
-  const wide = b.immediate() === 8
-  const counter = b.let(sub(wide ? b.gpr(RCX, 8) : extendU(b.gpr(RCX, 4)), i64(1)))
-  if (wide) b.setGpr(RCX, counter, 8)
-  else b.setGpr(RCX, wrap(counter), 4)
-  const more = wide ? ne(counter, i64(0)) : ne(wrap(counter), i32(0))
+  const size = b.immediate()
+  const one = size === 8 ? i64(1) : i32(1)
+  const counter = b.let(truncate(size, sub(b.gpr(RCX, size), one)))
+  b.setGpr(RCX, counter, size)
+  const more = ne(counter, size === 8 ? i64(0) : i32(0))
   b.branch(zf === null ? more : and(more, zf === 1 ? b.condition(4) : b.condition(5)))
 }
 const jcxz: WasmMeaning = (b) => {
-  b.branch(b.immediate() === 8 ? eqz(b.gpr(RCX, 8)) : eqz(b.gpr(RCX, 4)))
+  b.branch(eqz(b.gpr(RCX, b.immediate())))
 }
 
 /** IOPL below CPL: what then happens is the host's to say. */

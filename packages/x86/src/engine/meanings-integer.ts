@@ -114,6 +114,52 @@ const rotate = (left: boolean): WasmMeaning => (b) => {
   })
 }
 
+/**
+ * RCL and RCR rotate through CF: as ROL and ROR of one bit more. Counts are taken modulo 9 and 17 for 8 and 16 bits; one
+ * that leaves nothing to rotate changes no flag. OF is as for a count of 1 (undefined for others).
+ */
+const rotateCarry = (left: boolean): WasmMeaning => (b) => {
+  const { size } = b.form
+  const width = bits(b)
+  const masked = shiftCount(b)
+  const c = size <= 2 ? b.let(remU(masked, i32(width + 1))) : masked
+  const carry = b.let(b.condition(2))
+  b.modify(0, (old) => {
+    const a = b.let(old)
+    const { r, out } = size === 8 ? rotateCarry64(b, left, a, c, carry) : rotateCarry33(b, left, a, c, carry)
+    if (b.flagsNeeded) {
+      const bit = (n: number): Expr => narrow(and(shrU(r, sized(b, n)), sized(b, 1)))
+      const overflow = left ? xor(out, bit(width - 1)) : xor(bit(width - 1), bit(width - 2))
+      b.flagsUnless(eqz(c), () => { b.replaceFlags(FLAG.CF | FLAG.OF, or(out, shl(overflow, i32(11)))) })
+    }
+    return r
+  })
+}
+
+/** Up to 32 bits: CF and the operand side by side in 64 bits. `out` is CF afterwards. */
+const rotateCarry33 = (b: Builder, left: boolean, a: Expr, c: Expr, carry: Expr): { r: Expr; out: Expr } => {
+  const width = bits(b)
+  const whole = b.let(or(extendU(a), shl(extendU(carry), i64(width))))
+  const n = b.let(extendU(c))
+  const back = b.let(sub(i64(width + 1), n))
+  const turned = b.let(left ? or(shl(whole, n), shrU(whole, back)) : or(shrU(whole, n), shl(whole, back)))
+  return { r: b.let(truncate(b.form.size, wrap(turned))), out: b.let(and(wrap(shrU(turned, i64(width))), i32(1))) }
+}
+
+const rotateCarry64 = (b: Builder, left: boolean, a: Expr, c: Expr, carry: Expr): { r: Expr; out: Expr } => {
+  const back = b.let(sub(i64(64), c))
+  const less = b.let(sub(c, i64(1)))
+  const through = extendU(carry)
+  // A count of 64 − c is 64 for c = 0, which shifts take as 0: the bits that come round are shifted once before.
+  const turned = left
+    ? or(or(shl(a, c), shl(through, less)), shrU(shrU(a, i64(1)), back))
+    : or(or(shrU(a, c), shl(through, back)), shl(shl(a, i64(1)), back))
+  return {
+    r: b.let(select(eqz(c), a, turned)),
+    out: b.let(and(wrap(left ? shrU(a, back) : shrU(a, less)), i32(1))),
+  }
+}
+
 /** SHLD and SHRD. 16-bit operands with a count above 16 are undefined; they shift through the 48-bit concatenation. */
 const doubleShift = (left: boolean): WasmMeaning => (b) => {
   const { size } = b.form
@@ -523,6 +569,8 @@ export const integerMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['sar', shift(KIND.SHR, shrS, signed)],
   ['rol', rotate(true)],
   ['ror', rotate(false)],
+  ['rcl', rotateCarry(true)],
+  ['rcr', rotateCarry(false)],
   ['shld', doubleShift(true)],
   ['shrd', doubleShift(false)],
   ['mul', multiply(false)],
@@ -580,7 +628,7 @@ export const integerMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['nop', () => { /* nothing, as its name says */ }],
   ['pause', () => { /* a hint */ }],
   ...['lfence', 'mfence', 'sfence', 'serialize'].map((n) => [n, (): void => { /* every access is done when its instruction is */ }] as const),
-  ['movnti', (b) => { b.set(0, b.get(1)) }],
+  ...['movnti', 'movdiri'].map((n) => [n, (b: Builder): void => { b.set(0, b.get(1)) }] as const),
   ['clc', carryFlag((image) => and(image, i32(~1)))],
   ['stc', carryFlag((image) => or(image, i32(1)))],
   ['cmc', carryFlag((image) => xor(image, i32(1)))],

@@ -148,6 +148,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     return null
   }
 
+  const csLimit = (): number => (decodeMode(i32[MODE >>> 2]) === MODE64 ? 0xffff_ffff : i32[(SEG + CS * SEG_SIZE + 4) >>> 2] >>> 0)
   const csBase = (): number => (decodeMode(i32[MODE >>> 2]) === MODE64 ? 0 : i32[(SEG + CS * SEG_SIZE + SEG_BASE) >>> 2] >>> 0)
 
   /** The code page at a linear page, its word set; null and `guestFault` when fetching there faults. */
@@ -155,12 +156,13 @@ export function createProcessor(options: ProcessorOptions): Processor {
     const linear = (high >>> 0) * 0x10_0000 + (low >>> 12)
     const mode = i32[MODE >>> 2]
     const known = mmu.code.local.get(linear) ?? mmu.code.global.get(linear)
-    if (known?.mode === mode && known.base === base) return known
+    const limit = csLimit()
+    if (known?.mode === mode && known.base === base && known.limit === limit) return known
     const physical = mmu.fetch(low, high)
     if (physical < 0) return null
     if (memory.frameWord(physical) === 0) return raiseHere(VECTOR.GP, 0)
     memory.backPage(physical)
-    const page = cache.codePage(linear, physical, mode, base)
+    const page = cache.codePage(linear, physical, mode, base, limit)
     i32[(page.words + slot) >>> 2] = 1
     const pages = (mmu.result.perms & PERM_GLOBAL) !== 0 ? mmu.code.global : mmu.code.local
     const other = pages.get(linear)
@@ -201,7 +203,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   const failed = (): null => {
     if (translator.status === TRANSLATE.INVALID) return raiseHere(VECTOR.UD, -1)
-    if (translator.status === TRANSLATE.TOO_LONG) return raiseHere(VECTOR.GP, 0)
+    if (translator.status === TRANSLATE.TOO_LONG || translator.status === TRANSLATE.LIMIT) return raiseHere(VECTOR.GP, 0)
     return null
   }
 

@@ -5,8 +5,11 @@ import { OPS } from '../ops.ts'
 import { systemMeaningOf, systemMeanings } from '../system/meanings.ts'
 import { vectorMeanings } from '../vector/index.ts'
 import { hostMeanings } from './meanings-host.ts'
+import { legacyMeanings } from './meanings-legacy.ts'
 
-const byName: Readonly<Record<string, Meaning>> = { ...vectorMeanings, ...systemMeanings, ...hostMeanings }
+const byName: Readonly<Record<string, Meaning>> = {
+  ...vectorMeanings, ...systemMeanings, ...legacyMeanings, ...hostMeanings,
+}
 
 /** The meaning of an instruction: MOV, PUSH and POP of special registers share their names with the general forms. */
 export function standardMeanings(insn: Insn): Meaning | undefined {

@@ -24,7 +24,7 @@ const MAX_INSN = 15
 export type NextPage = () => CodePage | null
 
 /** What a failed translation raises. */
-export const TRANSLATE = { OK: 0, INVALID: 1, TOO_LONG: 2, FETCH_FAULT: 3 } as const
+export const TRANSLATE = { OK: 0, INVALID: 1, TOO_LONG: 2, FETCH_FAULT: 3, LIMIT: 4 } as const
 
 export interface Translator {
   /** Translates the block at `offset` of `page`; the answer is null when `status` says why not. */
@@ -57,6 +57,7 @@ const only64 = new Set<number>([
   OP.push, OP.pop, OP.call, OP.ret, OP.leave, OP.pushf, OP.popf, OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps,
 ])
 const isOnly64: readonly boolean[] = OPS.map((_, op) => only64.has(op))
+const isBitTest: readonly boolean[] = OPS.map((_, op) => ([OP.bt, OP.bts, OP.btr, OP.btc] as number[]).includes(op))
 const isString: readonly boolean[] = OPS.map((_, op) => ([OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps] as number[]).includes(op))
 
 export function createTranslator(views: MemoryViews, frameOf: (physicalPage: number) => number, cache: CodeCache, forms: FormTable): Translator {
@@ -87,6 +88,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
   const runsOnHost = (insn: Insn, mode: number): boolean => {
     if (insn.status !== DECODED || !isWasm[insn.op]) return true
     if (isVector[insn.op] && !vectorAllowed(insn, mode)) return true
+    if (isBitTest[insn.op] && insn.kind0 === MEM && insn.kind1 === REG && insn.addrSize !== 8) return true
     if (insn.mode !== MODE64) return isOnly64[insn.op] || (insn.op === OP.jmp && insn.kind0 !== REL)
     if (isString[insn.op]) return insn.addrSize !== 8 || insn.segOverride === FS || insn.segOverride === GS
     switch (insn.op) {
@@ -309,6 +311,17 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     return i
   }
 
+  /** Offset in the code segment of a byte of a page of legacy code. */
+  const segmentOffset = (page: CodePage, at: number): number => (page.linear * PAGE + at - page.base) >>> 0
+
+  const beyondLimit = (page: CodePage, at: number, insn: Insn): boolean =>
+    insn.mode !== MODE64 && segmentOffset(page, at) + insn.len - 1 > page.limit
+
+  /** A relative branch out of its segment: #GP(0) at the branch, if it is taken, which its meaning in TypeScript raises. */
+  const leavesSegment = (page: CodePage, at: number, insn: Insn): boolean =>
+    insn.mode !== MODE64 && insn.kind0 === REL
+    && branchTarget(insn, BigInt(segmentOffset(page, at) + insn.len)) > BigInt(page.limit)
+
   /** Decodes instructions into `insns`; answers how many, or 0 with `status` set. */
   const collect = (page: CodePage, offset: number, limit: number): number => {
     let at = offset
@@ -325,8 +338,12 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
         if (n === 0) translator.status = TRANSLATE.INVALID
         break
       }
+      if (beyondLimit(page, at, insn)) {
+        if (n === 0) translator.status = TRANSLATE.LIMIT
+        break
+      }
       offsets[n] = at - offset
-      host[n] = runsOnHost(insn, page.mode) ? 1 : 0
+      host[n] = runsOnHost(insn, page.mode) || leavesSegment(page, at, insn) ? 1 : 0
       at += insn.len
       n++
       if (isTerminator[insn.op]) break
@@ -351,9 +368,13 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       translator.status = insn.status === TOO_LONG ? TRANSLATE.TOO_LONG : TRANSLATE.INVALID
       return null
     }
+    if (beyondLimit(page, offset, insn)) {
+      translator.status = TRANSLATE.LIMIT
+      return null
+    }
     offsets[0] = 0
     offsets[1] = insn.len
-    host[0] = runsOnHost(insn, page.mode) ? 1 : 0
+    host[0] = runsOnHost(insn, page.mode) || leavesSegment(page, offset, insn) ? 1 : 0
     return emit(page, offset, 1, next, stepping)
   }
 
@@ -382,7 +403,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
 
 /** Operations that look at flags; only their forms name the source. */
 const readers = new Set<number>([
-  OP.jcc, OP.setcc, OP.cmovcc, OP.adc, OP.sbb, OP.inc, OP.dec, OP.bt, OP.bts, OP.btr, OP.btc, OP.rol, OP.ror, OP.pushf, OP.lahf, OP.sahf,
+  OP.jcc, OP.setcc, OP.cmovcc, OP.adc, OP.sbb, OP.inc, OP.dec, OP.bt, OP.bts, OP.btr, OP.btc, OP.rol, OP.ror, OP.rcl, OP.rcr, OP.pushf, OP.lahf, OP.sahf,
   OP.clc, OP.stc, OP.cmc, OP.loope, OP.loopne, OP.adcx, OP.adox,
 ])
 const isReader: readonly boolean[] = OPS.map((_, op) => readers.has(op))
