@@ -79,6 +79,7 @@ export interface Machine {
 
 /**
  * Makes a machine, loaded and ready to run.
- * @throws an `Error` with the fields `subject`, `field` and `expected` when a file or an option can't be used
+ * @throws an `Error` with the fields `file` and `field` and the message `FILE: FIELD: …` when a file or an option can't
+ * be used
  */
 export type CreateMachine = (options: MachineOptions) => Machine

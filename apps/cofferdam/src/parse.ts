@@ -13,7 +13,9 @@ const refuse = (expected: string): InvalidArgumentError => new InvalidArgumentEr
  */
 export const parseMemory = (text: string): number => {
   const [, digits, unit] = /^(\d{1,12})([KMGT])$/.exec(text) ?? []
-  if (digits === undefined || unit === undefined) throw refuse('a whole number and a unit, such as 512M, 4095M, 2G or 1T')
+  if (digits === undefined || unit === undefined) {
+    throw refuse('a whole number and a unit, such as 512M, 4095M, 2G or 1T')
+  }
   const bytes = Number(digits) * (units[unit] ?? NaN)
   if (bytes < smallestMemory || bytes > largestMemory) throw refuse('from 64M to 1T')
   if (bytes % 4096 !== 0) throw refuse('a whole number of 4 KiB pages')

@@ -49,6 +49,9 @@ Examples:
 Exit codes: 0 the guest powered off or reached --until; 2 usage or bad input; 3 the guest crashed, hung or timed out.
 `
 
+/** An option with a few values; the first one is the default. */
+const choice = (flags: string, description: string, values: readonly string[]): Option =>
+  new Option(flags, description).choices(values).default(values[0])
 const addOption = (description: string): Option =>
   new Option('--add <HOST:GUEST>', description).argParser(parse.parseAdd)
 const withOption = (): Option =>
@@ -62,8 +65,8 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .command('boot')
     .summary('boot a kernel to a shell')
     .description(
-      'Boots an unmodified 64-bit Linux kernel. The first serial port is the terminal: Ctrl-A X leaves, Ctrl-A H helps, ' +
-        'and Ctrl-C goes to the guest. With a pipe or a file as input its lines are typed at the prompt.',
+      'Boots an unmodified 64-bit Linux kernel. The first serial port is the terminal: Ctrl-A X leaves, Ctrl-A H ' +
+        'helps, and Ctrl-C goes to the guest. With a pipe or a file as input its lines are typed at the prompt.',
     )
   command
     .optionsGroup('What to boot:')
@@ -77,9 +80,9 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .optionsGroup('The machine:')
     .addOption(memoryOption)
     .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
-    .addOption(new Option('--cpu <VENDOR>', 'whose processor').choices(['intel', 'amd']).default('intel'))
-    .addOption(new Option('--cc <MODE>', 'confidential mode; only none in this version').choices(['none', 'snp', 'tdx']).default('none'))
-    .addOption(new Option('--engine <ENGINE>', 'how instructions run').choices(['interp', 'jit', 'auto']).default('auto'))
+    .addOption(choice('--cpu <VENDOR>', 'whose processor', ['intel', 'amd']))
+    .addOption(choice('--cc <MODE>', 'confidential mode; only none in this version', ['none', 'snp', 'tdx']))
+    .addOption(choice('--engine <ENGINE>', 'how instructions run', ['auto', 'interp', 'jit']))
     .option('--seed <N>', 'the same seed and input give the same run, byte for byte', parse.parseSeed, 1)
   command
     .optionsGroup('When to stop:')
@@ -141,7 +144,7 @@ const addImages = (program: Command, around: Surroundings): void => {
 const ownMessage = (text: string): string =>
   text
     .replace(/^error: /, '')
-    .replace(/^(?:option|command-argument value|argument) '?(?:-\w, )?(--[\w-]+)[^']*' argument '([\s\S]*)' is invalid\. /, '$1 $2: ')
+    .replace(/^option '(--[\w-]+)[^']*' argument '([\s\S]*)' is invalid\. /, '$1 $2: ')
     .replace(/: Allowed choices are (.*)\.$/m, ': expected one of $1')
 
 /** Builds the whole command line. */
@@ -170,7 +173,7 @@ const printError = (error: unknown, { stderr }: Surroundings): void => {
   const message = error instanceof Error ? error.message : String(error)
   stderr.write(`${paint('bold', 'cofferdam:')} ${message}\n`)
   if (isCliError(error) && error.hint !== undefined) stderr.write(`${error.hint}\n`)
-  if (process.env['COFFERDAM_DEBUG'] && error instanceof Error) stderr.write(`${error.stack ?? ''}\n`)
+  if (process.env.COFFERDAM_DEBUG && error instanceof Error) stderr.write(`${error.stack ?? ''}\n`)
   else if (!isCliError(error)) stderr.write('This is a bug of cofferdam; COFFERDAM_DEBUG=1 shows where.\n')
 }
 

@@ -34,6 +34,6 @@ const codes: Readonly<Record<Style, readonly [number, number]>> = {
 
 /** Colours text on a terminal that wants it (no-color.org), and only there. */
 export const createPaint = (stream: { readonly isTTY?: boolean }): ((style: Style, text: string) => string) => {
-  const colours = stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb'
+  const colours = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
   return (style, text) => (colours ? `\x1b[${codes[style][0]}m${text}\x1b[${codes[style][1]}m` : text)
 }

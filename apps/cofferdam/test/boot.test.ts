@@ -18,8 +18,9 @@ writeFileSync(kernel, 'a kernel')
 // the default initramfs needs a BusyBox; any bytes do, because no processor runs them
 await store.put('busybox-static', (into) => {
   writeFileSync(join(into, 'busybox'), 'busybox')
-  const file = { name: 'busybox', size: 7, sha256: '' }
-  return Promise.resolve({ name: 'busybox-static', package: 'busybox-static', version: '1', suite: 'sid', files: [file] })
+  const name = 'busybox-static'
+  const files = [{ name: 'busybox', size: 7, sha256: '' }] as const
+  return Promise.resolve({ name, package: name, version: '1', suite: 'sid', files })
 })
 
 interface Run {
@@ -99,7 +100,8 @@ describe('cofferdam boot with a pipe', () => {
   })
 
   it('takes "end Kernel panic" for the end, without a timeout', async () => {
-    const { code } = await run([], { boot: ['Kernel panic - not syncing: x\n---[ end Kernel panic - not syncing: x ]---\n'] })
+    const boot = ['Kernel panic - not syncing: x\n---[ end Kernel panic - not syncing: x ]---\n']
+    const { code } = await run([], { boot })
     expect(code).toBe(3)
   })
 
@@ -195,8 +197,9 @@ describe('cofferdam boot --stats and --trace', () => {
     await run(['--stats', path], shell)
     const stats = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>
     expect(stats).toMatchObject({ outcome: 'poweroff', exitCode: 0, memoryBytes: 2 ** 31, vcpus: 1, seed: 1 })
-    expect(stats['phases']).toMatchObject([{ name: 'load' }, { name: 'decompress' }, { name: 'kernel' }, { name: 'init' }, { name: 'shell' }])
-    expect(stats['consoleSha256']).toMatch(/^[\da-f]{64}$/)
+    const phases = stats.phases as { readonly name: string }[]
+    expect(phases.map(({ name }) => name)).toEqual(['load', 'decompress', 'kernel', 'init', 'shell'])
+    expect(stats.consoleSha256).toMatch(/^[\da-f]{64}$/)
   })
 
   it('writes the same trace on every run', async () => {
@@ -233,10 +236,10 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
     ['a misspelt option', ['--memroy', '1G'], "unknown option '--memroy'"],
     ['a trace of an unknown kind', ['--trace', 'x.txt'], '--trace x.txt: expected a file named .jsonl'],
     ['a trace that can not be written', ['--trace', '/no/such/x.json'], 'trace /no/such/x.json: no such file'],
-    ['files for an initrd that is not ours', ['--initrd', kernel, '--run', 'ls'], '--run: works with the default initramfs only'],
+    ['commands for an initrd that is not ours', ['--initrd', kernel, '--run', 'ls'], '--run: works with the default'],
     ['a relative guest path', ['--add', `${kernel}:bin/x`], 'expected HOSTPATH:GUESTPATH'],
-    ['a guest path that climbs', ['--add', `${kernel}:/../x`], 'initramfs: guest path /../x: expected an absolute path'],
-    ['a command line that the kernel would cut', ['--append', 'x'.repeat(2100)], '--append: expected at most 2047 bytes'],
+    ['a guest path that climbs', ['--add', `${kernel}:/../x`], 'guest path /../x: expected an absolute path'],
+    ['a command line that the kernel would cut', ['--append', 'x'.repeat(2100)], 'expected at most 2047 bytes'],
   ]
   it.each(refused)('%s', async (_, args, message) => {
     const { code, err } = await run(args, shell)
@@ -247,11 +250,11 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
 
   it('what the machine can not load, naming file, field and expectation', async () => {
     const onCreate = (): never => {
-      const facts = { subject: 'kernel bzImage', field: 'header signature', expected: '"HdrS"' }
-      throw Object.assign(new Error('bad image'), facts)
+      const message = `${kernel}: header: expected "HdrS" at 0x202`
+      throw Object.assign(new Error(message), { file: kernel, field: 'header' })
     }
     const { code, err } = await run([], { ...shell, onCreate })
-    expect(err).toContain('cofferdam: kernel bzImage: header signature: expected "HdrS"')
+    expect(err).toContain(`cofferdam: kernel ${kernel}: header: expected "HdrS" at 0x202`)
     expect(code).toBe(2)
   })
 })

@@ -29,7 +29,10 @@ export const fakeShell = (line: string): string | RunResult => {
   return `${line.replace(/^echo /, '')}\r\ncofferdam:~# `
 }
 
-/** A machine that follows a script: a million instructions and a virtual millisecond per `run`, 16 bytes of input at a time. */
+/**
+ * A machine that follows a script: each `run` takes a million instructions and a virtual millisecond, and the serial
+ * port takes 16 bytes at a time.
+ */
 export const createFakeMachine =
   ({ boot, onLine = fakeShell, onCreate, idle }: FakeGuest): CreateMachine =>
   (options): Machine => {

@@ -38,7 +38,8 @@ describe("the machine's apt sources", () => {
   })
 
   it('are read in one-line style, with options', () => {
-    const [entry] = parseOneLine('deb [arch=amd64 signed-by=/usr/share/keyrings/x.gpg] http://m/debian sid main # c\n# deb y z')
+    const line = 'deb [arch=amd64 signed-by=/usr/share/keyrings/x.gpg] http://m/debian sid main # c'
+    const [entry] = parseOneLine(`${line}\n# deb y z`)
     expect(entry).toEqual({
       types: ['deb'],
       uri: 'http://m/debian',
@@ -77,8 +78,9 @@ describe('resolving a kernel', () => {
   }
 
   it('follows the metapackage to the image', async () => {
-    const apt = show({ 'linux-image-cloud-amd64': 'linux-image-6.1.0-50-cloud-amd64', 'linux-image-6.1.0-50-cloud-amd64': 'kmod' })
-    expect((await resolvePackage(apt, entry('bookworm-cloud'))).name).toBe('linux-image-6.1.0-50-cloud-amd64')
+    const newest = 'linux-image-6.1.0-50-cloud-amd64'
+    const apt = show({ 'linux-image-cloud-amd64': newest, [newest]: 'kmod' })
+    expect((await resolvePackage(apt, entry('bookworm-cloud'))).name).toBe(newest)
   })
 
   it('goes on to linux-binary where the image package is itself empty', async () => {
@@ -91,7 +93,8 @@ describe('resolving a kernel', () => {
   })
 
   it('says which package a suite lacks', async () => {
-    await expect(resolvePackage(show({}), entry('sid-cloud'))).rejects.toThrow('sid has no package linux-image-cloud-amd64')
+    const resolved = resolvePackage(show({}), entry('sid-cloud'))
+    await expect(resolved).rejects.toThrow('sid has no package linux-image-cloud-amd64')
   })
 
   it('reads the newest version of what apt-cache shows', () => {
@@ -162,7 +165,8 @@ describe('the image store', () => {
 
 describe('elfNeeds', () => {
   it('finds nothing in what is no ELF file', () => {
-    expect(elfNeeds(new TextEncoder().encode('#!/bin/sh\n'.repeat(20)))).toEqual({ libraries: [], interpreter: undefined })
+    const script = new TextEncoder().encode('#!/bin/sh\n'.repeat(20))
+    expect(elfNeeds(script)).toEqual({ libraries: [], interpreter: undefined })
   })
   const foreign = process.platform !== 'linux' || process.arch !== 'x64'
   it.skipIf(foreign)('names the C library and the interpreter of this very program', () => {

@@ -68,7 +68,7 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
     return machine
   }
   const output = createSerialOutput(around.stdout, () => terminal.leave('interrupted'))
-  const terminal = openTerminal(around.stdin, around.stderr, output.release)
+  const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
   const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, moment, start }
   return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
 }
@@ -101,7 +101,7 @@ const run = async (session: Session): Promise<Outcome> => {
     ...(options.timeout !== undefined && { timeout: options.timeout }),
     now: around.now,
     breathe,
-    leaving: terminal.leaving,
+    leaving: () => terminal.leaving(),
     onNoInput: () => around.stderr.write('\ncofferdam: no input for 10 s: powering off\n'),
   }
   const outcome = await runSession(sessionOptions)

@@ -1,4 +1,4 @@
-import { inputError, isCliError, usageError } from '../errors.ts'
+import { inputError, usageError } from '../errors.ts'
 import { findEntry } from '../images/catalog.ts'
 import type { CpuVendor, Engine, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
@@ -56,8 +56,10 @@ const runParameter = (command: string): string =>
 export const commandLine = ({ append, run }: Pick<BootOptions, 'append' | 'run'>): string => {
   const text = [standardParameters, run === undefined ? '' : runParameter(run), append ?? ''].filter(Boolean).join(' ')
   const length = new TextEncoder().encode(text).length
-  if (length >= commandLineSize) throw usageError(`--append: expected at most ${commandLineSize - 1} bytes in all, got ${length}`)
-  // eslint-disable-next-line no-control-regex
+  if (length >= commandLineSize) {
+    throw usageError(`--append: expected at most ${commandLineSize - 1} bytes in all, got ${length}`)
+  }
+
   if (/[\x00-\x1f]/.test(text)) throw usageError('--append: expected no control characters')
   return text
 }
@@ -84,10 +86,15 @@ const loadInitrd = async (options: BootOptions, around: Surroundings): Promise<N
   return initrd === 'none' ? undefined : { name: initrd, bytes: await readInput('initrd', initrd) }
 }
 
-/** An error that a machine throws at bad input: which file, which field, what was expected. */
-const isBadInput = (error: unknown): error is Error & { subject: string; field: string; expected: string } =>
-  error instanceof Error &&
-  ['subject', 'field', 'expected'].every((key) => typeof Reflect.get(error, key) === 'string')
+/**
+ * What a machine says of an image or an option that it can't use: its message is `FILE: FIELD: …`, and the same file
+ * and field stand apart.
+ */
+const badInput = (error: unknown, { kernel, initrd }: BootImages): Error | undefined => {
+  if (!(error instanceof Error) || !('file' in error) || !('field' in error)) return undefined
+  const kind = error.file === kernel.name ? 'kernel ' : error.file === initrd?.name ? 'initrd ' : ''
+  return usageError(`${kind}${error.message}`)
+}
 
 /**
  * `cofferdam boot`: fetches what is missing, boots, and stays until the guest ends.
@@ -101,7 +108,6 @@ export const boot = async (options: BootOptions, around: Surroundings): Promise<
   try {
     return await bootSession(options, images, append, around)
   } catch (error) {
-    if (!isCliError(error) && isBadInput(error)) throw inputError(error.subject, error.field, error.expected)
-    throw error
+    throw badInput(error, images) ?? error
   }
 }

@@ -38,7 +38,6 @@ const keptLines = 12
 const longestLine = 4096
 
 // CSI and OSC sequences, two-character escapes, then other control characters (ECMA-48 5.4)
-// eslint-disable-next-line no-control-regex
 const controls = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]/g
 
 /** Text without terminal control. */

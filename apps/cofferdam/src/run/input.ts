@@ -120,7 +120,11 @@ export const createKeyFilter = (onKey: (key: ConsoleKey) => void): ((bytes: Uint
 }
 
 /** Connects standard input to a queue. Returns what undoes it. */
-export const attachInput = (stdin: ReadStream, queue: InputQueue, filter?: (bytes: Uint8Array) => Uint8Array): (() => void) => {
+export const attachInput = (
+  stdin: ReadStream,
+  queue: InputQueue,
+  filter?: (bytes: Uint8Array) => Uint8Array,
+): (() => void) => {
   const onData = (chunk: Uint8Array): void => {
     const bytes = filter ? filter(chunk) : chunk
     if (bytes.length > 0) queue.push(bytes)

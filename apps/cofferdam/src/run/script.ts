@@ -130,8 +130,8 @@ export const createScript = ({ watch, input, ownShell, now, onNoInput }: ScriptO
       const prompt = watch.promptShown && (!ownShell || watch.shells > 0)
       const verdict = await (prompt ? atPrompt(time - state.idleSince) : withoutPrompt(time - state.idleSince))
       if (verdict !== undefined || state.line.length > 0) return verdict
-      const nothingComes = input.ended || !prompt
-      return idleUntil === undefined && nothingComes ? 'every processor waits for an interrupt and no timer runs' : undefined
+      if (idleUntil !== undefined || (prompt && !input.ended)) return undefined
+      return 'every processor waits for an interrupt and no timer runs'
     },
     onBusy: () => {
       if (!watch.promptShown) state.promptSince = undefined

@@ -2,17 +2,22 @@ import type { Machine, ProcessorPlace, RunResult } from '../machine-port.ts'
 import type { ConsoleWatch } from './console-watch.ts'
 import type { InputQueue } from './input.ts'
 import { createScript, type Script } from './script.ts'
+import type { Leaving } from './terminal.ts'
 
 /** How a session ended. `ok` is exit code 0, `guest` is exit code 3 with `why`. */
 export type Outcome =
-  | { readonly kind: 'ok'; readonly how: 'poweroff' | 'halt' | 'until' | 'left' | 'reset' | 'debug-exit' | 'interrupted' }
-  | {
-      readonly kind: 'guest'
-      readonly how: 'panic' | 'crash' | 'timeout' | 'hang' | 'status' | 'reset'
-      readonly why: string
-      readonly lastLines: readonly string[]
-      readonly places: readonly ProcessorPlace[]
-    }
+  | { readonly kind: 'ok'; readonly how: 'poweroff' | 'halt' | 'until' | 'reset' | 'debug-exit' | Leaving }
+  | GuestFailure
+
+/** A guest that did not end as it should. */
+export interface GuestFailure {
+  readonly kind: 'guest'
+  readonly how: 'panic' | 'crash' | 'timeout' | 'hang' | 'status' | 'reset'
+  /** In words. */
+  readonly why: string
+  readonly lastLines: readonly string[]
+  readonly places: readonly ProcessorPlace[]
+}
 
 /** What a session works with. */
 export interface SessionOptions {
@@ -33,7 +38,7 @@ export interface SessionOptions {
   /** Resolves when the person's terminal or pipe has taken what was written, and other events had their turn. */
   readonly breathe: () => Promise<void>
   /** Whether the person asked to leave (`left`) or a signal came (`interrupted`). */
-  readonly leaving: () => 'left' | 'interrupted' | undefined
+  readonly leaving: () => Leaving | undefined
   /** Called when the machine starts again after a reset. */
   readonly onRestart?: () => void
   /** Called when piped input does not come and the session powers off. */
@@ -55,7 +60,7 @@ interface Session extends SessionOptions {
   shellsBefore: number
 }
 
-const guest = (session: Session, how: (Outcome & { kind: 'guest' })['how'], why: string): Outcome => ({
+const guest = (session: Session, how: GuestFailure['how'], why: string): GuestFailure => ({
   kind: 'guest',
   how,
   why,
@@ -116,7 +121,8 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
     case 'poweroff': {
       if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
       const status = watch.runStatus ?? 0
-      return status === 0 ? { kind: 'ok', how: 'poweroff' } : guest(session, 'status', `the command left with status ${status}`)
+      if (status !== 0) return guest(session, 'status', `the command left with status ${status}`)
+      return { kind: 'ok', how: 'poweroff' }
     }
     case 'reset':
       return onReset(session)
