@@ -1,5 +1,5 @@
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
-import packageJson from '../package.json' with { type: 'json' }
 import { boot, type BootOptions } from './commands/boot.ts'
 import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
 import { exitCodeOfError, isCliError, usageError } from './errors.ts'
@@ -147,12 +147,18 @@ const ownMessage = (text: string): string =>
     .replace(/^option '(--[\w-]+)[^']*' argument '([\s\S]*)' is invalid\. /, '$1 $2: ')
     .replace(/: Allowed choices are (.*)\.$/m, ': expected one of $1')
 
+/** The version in the manifest, which lies above both `src` and `dist`. */
+const ownVersion = (): string => {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  return manifest.version
+}
+
 /** Builds the whole command line. */
 export const createProgram = (around: Surroundings, onExit: (code: number) => void): Command => {
   const paint = createPaint(around.stderr)
   const program = new Command('cofferdam')
     .description('Boots unmodified 64-bit kernels on a PC written in TypeScript.')
-    .version(packageJson.version, '-V, --version', 'show the version')
+    .version(ownVersion(), '-V, --version', 'show the version')
     .helpOption('-h, --help', 'show this')
     .helpCommand(false)
     .showHelpAfterError('Run with --help for the options and examples.')

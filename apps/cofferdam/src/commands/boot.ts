@@ -5,7 +5,7 @@ import type { AddedFile } from '../parse.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { readFile } from 'node:fs/promises'
 import { bootSession } from './boot-session.ts'
-import { fetchWithProgress } from './images.ts'
+import { fetchWithProgress } from './fetch-with-progress.ts'
 import { defaultInitramfs, readInput } from './initramfs.ts'
 
 /** The options of `cofferdam boot`, parsed. */

@@ -2,30 +2,11 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inputError, plainReason } from '../errors.ts'
 import { catalog, defaultImages } from '../images/catalog.ts'
-import { fetchImages } from '../images/fetch.ts'
 import { sha256, type StoredImage } from '../images/store.ts'
 import type { AddedFile } from '../parse.ts'
-import { createProgressLine } from '../progress.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
+import { fetchWithProgress } from './fetch-with-progress.ts'
 import { defaultInitramfs } from './initramfs.ts'
-
-/** Fetches images with a progress bar on stderr. */
-export const fetchWithProgress = async (
-  names: readonly string[],
-  { stderr, store }: Surroundings,
-  refresh: boolean,
-): Promise<StoredImage[]> => {
-  const line = createProgressLine(stderr)
-  try {
-    return await fetchImages(names, {
-      store,
-      refresh,
-      onProgress: (_, { what, fraction }) => line.show(`fetching ${what}`, fraction),
-    })
-  } finally {
-    line.clear()
-  }
-}
 
 interface Row {
   readonly name: string

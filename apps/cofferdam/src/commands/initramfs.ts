@@ -7,7 +7,7 @@ import { buildInitramfs, type GuestFile } from '../initramfs/build.ts'
 import type { NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import type { Surroundings } from '../surroundings.ts'
-import { fetchWithProgress } from './images.ts'
+import { fetchWithProgress } from './fetch-with-progress.ts'
 
 /** What the default initramfs gets besides BusyBox. */
 export interface InitramfsContents {

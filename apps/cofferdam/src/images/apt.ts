@@ -79,6 +79,21 @@ const run = (program: string, args: readonly string[], { cwd, onStatus }: RunOpt
     })
   })
 
+// Another process of ours may be fetching the same lists.
+const lockPatienceMs = 60_000
+
+const retryWhileLocked = async (action: () => Promise<unknown>): Promise<void> => {
+  for (let waited = 0; ; waited += 500) {
+    try {
+      await action()
+      return
+    } catch (error) {
+      if (waited >= lockPatienceMs || !String(error).includes('Could not get lock')) throw error
+      await new Promise((resolve) => setTimeout(resolve, 500))
+    }
+  }
+}
+
 /** Reads the machine's own apt sources and returns the Debian archive that they name. */
 export const machineMirror = async (folder = '/etc/apt'): Promise<Mirror> => {
   const parts = join(folder, 'sources.list.d')
@@ -172,7 +187,7 @@ export const openApt = async (root: string, suite: Suite, mirror: Mirror): Promi
   return {
     update: async (onProgress) => {
       const onStatus = onDownloadStatus(`package lists of ${suite}`, onProgress)
-      await run('apt-get', [...status, 'update'], { onStatus })
+      await retryWhileLocked(() => run('apt-get', [...status, 'update'], { onStatus }))
     },
     show: async (packageName) => {
       const shown = await run('apt-cache', [...base, 'show', packageName]).catch(() => '')
