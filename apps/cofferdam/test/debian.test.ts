@@ -8,8 +8,8 @@ import { fetchImages } from '../src/images/fetch.ts'
 import { openStore, sha256 } from '../src/images/store.ts'
 import { appletNames, buildInitramfs } from '../src/initramfs/build.ts'
 
-/** Tests with the real packages: they use the user's cache of package lists, and skip where there is no Debian mirror. */
-const noDebian = await aptMissing() ?? await machineMirror().then(() => undefined, (error: Error) => error.message)
+/** Tests with the real packages: they use the user's cache, and skip where no Debian mirror is known. */
+const noDebian = await aptMissing() ?? await machineMirror().then(() => undefined, (error: unknown) => String(error))
 const hasQemu = (): boolean => {
   try {
     execFileSync('qemu-system-x86_64', ['--version'])

@@ -30,8 +30,9 @@ export const prepareImages = (folder: string, kernelName: string): Images => {
   const initramfs = join(folder, 'initramfs.cpio')
   cofferdam('images', 'initramfs', initramfs)
   if (existsSync(kernelName)) return { kernel: kernelName, initramfs }
-  const kernel = cofferdam('images', 'fetch', kernelName).trim().split(' ').at(-1) ?? ''
-  return { kernel, initramfs }
+  cofferdam('images', 'fetch', kernelName)
+  const list = JSON.parse(cofferdam('images', '--json')) as readonly { readonly name: string, readonly path: string }[]
+  return { kernel: list.find(({ name }) => name === kernelName)?.path ?? '', initramfs }
 }
 
 /** Our machine, as built, on this very Node. */

@@ -86,9 +86,11 @@ const run = async (session: Session): Promise<Outcome> => {
   const progress = createProgressLine(around.stderr)
   // the guest's own output takes the place of the progress line as soon as there is some
   const breathe = async (): Promise<void> => {
-    const millions = (session.machine()?.stats().instructions ?? 0) / 1e6
-    if (output.silent()) progress.show(`booting: ${millions.toFixed(0)} million instructions`, undefined)
-    else progress.clear()
+    if (!output.silent()) progress.clear()
+    else if (around.stderr.isTTY) {
+      const millions = session.moment().instructions / 1e6
+      progress.show(`booting: ${millions.toFixed(0)} million instructions`, undefined)
+    }
     await output.flush()
   }
   const sessionOptions: SessionOptions = {

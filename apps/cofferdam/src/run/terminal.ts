@@ -46,7 +46,7 @@ export const openTerminal = (stdin: ReadStream, stderr: WriteStream, onLeave: ()
   })
   const filter = createKeyFilter((key) => {
     if (key === 'leave') leave('left')
-    else stderr.write(keyHelp.replaceAll('\n', '\r\n'))
+    else stderr.write(keyHelp)
   })
   const detachInput = attachInput(stdin, input, stdin.isTTY ? filter : undefined)
   const offs = Object.entries(signalCodes).map(([name, value]) => {
@@ -64,6 +64,8 @@ export const openTerminal = (stdin: ReadStream, stderr: WriteStream, onLeave: ()
     signalCode: () => code,
     detach: () => {
       detachInput()
+      // a guest may have left colours on
+      if (stdin.isTTY && stderr.isTTY) stderr.write('\x1b[0m')
       for (const off of offs) off()
     },
   }
