@@ -1,7 +1,5 @@
-import { usageError } from './errors.ts'
+import { createMachine as create } from '@cofferdam/machine'
 import type { CreateMachine } from './machine-port.ts'
 
 /** The machine that `cofferdam boot` runs. */
-export const createMachine: CreateMachine = () => {
-  throw usageError('boot: this build has no machine yet')
-}
+export const createMachine: CreateMachine = (options) => create(options)
