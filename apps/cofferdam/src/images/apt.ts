@@ -33,7 +33,7 @@ const noAptHint =
   'Give your own images instead: cofferdam boot --kernel FILE --initrd FILE (any bzImage and any cpio archive)'
 
 const findProgram = async (name: string): Promise<string | undefined> => {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter).filter(Boolean)) {
+  for (const folder of (process.env.PATH ?? '').split(delimiter).filter(Boolean)) {
     const path = join(folder, name)
     if (await access(path, constants.X_OK).then(() => true, () => false)) return path
   }
@@ -78,6 +78,21 @@ const run = (program: string, args: readonly string[], { cwd, onStatus }: RunOpt
       reject(usageError(`images: ${program} ${args.at(-1) ?? ''} failed: ${said || `status ${code}`}`, noAptHint))
     })
   })
+
+// Another process of ours may be fetching the same lists.
+const lockPatienceMs = 60_000
+
+const retryWhileLocked = async (action: () => Promise<unknown>): Promise<void> => {
+  for (let waited = 0; ; waited += 500) {
+    try {
+      await action()
+      return
+    } catch (error) {
+      if (waited >= lockPatienceMs || !String(error).includes('Could not get lock')) throw error
+      await new Promise((resolve) => setTimeout(resolve, 500))
+    }
+  }
+}
 
 /** Reads the machine's own apt sources and returns the Debian archive that they name. */
 export const machineMirror = async (folder = '/etc/apt'): Promise<Mirror> => {
@@ -171,7 +186,8 @@ export const openApt = async (root: string, suite: Suite, mirror: Mirror): Promi
   const status = [...base, '-q', '-o', 'APT::Status-Fd=3']
   return {
     update: async (onProgress) => {
-      await run('apt-get', [...status, 'update'], { onStatus: onDownloadStatus(`package lists of ${suite}`, onProgress) })
+      const onStatus = onDownloadStatus(`package lists of ${suite}`, onProgress)
+      await retryWhileLocked(() => run('apt-get', [...status, 'update'], { onStatus }))
     },
     show: async (packageName) => {
       const shown = await run('apt-cache', [...base, 'show', packageName]).catch(() => '')
@@ -181,7 +197,8 @@ export const openApt = async (root: string, suite: Suite, mirror: Mirror): Promi
       const before = new Set(await readdir(into))
       const onStatus = onDownloadStatus(packageNames.join(' '), onProgress)
       await run('apt-get', [...status, 'download', ...packageNames], { cwd: into, onStatus })
-      return (await readdir(into)).filter((name) => name.endsWith('.deb') && !before.has(name)).map((n) => join(into, n))
+      const fetched = (await readdir(into)).filter((name) => name.endsWith('.deb') && !before.has(name))
+      return fetched.map((name) => join(into, name))
     },
   }
 }

@@ -91,7 +91,14 @@ const keepLibraries = async (draft: Draft, program: string): Promise<ImageFile[]
   return [...kept.values()]
 }
 
-const fill = async (apt: Apt, entry: CatalogEntry, info: PackageInfo, folder: string, onProgress: OnFetch): Promise<ImageRecord> => {
+interface Wanted {
+  readonly apt: Apt
+  readonly entry: CatalogEntry
+  readonly info: PackageInfo
+}
+
+const fill = async (wanted: Wanted, folder: string, onProgress: OnFetch): Promise<ImageRecord> => {
+  const { apt, entry, info } = wanted
   const work = await mkdtemp(join(folder, '.work-'))
   const unpacked = join(work, 'files')
   await mkdir(unpacked)
@@ -102,12 +109,15 @@ const fill = async (apt: Apt, entry: CatalogEntry, info: PackageInfo, folder: st
   report({ what: `unpacking ${info.name}`, fraction: undefined })
   await unpackAll(debs, unpacked)
   const path = (await listFiles(unpacked)).find((candidate) => entry.file.test(candidate))
-  if (path === undefined) throw usageError(`image ${entry.name}: package ${info.name} holds no file like ${entry.file.source}`)
+  if (path === undefined) {
+    throw usageError(`image ${entry.name}: package ${info.name} holds no file like ${entry.file.source}`)
+  }
   const draft = { unpacked, draft: folder }
   const first = await keep(draft, path, entry.keepAs, isProgram ? `/bin/${entry.keepAs}` : undefined)
   const libraries = isProgram ? await keepLibraries(draft, path) : []
   await rm(work, { recursive: true, force: true })
-  return { name: entry.name, package: info.name, version: info.version, suite: entry.suite, files: [first, ...libraries] }
+  const { name, suite } = entry
+  return { name, package: info.name, version: info.version, suite, files: [first, ...libraries] }
 }
 
 const entriesOf = (names: readonly string[]): CatalogEntry[] =>
@@ -139,7 +149,7 @@ export const fetchImages = async (names: readonly string[], options: FetchOption
     const apt = await suiteApt(entry.suite)
     const info = await resolvePackage(apt, entry)
     if (there?.package === info.name && there.version === info.version) images.push(there)
-    else images.push(await store.put(entry.name, (folder) => fill(apt, entry, info, folder, onProgress)))
+    else images.push(await store.put(entry.name, (folder) => fill({ apt, entry, info }, folder, onProgress)))
   }
   return images
 }

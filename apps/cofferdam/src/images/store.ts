@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { inputError } from '../errors.ts'
@@ -42,7 +42,7 @@ export interface ImageStore {
 
 /** `$XDG_CACHE_HOME/cofferdam`, or `~/.cache/cofferdam` (XDG Base Directory Specification 0.8). */
 export const cacheFolder = (environment: NodeJS.ProcessEnv = process.env): string => {
-  const base = environment['XDG_CACHE_HOME']
+  const base = environment.XDG_CACHE_HOME
   return join(base?.startsWith('/') ? base : join(homedir(), '.cache'), 'cofferdam')
 }
 
@@ -93,10 +93,12 @@ export const openStore = (folder = join(cacheFolder(), 'images')): ImageStore =>
       const unique = draft.slice(-6)
       const home = `${name}_${record.version.replaceAll(/[^\w.+~-]/g, '-')}-${unique}`
       await rename(draft, join(folder, home))
+      const before = await readPointer(pointer(name))
       const newPointer = join(folder, `.${home}.pointer`)
       await writeFile(newPointer, `${home}\n`)
       await rename(newPointer, pointer(name))
-      await dropOthers(folder, name, home)
+      // only the folder replaced: another process may just be putting its own in place
+      if (before !== undefined) await rm(join(folder, before), { recursive: true, force: true })
       const stored = await find(name)
       if (!stored) throw inputError(`image ${name}`, 'files', `what was just written to ${folder}`)
       return stored
@@ -106,11 +108,4 @@ export const openStore = (folder = join(cacheFolder(), 'images')): ImageStore =>
   }
 
   return { folder, find, put }
-}
-
-const dropOthers = async (folder: string, name: string, keep: string): Promise<void> => {
-  for (const other of await readdir(folder)) {
-    if (!other.startsWith(`${name}_`) || other === keep) continue
-    await rm(join(folder, other), { recursive: true, force: true })
-  }
 }

@@ -56,7 +56,7 @@ const parentFolders = (path: string): string[] => {
 
 const archivePath = (path: string): string => {
   const parts = path.split('/').slice(1)
-  if (!path.startsWith('/') || parts.some((part) => part === '' || part === '.' || part === '..' || part.includes('\0'))) {
+  if (!path.startsWith('/') || parts.some((part) => ['', '.', '..'].includes(part) || part.includes('\0'))) {
     throw inputError('initramfs', `guest path ${path}`, 'an absolute path without empty parts, . and ..')
   }
   return parts.join('/')

@@ -3,7 +3,15 @@ export type CpioEntry =
   | { readonly path: string; readonly kind: 'directory'; readonly mode?: number }
   | { readonly path: string; readonly kind: 'file'; readonly data: Uint8Array; readonly mode?: number }
   | { readonly path: string; readonly kind: 'symlink'; readonly target: string }
-  | { readonly path: string; readonly kind: 'character-device'; readonly major: number; readonly minor: number; readonly mode?: number }
+  | CharacterDevice
+
+interface CharacterDevice {
+  readonly path: string
+  readonly kind: 'character-device'
+  readonly major: number
+  readonly minor: number
+  readonly mode?: number
+}
 
 // stat(2) file types
 const typeBits = { directory: 0o040000, file: 0o100000, symlink: 0o120000, 'character-device': 0o020000 } as const
