@@ -3,8 +3,7 @@ import type { Cpu, Meaning } from '../cpu.ts'
 import { VECTOR, raise } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { MEM, REG_HIGH } from '../insn.ts'
-import { FCW, FSW, GPR } from '../state.ts'
-import { initX87 } from '../system/xsave-state.ts'
+import { GPR } from '../state.ts'
 
 const RAX = GPR >>> 3
 const RDX = (GPR >>> 3) + 2
@@ -51,12 +50,4 @@ function write(cpu: Cpu, at: number, size: number, value: bigint): void {
   u64[at] = size === 2 ? (u64[at] & ~0xffffn) | (value & 0xffffn) : value & mask(size)
 }
 
-export const hostMeanings: Readonly<Record<string, Meaning>> = {
-  div: divide(false), idiv: divide(true),
-  fninit: (cpu) => { initX87(cpu) },
-  fnstsw: (cpu, insn) => {
-    if (insn.kind0 === MEM) cpu.store(cpu.operandAddress(insn, 2, true), 2, cpu.views.i32[FSW >>> 2] & 0xffff)
-    else cpu.views.u16[GPR >>> 1] = cpu.views.i32[FSW >>> 2]
-  },
-  fnstcw: (cpu, insn) => { cpu.store(cpu.operandAddress(insn, 2, true), 2, cpu.views.i32[FCW >>> 2] & 0xffff) },
-}
+export const hostMeanings: Readonly<Record<string, Meaning>> = { div: divide(false), idiv: divide(true) }
