@@ -9,7 +9,7 @@ import { hostMeanings } from './meanings-host.ts'
 import { legacyMeanings } from './meanings-legacy.ts'
 
 const byName: Readonly<Record<string, Meaning>> = {
-  ...vectorMeanings, ...systemMeanings, ...legacyMeanings, ...hostMeanings,
+  ...vectorMeanings, ...x87Meanings, ...systemMeanings, ...legacyMeanings, ...hostMeanings,
 }
 
 /** The meaning of an instruction: MOV, PUSH and POP of special registers share their names with the general forms. */
