@@ -141,7 +141,9 @@ const alignRight = binary((a, y, b) => {
 
 /** PMOVMSKB, MOVMSKPS, MOVMSKPD. */
 const mask = (number: number, bitsPerHalf: number): WasmMeaning => (b) => {
-  const parts = halves(b).map((h) => simd(number, b.vector(1, h), null, I32))
+  // The vector's width is that of the source: the destination is a general register.
+  const sources = b.form.size2 === 32 ? [0, 1] : [0]
+  const parts = sources.map((h) => simd(number, b.vector(1, h), null, I32))
   const value = parts.length === 1 ? parts[0] : or(parts[0], shl32(parts[1], bitsPerHalf))
   b.set(0, value, 4)
 }
