@@ -111,6 +111,8 @@ export function createBox(options: BoxOptions): Box {
     i32[S.FOP >>> 2] = from.u16[(at + STATE.FOP) >> 1]
     u64[S.FIP >>> 3] = from.u64[(at + STATE.FIP) >> 3]
     u64[S.FDP >>> 3] = from.u64[(at + STATE.FDP) >> 3]
+    u32[S.FCS >>> 2] = 0
+    u32[S.FDS >>> 2] = 0
     for (let i = 0; i < 8; i++) {
       const to = S.FPR + 16 * ((top + i) & 7)
       for (let k = 0; k < 16; k++) u8[to + k] = from.u8[at + STATE.ST + 16 * i + k]
