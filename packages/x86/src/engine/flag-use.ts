@@ -29,7 +29,7 @@ const byName = new Map<string, FlagUse>([
   ...['adc', 'sbb', 'rcl', 'rcr'].map((n) => [n, { write: MAY_WRITE, kind: -1, reads: true }] as const),
   ...['jcc', 'setcc', 'cmovcc', 'pushf', 'lahf', 'loope', 'loopne'].map((n) => [n, { ...none, reads: true }] as const),
 ])
-const shifts = new Map([['shl', KIND.SHL], ['shr', KIND.SHR], ['sar', KIND.SHR], ['shld', KIND.SHL], ['shrd', KIND.SHR], ['rol', KIND.IMAGE], ['ror', KIND.IMAGE]])
+const shifts = new Map([['shl', KIND.SHL], ['shr', KIND.SHR], ['sar', KIND.SHR], ['shld', KIND.SHL], ['shrd', KIND.SHL], ['rol', KIND.IMAGE], ['ror', KIND.IMAGE]])
 const strings = new Set(['cmps', 'scas'])
 
 const uses: readonly FlagUse[] = OPS.map((name) => byName.get(name) ?? none)

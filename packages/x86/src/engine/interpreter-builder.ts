@@ -4,7 +4,7 @@
  */
 import {
   I32, I64, add, and, call, eq, extendS, extendU, i32, i64, load128, load32, load32S64, load64, load8U, loadSized, local, ne,
-  or, select, shl, shrU, sub, typeOf, wrap, xor, eqz, v128,
+  or, select, shl, shrS, shrU, sub, typeOf, wrap, xor, eqz, v128,
 } from '../wasm/expr.ts'
 import type { Expr, ValueType } from '../wasm/expr.ts'
 import type { WasmFunction } from '../wasm/function.ts'
@@ -300,12 +300,19 @@ export class InterpreterBuilder implements Builder {
     this.ended = true
   }
 
-  jumpIndirect(target: Expr): void {
+  jumpIndirect(target: Expr, before?: () => void): void {
     const t = this.let(target)
     const slot = this.let(shl(and(xor(wrap(t), wrap(shrU(t, i64(16)))), i32(JUMP_CACHE_ENTRIES - 1)), i32(4)))
-    this.f.if(ne(xor(t, load64(none, MODE_SALT)), load64(slot, this.jumpCache)), () => {
-      this.leaveTo(t)
+    const unknown = this.let(ne(xor(t, load64(none, MODE_SALT)), load64(slot, this.jumpCache)))
+    this.f.if(unknown, () => {
+      // Beyond 48 bits it may be #GP, which the TypeScript meaning raises.
+      this.hostIf(ne(shrS(shl(t, i64(16)), i64(16)), t))
+      if (before === undefined) this.leaveTo(t)
     })
+    if (before !== undefined) {
+      before()
+      this.f.if(unknown, () => { this.leaveTo(t) })
+    }
     this.access.enter(this, load32(slot, this.jumpCache + 8), true)
     this.ended = true
   }

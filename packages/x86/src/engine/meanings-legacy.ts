@@ -172,17 +172,17 @@ function compareFlags(cpu: Cpu, size: number, a: bigint, b: bigint): void {
 /**
  * A string instruction. With a repeat prefix one call is one iteration, and counts as one instruction: while there is
  * more to do the next instruction is this one again, so that interrupts and faults see the registers as they are then.
- * `iteration` answers whether what it compared was equal, or null where it compares nothing.
+ * `iteration` answers what it compared, or null; the last iteration sets the flags (a fault before it leaves them as they
+ * were before the instruction: SDM vol. 2, REP).
  */
-const string = (iteration: (cpu: Cpu, insn: Insn) => boolean | null): Meaning => (cpu, insn) => {
-  if (insn.rep === 0) {
-    iteration(cpu, insn)
-    return
-  }
-  if (addressRegister(cpu, insn, RCX) === 0n) return
-  const equal = iteration(cpu, insn)
-  const left = countDown(cpu, insn)
-  if (left !== 0n && (equal === null || equal === (insn.rep === 0xf3))) cpu.setNextRip(cpu.rip())
+type Compared = readonly [bigint, bigint] | null
+const string = (iteration: (cpu: Cpu, insn: Insn) => Compared): Meaning => (cpu, insn) => {
+  if (insn.rep !== 0 && addressRegister(cpu, insn, RCX) === 0n) return
+  const compared = iteration(cpu, insn)
+  const left = insn.rep === 0 ? 0n : countDown(cpu, insn)
+  const more = left !== 0n && (compared === null || (compared[0] === compared[1]) === (insn.rep === 0xf3))
+  if (more) cpu.setNextRip(cpu.rip())
+  else if (compared !== null) compareFlags(cpu, insn.size, compared[0], compared[1])
 }
 
 const movs = string((cpu, insn) => {
@@ -209,19 +209,16 @@ const lods = string((cpu, insn) => {
 
 const scas = string((cpu, insn) => {
   const value = loadSized(cpu, destination(cpu, insn, false), insn.size)
-  const left = accumulator(cpu, insn.size)
-  compareFlags(cpu, insn.size, left, value)
   advance(cpu, insn, RDI)
-  return left === value
+  return [accumulator(cpu, insn.size), value]
 })
 
 const cmps = string((cpu, insn) => {
   const left = loadSized(cpu, source(cpu, insn, false), insn.size)
   const right = loadSized(cpu, destination(cpu, insn, false), insn.size)
-  compareFlags(cpu, insn.size, left, right)
   advance(cpu, insn, RSI)
   advance(cpu, insn, RDI)
-  return left === right
+  return [left, right]
 })
 
 /** BT, BTS, BTR, BTC in memory with the bit's number in a register: the address wraps at the address size. */

@@ -105,9 +105,11 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     return !mmu.canonical || top === 0 || top === -1
   }
 
-  const generalProtection = (): number => {
+  /** #GP, or #SS if it is the stack's; `address` says which access it was. */
+  const notCanonical = (low: number, high: number): number => {
     guestFault.vector = VECTOR.GP
     guestFault.errorCode = 0
+    guestFault.address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
     return -1
   }
 
@@ -142,7 +144,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   /** Walks for one byte; physical page number, or −1. */
   const walkPage = (low: number, high: number, access: number): number => {
-    if (!isCanonical(high)) return generalProtection()
+    if (!isCanonical(high)) return notCanonical(low, high)
     walker.walk(context, low, high, access, result)
     if (result.status !== WALK_OK) return refuse(low, high, access)
     const page = result.page / PAGE

@@ -24,6 +24,7 @@ import { createMmu } from './mmu.ts'
 import type { Mmu, TranslationFaults } from './mmu.ts'
 import { PERM_GLOBAL } from '@cofferdam/paging'
 import { TRANSLATE } from './translate.ts'
+import { isStackAccess } from './stack-access.ts'
 import { EVENT_INTERRUPT, EVENT_STOP, EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
 const IF = 0x200
@@ -312,6 +313,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** After EXIT.LINK and EXIT.LOOKUP: finds the block at RIP and remembers the way. 0 after a fault. */
   const follow = (patch: number): number => {
+    // What the branch that came here charged was the last of the slice: a fault in fetching belongs to the next.
+    if (i32[BUDGET >>> 2] <= 0) return 0
     const block = lookUp()
     if (block === null) {
       i32[BUDGET >>> 2]--
@@ -338,6 +341,12 @@ export function createProcessor(options: ProcessorOptions): Processor {
     return trampoline
   }
 
+  /** An address that is not canonical is #SS where the stack segment was used (SDM vol. 3 §6.15, interrupt 12). */
+  const blameStack = (uop: number): void => {
+    translator.insnAt(uop, fetched)
+    if (isStackAccess(fetched, guestFault.address, (r) => i64[(GPR >>> 3) + r])) guestFault.vector = VECTOR.SS
+  }
+
   /** Serves one exit; answers the micro-op to go on at, or 0: look at events and at RIP. */
   const serve = (): number => {
     const uop = i32[EXIT_UOP >>> 2]
@@ -352,6 +361,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         return follow(uop)
       case EXIT.FAULT:
         i64[RIP >>> 3] = ripOf(uop)
+        if (guestFault.vector === VECTOR.GP) blameStack(uop)
         i32[BUDGET >>> 2] = leftAt(uop) - 1
         deliverFault()
         return 0

@@ -130,8 +130,9 @@ export const stmxcsr: Meaning = (cpu, insn) => {
   writeOperand(cpu, insn, 0, 4, readU32(cpu, MXCSR))
 }
 
-/** EMMS: all x87 tags empty. */
+/** EMMS: all x87 tags empty, and TOP 0 as after any MMX instruction. */
 export const emms: Meaning = (cpu) => {
   checkMmx(cpu)
+  writeU32(cpu, FSW, readU32(cpu, FSW) & ~0x3800)
   writeU32(cpu, FTW, 0)
 }
