@@ -138,6 +138,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Enters the handler for the fault in `guestFault`. */
   const deliverFault = (): void => {
     counts.faults++
+    // Where execution stays if delivery shuts the processor down.
+    nextRip = i64[RIP >>> 3]
     deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
     i64[RIP >>> 3] = nextRip
   }
