@@ -34,8 +34,8 @@ export interface Access {
   /** Goes on at the block whose header is `header`; `checked`: the block may lie in another page. */
   enter(b: InterpreterBuilder, header: Expr, checked: boolean): void
   leave(b: InterpreterBuilder, reason: number, uop: Expr): void
-  /** Goes on at a micro-op of this block. */
-  next(b: InterpreterBuilder, uop: Expr): void
+  /** Runs the micro-op again, for one more instruction of the budget (an iteration of a repeated string instruction). */
+  repeat(b: InterpreterBuilder): void
   bulk(b: InterpreterBuilder, kind: 'movs' | 'stos', size: number): void
 }
 
@@ -138,7 +138,8 @@ export class InterpreterBuilder implements Builder {
     const { memory, segment } = this.form
     let e: Expr
     if (memory === MEM_ABSOLUTE) {
-      e = load64(this.pc, UOP.IMM)
+      // The immediate of CALL is its return address, from which a RIP-relative operand is counted.
+      e = this.form.op === 'call' ? add(this.returnAddress(), load32S64(this.pc, UOP.DISP)) : load64(this.pc, UOP.IMM)
     } else {
       e = add(load64(load8U(this.pc, UOP.BASE), GPR), load32S64(this.pc, UOP.DISP))
       if (memory === MEM_INDEX) e = add(e, shl(load64(load8U(this.pc, UOP.INDEX), GPR), extendU(load8U(this.pc, UOP.SCALE))))
@@ -324,7 +325,7 @@ export class InterpreterBuilder implements Builder {
   }
 
   repeatWhile(when: Expr): void {
-    this.f.if(when, () => { this.access.next(this, this.pc) })
+    this.f.if(when, () => { this.access.repeat(this) })
   }
 
   bulk(kind: 'movs' | 'stos', size: number): void {

@@ -166,16 +166,27 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     }
   }
 
-  /** Puts what the last walk found into the TLBs of the present mode, as far as `frame` may be reached directly. */
-  const fill = (low: number, high: number, frame: number, watched: boolean, user: number): void => {
+  /** Whether an entry is free, or this page's already. */
+  const isFree = (entry: number, low: number, high: number): boolean =>
+    i32[entry >>> 2] === -1 || (i32[entry >>> 2] === (low & ~0xfff) && i32[(entry >>> 2) + 1] === high)
+
+  /**
+   * Puts what the last walk found into the TLBs of the present mode, as far as `frame` may be reached directly. The side
+   * that was not asked for gets its entry only where that displaces no other page: an instruction that reads one page and
+   * writes another of the same index would displace one with the other for ever.
+   */
+  const fill = (low: number, high: number, frame: number, watched: boolean, user: number, write: boolean): void => {
     const { perms, pkey } = result
     const base = i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4)
     const addend = (frame - (low & ~0xfff)) | 0
-    if (rightsError(context.mode, perms, pkey, context.pkru, user) === 0) setEntry(base, low, high, addend)
+    if (rightsError(context.mode, perms, pkey, context.pkru, user) === 0) {
+      if (!write || isFree(base, low, high)) setEntry(base, low, high, addend)
+    }
     const writable = (perms & (PERM_DIRTY | PERM_NESTED_WRITE)) === (PERM_DIRTY | PERM_NESTED_WRITE)
     if (writable && !watched && rightsError(context.mode, perms, pkey, context.pkru, user | ACCESS_WRITE) === 0) {
       // A guard's leave to read is none to write.
-      if (memory.guards.length === 0 || (request.access & 2) !== 0) setEntry(base + TLB_WRITE, low, high, addend)
+      const allowed = memory.guards.length === 0 || (request.access & 2) !== 0
+      if (allowed && (write || isFree(base + TLB_WRITE, low, high))) setEntry(base + TLB_WRITE, low, high, addend)
     }
     if (result.shift > 12) large.add(high * 2048 + (low >>> 21))
   }
@@ -292,7 +303,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       }
       const watched = (word & FRAME_WATCHED) !== 0
       if (mmu.local?.page === page) return 0
-      fill(low, high, word - (word % PAGE), watched, user)
+      fill(low, high, word - (word % PAGE), watched, user, (access & ACCESS_WRITE) !== 0)
       return watched && (access & ACCESS_WRITE) !== 0 ? 0 : 1
     },
     slow(low, high, info) {

@@ -139,6 +139,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Enters the handler for the fault in `guestFault`. */
   const deliverFault = (): void => {
     counts.faults++
+    // Where execution stays if delivery shuts the processor down.
+    nextRip = i64[RIP >>> 3]
     deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
     i64[RIP >>> 3] = nextRip
   }
@@ -460,7 +462,11 @@ export function createProcessor(options: ProcessorOptions): Processor {
     }
     if ((i32[EVENT >>> 2] & EVENT_INTERRUPT) === 0 || (i32[SYSFLAGS >>> 2] & IF) === 0) return
     const vector = options.acknowledge()
-    if (vector < 0) return
+    if (vector < 0) {
+      // Gone in the meantime: it must not keep a halted processor awake.
+      i32[EVENT >>> 2] &= ~EVENT_INTERRUPT
+      return
+    }
     counts.interrupts++
     processor.halted = false
     nextRip = i64[RIP >>> 3]

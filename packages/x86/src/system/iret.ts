@@ -8,6 +8,7 @@ import {
   setStackOffset, stackAddress, stackOffset, writeU32,
 } from './access.ts'
 import { ATTR, FLAG } from './bits.ts'
+import type { CpuSystem } from './cpu-system.ts'
 import type { Descriptor } from './descriptor.ts'
 import {
   checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, isSystem, markAccessed, readDescriptor, selectorError,
@@ -104,12 +105,18 @@ function popStack(cpu: Cpu, size: number): void {
   popped.ss = loadStack32(cpu, size * 4, size) & 0xffff
 }
 
+function unblockNmis(system: CpuSystem): void {
+  if (!system.nmiBlocked) return
+  system.nmiBlocked = false
+  system.nmiUnblocked?.()
+}
+
 /** IRET, IRETD, IRETQ. Task returns (NT) and VM86 are not supported and shut the processor down. */
 export const iret: Meaning = (cpu, insn) => {
   const system = cpu.system
   if (!isProtected(cpu)) {
     iretReal(cpu, insn)
-    if (system !== undefined) system.nmiBlocked = false
+    if (system !== undefined) unblockNmis(system)
     return
   }
   const is64 = in64(insn)
@@ -148,7 +155,7 @@ export const iret: Meaning = (cpu, insn) => {
     cpu.setFlags(popped.flags, mask)
     cpu.modeChanged()
   } else changeFlags(cpu, popped.flags, mask)
-  if (system !== undefined) system.nmiBlocked = false
+  if (system !== undefined) unblockNmis(system)
   cpu.setNextRip(popped.rip)
 }
 
