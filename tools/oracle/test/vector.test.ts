@@ -22,7 +22,7 @@ describe.skipIf(!oracle.available)(`vector instructions against the processor${o
     if (!oracle.available) return
     const list = encodings(name => name in vectorMeanings && (!only || new RegExp(only).test(name)))
     const { ran, differences } = compare(oracle, { encodings: list, meanings: vectorMeanings, cases, seed, prepare })
-    expect(ran).toBeGreaterThan(0)
+    if (!only) expect(ran).toBeGreaterThan(0)
     expect(differences).toEqual([])
   }, 600_000)
 })

@@ -28,12 +28,61 @@ function forgive(real: Batch, ours: Batch, index: number, encoding: Encoding): v
   if (faulted && / Mt$/.test(encoding.line)) ours.windowOf(index).set(real.windowOf(index))
 }
 
+/** Arguments where the functions are defined and interesting: most exponents around zero. */
+function near(random: Random, batch: Batch, index: number, encoding: Encoding): void {
+  prepare(random, batch, index)
+  const at = batch.at(index)
+  for (const i of [0, 1]) {
+    if (random.below(4) === 0) continue
+    const exponent = 0x3fff - random.below(encoding.name === 'f2xm1' || encoding.name === 'fyl2xp1' ? 70 : 4) + random.below(3)
+    batch.u16[(at + STATE.ST) / 2 + 8 * i + 4] = exponent | random.below(2) << 15
+    batch.u64[(at + STATE.ST) / 8 + 2 * i] = random.u64() | 1n << 63n
+  }
+}
+
+const significand = (batch: Batch, at: number, i: number): bigint =>
+  BigInt(batch.u16[(at + STATE.ST) / 2 + 8 * i + 4]! & 0x7fff) << 63n | batch.u64[(at + STATE.ST) / 8 + 2 * i]! & ~(1n << 63n)
+
+function sameNumbers(real: Batch, ours: Batch, at: number): boolean {
+  return [0, 1].every(i => significand(real, at, i) === significand(ours, at, i))
+}
+
+function withinOneUnit(real: Batch, ours: Batch, at: number): boolean {
+  return [0, 1].every(i => {
+    const sign = (batch: Batch): number => batch.u16[(at + STATE.ST) / 2 + 8 * i + 4]! >> 15
+    if (sign(real) !== sign(ours)) return false
+    const distance = significand(real, at, i) - significand(ours, at, i)
+    return distance >= -1n && distance <= 1n
+  })
+}
+
 describe.skipIf(!oracle.available)(`x87 instructions against the processor${oracle.available ? '' : `: ${oracle.reason}`}`, () => {
   it('leave the state that the processor leaves', () => {
     if (!oracle.available) return
     const list = encodings(name => name in x87Meanings && !transcendental.has(name) && (!only || new RegExp(only).test(name)))
     const { ran, differences } = compare(oracle, { encodings: list, meanings: x87Meanings, cases, seed, prepare, forgive })
-    expect(ran).toBeGreaterThan(0)
+    if (!only) expect(ran).toBeGreaterThan(0)
+    expect(differences).toEqual([])
+  }, 600_000)
+
+  it('agree on transcendental functions to one unit in the last place', () => {
+    if (!oracle.available) return
+    const list = encodings(name => transcendental.has(name) && (!only || new RegExp(only).test(name)))
+    let exact = 0
+    let close = 0
+    const tolerate = (real: Batch, ours: Batch, index: number): void => {
+      const at = real.at(index)
+      if (sameNumbers(real, ours, at)) exact++
+      else if (withinOneUnit(real, ours, at)) {
+        close++
+        ours.u8.set(real.u8.subarray(at + STATE.ST, at + STATE.ST + 128), at + STATE.ST)
+      }
+      // C1 tells the direction of a rounding that need not be ours.
+      ours.u16[(at + STATE.FSW) / 2]! &= ~0x200
+      real.u16[(at + STATE.FSW) / 2]! &= ~0x200
+    }
+    const { differences } = compare(oracle, { encodings: list, meanings: x87Meanings, cases: cases * 10, seed, prepare: near, forgive: tolerate })
+    if (process.env.VERBOSE) console.log(`exact ${exact}, one unit off ${close}`)
     expect(differences).toEqual([])
   }, 600_000)
 })
