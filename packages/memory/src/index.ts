@@ -1,1 +1,3 @@
 export * from './bus.ts'
+export * from './guard.ts'
+export * from './physical.ts'

@@ -1,1 +1,6 @@
-export {}
+export * from './access.ts'
+export * from './context.ts'
+export * from './port.ts'
+export * from './result.ts'
+export { createWalker, permits, type Walker } from './walk.ts'
+export * from './build.ts'

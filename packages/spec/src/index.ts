@@ -1,1 +1,11 @@
-export {}
+export * from './bits.ts'
+export * from './layout.ts'
+export * from './control-registers.ts'
+export * from './page-entries.ts'
+export * from './segments.ts'
+export * from './boot-params.ts'
+export * from './acpi.ts'
+export * from './exceptions.ts'
+export * from './msr.ts'
+export * from './cpuid.ts'
+export * from './efi.ts'

@@ -3,6 +3,7 @@
  * State itself is read and written through `views` at the addresses of `state.ts`.
  */
 import type { Insn } from './insn.ts'
+import type { CpuSystem } from './system/cpu-system.ts'
 
 /** The WebAssembly memory, seen at every width. It never moves and never grows. */
 export interface Views {
@@ -50,7 +51,16 @@ export function raisePageFault(address: bigint, errorCode: number): never {
 }
 
 /** Which translations to forget. */
-export const FLUSH = { NON_GLOBAL: 0, ALL: 1 } as const
+export const FLUSH = {
+  NON_GLOBAL: 0,
+  ALL: 1,
+  /** CR3 was written with bit 63 set (PCIDE): the address space changed, and what is cached under its PCID still holds. */
+  SWITCH: 2,
+} as const
+
+/** What `cacheOperation` is told. */
+export const CACHE = { WBINVD: 0, INVD: 1, WBNOINVD: 2, CLFLUSH: 3, CLFLUSHOPT: 4, CLWB: 5 } as const
+export type CacheOperation = (typeof CACHE)[keyof typeof CACHE]
 
 /** Services outside the instruction set that a processor uses; the machine supplies them. */
 export interface CpuHost {
@@ -81,10 +91,12 @@ export interface Cpu {
   loadSystem64(address: bigint): bigint
   storeSystem(address: bigint, size: 1 | 2 | 4, value: number): void
   storeSystem64(address: bigint, value: bigint): void
+  /** Optional: the same for up to 64 bytes at once, all or nothing; interrupt frames go through it where it exists. */
+  storeSystemBytes?(address: bigint, bytes: Uint8Array): void
   /** Raises what a write of `size` bytes there would raise, and writes nothing. */
   checkWrite(address: bigint, size: number): void
 
-  /** Linear address of the memory operand of `insn`: segment, address size, canonical and limit checks for `size` bytes. */
+  /** Linear address of the memory operand of `insn`: segment, address size, canonicality and limit for `size` bytes. */
   operandAddress(insn: Insn, size: number, write: boolean): bigint
   /** Linear address of `offset` in segment `seg` (0–5) with the same checks. */
   segmentAddress(seg: number, offset: bigint, size: number, write: boolean): bigint
@@ -105,6 +117,15 @@ export interface Cpu {
   /** Forgets translations (CR3 write, CR4 changes, INVLPG, INVPCID). */
   flushTlb(kind: number): void
   invalidatePage(address: bigint): void
+  /**
+   * Optional: INVPCID. `kind` 0 forgets `address` under `pcid`, 1 all of `pcid` but global pages, 2 everything, 3 everything
+   * but global pages. Without it, more is forgotten than need be.
+   */
+  invalidatePcid?(kind: number, pcid: number, address: bigint): void
+  /** Optional: write-back and invalidation of caches; `address` is linear, for the operations on one line. */
+  cacheOperation?(kind: CacheOperation, address?: bigint): void
+  /** Model, MSRs and APIC of this processor; system instructions need it. */
+  readonly system?: CpuSystem
   /** Stops until an interrupt (HLT, MWAIT). */
   halt(): void
   /** Stops for good: triple fault or shutdown. */

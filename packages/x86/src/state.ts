@@ -85,7 +85,7 @@ export const PKRU = 0x870
 /** DR0–DR3, DR6, DR7 (i64 each, DR4 and DR5 slots unused). */
 export const DR = 0x880
 
-/** Segment records of 16 bytes: selector u16, attributes u16, limit u32, base i64. Order of the encoding, then LDTR, TR. */
+/** Segment records of 16 bytes: selector u16, attributes u16, limit u32, base i64. In encoding order, then LDTR, TR. */
 export const SEG = 0x900
 export const SEG_SIZE = 16
 export const ES = 0
@@ -123,3 +123,5 @@ export const SLICE = 0xa00
 export const SHADOW = 0xa04
 /** XSS (i64). */
 export const XSS = 0xa08
+/** Time-stamp counter (before TSC_OFFSET) at which the present slice ends (i64): ICOUNT + SLICE. */
+export const TIME_END = 0xa10

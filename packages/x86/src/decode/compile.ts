@@ -8,10 +8,15 @@ import { X87 } from './tables-x87.ts'
 import { SSE } from './tables-sse.ts'
 import { VEX } from './tables-vex.ts'
 
-/** Forms that the decoder itself chooses: 90 is XCHG, NOP or PAUSE. Their encodings are never looked up. */
-const BUILT_IN = ['00: nop', '00: pause'] as const
+/**
+ * Forms that the decoder itself chooses; their encodings are never looked up. 90 is XCHG, NOP or PAUSE; the others are
+ * the shapes of opcodes that mean nothing.
+ */
+const BUILT_IN = ['00: nop', '00: pause', '00: ud Eb', '00: ud Eb,Ub'] as const
 export const NOP_FORM = 1
 export const PAUSE_FORM = 2
+const MODRM_SHAPE = 3
+const MODRM_IMM8_SHAPE = 4
 
 /** Every table line, in the order that numbers the mnemonics. */
 export const LINES = [...BUILT_IN, ...ONE_BYTE, ...TWO_BYTE, ...X87, ...SSE, ...VEX] as const
@@ -27,6 +32,12 @@ export const roots = new Int16Array(SPACES << 8)
 /** A branch: its axis, then one tree for each value of the axis. */
 export let branches: Int16Array = new Int16Array(0)
 export let forms: Int32Array = new Int32Array(0)
+/**
+ * A form with ModRM and immediates as an undefined encoding at that root has them, or 0 when it ends at the opcode. The
+ * length of an instruction depends on its map and opcode alone and is found out before #UD: an undefined encoding may
+ * run into a page that is not present, or over 15 bytes.
+ */
+export const shapes = new Int16Array(SPACES << 8)
 
 function compileForm(line: Line, at: number): void {
   let op = names.indexOf(line.name)
@@ -45,7 +56,8 @@ interface Candidate { line: Line, form: number }
 function buildTree(candidates: Candidate[], axis: number, out: number[], seen: Map<string, number>): number {
   if (candidates.length === 0) return 0
   if (axis === AXIS_WAYS.length) {
-    if (candidates.length > 1) throw new Error(`opcode table: "${candidates[0].line.text}" and "${candidates[1].line.text}" overlap`)
+    const [first, second] = candidates
+    if (second !== undefined) throw new Error(`opcode table: "${first.line.text}" and "${second.line.text}" overlap`)
     return candidates[0].form
   }
   const all = (1 << AXIS_WAYS[axis]) - 1
@@ -78,6 +90,22 @@ function compile(): void {
   const seen = new Map<string, number>()
   byOpcode.forEach((candidates, slot) => { roots[slot] = buildTree(candidates, 0, out, seen) })
   branches = Int16Array.from(out)
+  byOpcode.forEach((candidates, slot) => { shapes[slot] = candidates[0]?.form ?? emptyShape(slot) })
+  // VEX map 1 is as long as the legacy map where it has nothing of its own.
+  for (let opcode = 0; opcode < 256; opcode++) {
+    if (byOpcode[0x500 | opcode].length === 0 && opcode >> 3 !== 7) shapes[0x500 | opcode] = shapes[0x100 | opcode]
+  }
+}
+
+/** Shapes of opcodes without a line, as tried on a processor (Sapphire Rapids). */
+function emptyShape(slot: number): number {
+  const opcode = slot & 255
+  switch (slot >> 8) {
+    case 1: return opcode === 0x39 || opcode >= 0x3b && opcode < 0x40 || opcode >= 0x78 ? MODRM_SHAPE : 0
+    case 2: case 6: return MODRM_SHAPE
+    case 3: case 7: return MODRM_IMM8_SHAPE
+    default: return 0
+  }
 }
 
 compile()

@@ -1,4 +1,7 @@
-/** What is known of the instruction being decoded. One record, used again for each instruction: decoding is not re-entrant. */
+/**
+ * What is known of the instruction being decoded. There is one record, used again for each instruction: decoding is not
+ * re-entrant.
+ */
 export interface Cursor {
   bytes: Uint8Array
   /** Next byte to read; may run past the end, which `decode` finds out when it is done. */
@@ -7,9 +10,8 @@ export interface Cursor {
   mode64: number
   /** The opcode byte. */
   opcode: number
-  /** The ModRM byte, and 1 when it was looked at to choose the form (it then belongs to the instruction). */
+  /** The ModRM byte; 0xff without. */
   modrm: number
-  peeked: number
   /** REX or VEX bits as they extend register numbers: 0 or 8. */
   rexR: number
   rexX: number
@@ -32,7 +34,7 @@ export interface Cursor {
 
 export function createCursor(): Cursor {
   return {
-    bytes: new Uint8Array(0), pos: 0, mode64: 0, opcode: 0, modrm: 0, peeked: 0, rexR: 0, rexX: 0, rexB: 0, hasRex: 0,
+    bytes: new Uint8Array(0), pos: 0, mode64: 0, opcode: 0, modrm: 0, rexR: 0, rexX: 0, rexB: 0, hasRex: 0,
     w: 0, l: 0, vvvv: 0, prefix: 0, prefix66: 0, opSize: 0, sibIndex: -1,
   }
 }

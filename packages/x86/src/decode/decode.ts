@@ -7,7 +7,7 @@
 import {
   DECODED, INVALID, MODE16, MODE32, MODE64, TOO_LONG, TRUNCATED, type CodeWidth, type Insn,
 } from '../insn.ts'
-import { branches, forms, NOP_FORM, PAUSE_FORM, roots } from './compile.ts'
+import { branches, forms, NOP_FORM, PAUSE_FORM, roots, shapes } from './compile.ts'
 import { createCursor } from './cursor.ts'
 import { parseMemory } from './modrm.ts'
 import { AXIS, FORM } from './notation.ts'
@@ -84,7 +84,8 @@ const c = createCursor()
 /**
  * Decodes the instruction at `bytes[offset]` into `out`; bytes up to `end` (exclusive) are there to read. `width` is
  * that of the code segment. Never throws; `out.status` says what the bytes are. `out.len` counts the bytes of the
- * instruction; when `out.status` is `INVALID` those that told so, when `TRUNCATED` those that were there.
+ * instruction, also when `out.status` is `INVALID`; when `TRUNCATED` those that were there. Only `status`, `len` and
+ * `mode` mean anything when it is not `DECODED`.
  *
  * VEX in real and virtual-8086 mode, feature bits and privilege are for the caller to check.
  */
@@ -145,18 +146,27 @@ function decodePrefixes(offset: number, limit: number, width: CodeWidth, out: In
   c.vvvv = 0
   out.mode = width
   out.addrSize = mode64 ? 8 >> prefix67 : (width === MODE16) === (prefix67 === 0) ? 2 : 4
+  return decodeOpcode(opcode, repeat, out)
+}
+
+function decodeOpcode(opcode: number, repeat: number, out: Insn): Status {
   if (opcode === 0x0f) return decodeEscape(repeat, out)
   if (opcode === 0xc4 || opcode === 0xc5) {
     // Outside 64-bit mode C4 and C5 with a memory operand are LES and LDS.
-    if (mode64 === 1 || bytes[pos] >= 0xc0) {
-      return repeat === 0 && prefix66 === 0 && rex === 0 && out.lock === 0 ? decodeVex(opcode, out) : INVALID
+    if (c.mode64 === 1 || c.bytes[c.pos] >= 0xc0) {
+      // 66, F2, F3, LOCK and REX may not stand before VEX (SDM vol. 2, section 2.3.2 to 2.3.4).
+      const legal = c.prefix === 0 && c.hasRex === 0 && out.lock === 0
+      const status = decodeVex(opcode, out)
+      return legal ? status : INVALID
     }
   }
   c.opcode = opcode
-  if (opcode === 0x90 && c.rexB === 0) {
-    return decodeForm(repeat === 0xf3 ? PAUSE_FORM : NOP_FORM, repeat, out)
+  if (opcode === 0x90) {
+    // F3 makes it PAUSE whatever REX says (tried on a processor); XCHG rAX,rAX alone is NOP.
+    if (repeat === 0xf3) return decodeForm(PAUSE_FORM, repeat, out)
+    if (c.rexB === 0) return decodeForm(NOP_FORM, repeat, out)
   }
-  return decodeForm(resolve(roots[opcode]), repeat, out)
+  return decodeTree(opcode, repeat, out)
 }
 
 /** Opcodes behind 0F, 0F 38 and 0F 3A. */
@@ -172,7 +182,7 @@ function decodeEscape(repeat: number, out: Insn): Status {
     opcode = bytes[c.pos++]
   }
   c.opcode = opcode
-  return decodeForm(resolve(roots[space | opcode]), repeat, out)
+  return decodeTree(space | opcode, repeat, out)
 }
 
 /** VEX (SDM vol. 2, section 2.3.5); `c.pos` is behind C4 or C5. The bits R, X, B and vvvv are inverted in it. */
@@ -195,21 +205,29 @@ function decodeVex(first: number, out: Insn): Status {
   c.prefix = last & 3
   out.vex = 1
   c.opcode = bytes[c.pos++]
-  return decodeForm(resolve(roots[space << 8 | c.opcode]), 0, out)
+  return decodeTree(space << 8 | c.opcode, 0, out)
+}
+
+/** Decodes the form that the tree at `roots[slot]` leads to. */
+function decodeTree(slot: number, repeat: number, out: Insn): Status {
+  const form = resolve(roots[slot])
+  if (form !== 0) return decodeForm(form, repeat, out)
+  const shape = shapes[slot]
+  if (shape !== 0) decodeForm(shape, repeat, out)
+  return INVALID
 }
 
 /** Goes down a decision tree to a form. */
 function resolve(root: number): number {
   let tree = root
-  c.peeked = 0
   while (tree < 0) {
     const at = -tree
     let value = 0
     switch (branches[at]) {
       case AXIS.MODE: value = c.mode64; break
       case AXIS.PREFIX: value = c.prefix; break
-      case AXIS.REG: value = c.bytes[c.pos] >> 3 & 7; c.peeked = 1; break
-      case AXIS.MOD: value = c.bytes[c.pos] >= 0xc0 ? 1 : 0; c.peeked = 1; break
+      case AXIS.REG: value = c.bytes[c.pos] >> 3 & 7; break
+      case AXIS.MOD: value = c.bytes[c.pos] >= 0xc0 ? 1 : 0; break
       case AXIS.RM: value = c.bytes[c.pos] & 7; break
       case AXIS.L: value = c.l; break
       default: value = c.w
@@ -229,10 +247,6 @@ function operandSize(mode: number, flags: number): number {
 
 /** Fills `out` for the form whose opcode ends before `c.pos`. */
 function decodeForm(form: number, repeat: number, out: Insn): Status {
-  if (form === 0) {
-    c.pos += c.peeked
-    return INVALID
-  }
   const codes = forms[form * 4]
   const opAndFlags = forms[form * 4 + 1]
   const widths = forms[form * 4 + 2]
@@ -240,7 +254,8 @@ function decodeForm(form: number, repeat: number, out: Insn): Status {
   out.op = opAndFlags & 0xffff
   const opSize = operandSize(out.mode, flags)
   c.opSize = opSize
-  const context = opSize >> 2 | c.w * CONTEXT_W | c.mode64 * CONTEXT_64 | ((flags & FORM.LIG) === 0 ? c.l : 0) * CONTEXT_L
+  const vectorBit = (flags & FORM.LIG) === 0 ? c.l * CONTEXT_L : 0
+  const context = opSize >> 2 | c.w * CONTEXT_W | c.mode64 * CONTEXT_64 | vectorBit
   out.size = WIDTHS[(widths & 255) << 5 | context]
   out.size2 = WIDTHS[widths >> 8 << 5 | context]
   c.modrm = 0xff

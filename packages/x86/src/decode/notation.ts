@@ -11,14 +11,16 @@
  *     F2 and F3 go before 66; of F2 and F3 the later one counts;
  *   - map: nothing (one-byte opcodes), `0f`, `0f38` or `0f3a`;
  *   - opcode: `04`, a range `18-1f`, `50+r` (register in the low three bits), `70+c` (condition in the low four bits);
- *   - ModRM: `/n` (the reg field), `mem` or `reg` (mod ≠ 3 or = 3), a whole byte `c8`, or `c0+i` (ST(i) in the low bits);
+ *   - ModRM: `/n` (the reg field), `mem` or `reg` (mod ≠ 3 or = 3), a whole byte `c8`, or `c0+i` (ST(i) in the low
+ *     bits);
  *   - `m64` or `no64`: only in, or only outside, 64-bit mode;
  *   - `l0`, `l1`, `w0`, `w1`: VEX.L and VEX.W (or REX.W) must be so; `lig`: VEX.L is ignored (scalar instructions).
  *   What no line claims is #UD; two lines that claim the same encoding are an error when the tables are loaded.
  *
  * **Operands**, in Intel order, separated by commas: a letter (SDM vol. 2, appendix A.2.1) and a width.
- *   - `E` general register or memory by ModRM; `G` register by reg; `Z` register by the opcode; `B` register by VEX.vvvv;
- *     `R` register by rm whatever mod says (MOV CR); `M` memory only; `S` `C` `D` segment, control, debug register by reg;
+ *   - `E` general register or memory by ModRM; `G` register by reg; `Z` register by the opcode; `B` register by
+ *     VEX.vvvv; `R` register by rm whatever mod says (MOV CR); `M` memory only; `S` `C` `D` segment, control, debug
+ *     register by reg;
  *   - `V` XMM by reg; `W` XMM or memory; `U` XMM by rm, registers only; `H` XMM by vvvv; `L` XMM by imm8[7:4];
  *   - `P` MMX by reg; `Q` MMX or memory; `N` MMX by rm, registers only;
  *   - `Ib` imm8 sign-extended; `Ub` imm8 zero-extended; `Iw` imm16 zero-extended; `Iz` imm16/32 sign-extended;
@@ -31,7 +33,8 @@
  *
  *   `Insn.size` is the width of the first operand that has one; but when that is memory or part of a vector
  *   (`Mq`, `Wd`, `Vh`) and the instruction has vector registers, `size` is the vector. `Insn.size2` is the first other
- *   width among the operands.
+ *   width among the operands. A memory operand is thus `size2` bytes wide when that is not 0, else `size`; but the
+ *   instruction itself knows how wide an operand `M` without a width is (far pointers, XSAVE areas …).
  *
  * **Attributes**: `lock` (LOCK may stand before the memory form); `d64` (operand size 64 by default in 64-bit mode);
  * `f64` (always 64 there: 66 is ignored); `rep` (F2/F3 repeat); `size=w`, `src=w` (set `size`, `size2` by hand; with
@@ -82,7 +85,8 @@ export interface Line {
 
 const FIXED: Record<string, number> = {
   AL: OPERAND.ACC, AX: OPERAND.ACC, CL: OPERAND.CL, DX: OPERAND.DX, 1: OPERAND.ONE, ST0: OPERAND.ST0, STi: OPERAND.STI,
-  ES: OPERAND.SEG, CS: OPERAND.SEG + 1, SS: OPERAND.SEG + 2, DS: OPERAND.SEG + 3, FS: OPERAND.SEG + 4, GS: OPERAND.SEG + 5,
+  ES: OPERAND.SEG, CS: OPERAND.SEG + 1, SS: OPERAND.SEG + 2, DS: OPERAND.SEG + 3,
+  FS: OPERAND.SEG + 4, GS: OPERAND.SEG + 5,
   Ib: OPERAND.IB, Ub: OPERAND.UB, Iw: OPERAND.IW, Iz: OPERAND.IZ, Iv: OPERAND.IV, I2: OPERAND.I2,
   Jb: OPERAND.JB, Jz: OPERAND.JZ, A: OPERAND.A,
 }
@@ -94,7 +98,8 @@ const LETTERS: Record<string, number> = {
 const BYTE_FORMS: Record<string, number> = { Eb: OPERAND.EB, Gb: OPERAND.GB, Zb: OPERAND.ZB }
 const DEFAULT_WIDTH: Record<string, string> = { V: 'x', W: 'x', U: 'x', H: 'x', L: 'x', P: 'q', Q: 'q', N: 'q' }
 const ATTRIBUTES: Record<string, number> = {
-  lock: FORM.LOCK, d64: FORM.D64, f64: FORM.F64, rep: FORM.REP, vsib: FORM.VSIB | FORM.CHECKED, nocs: FORM.NOCS | FORM.CHECKED,
+  lock: FORM.LOCK, d64: FORM.D64, f64: FORM.F64, rep: FORM.REP,
+  vsib: FORM.VSIB | FORM.CHECKED, nocs: FORM.NOCS | FORM.CHECKED,
 }
 const MAPS: Record<string, number> = { '0f': 1, '0f38': 2, '0f3a': 3 }
 const PREFIXES = ['np', '66', 'f3', 'f2']
@@ -106,9 +111,10 @@ function fail(text: string, expected: string): never {
 /** Reads one line; throws on a line that does not follow the notation (a mistake in the tables, never a guest's). */
 export function parseLine(text: string): Line {
   const [encoding, meaning, more] = text.split(': ')
-  if (encoding === undefined || meaning === undefined || more !== undefined) fail(text, 'expected "encoding: mnemonic …"')
+  if (meaning === undefined || more !== undefined) fail(text, 'expected "encoding: mnemonic …"')
   const line: Line = {
-    text, space: 0, opcodes: [], accept: AXIS_WAYS.map((ways) => (1 << ways) - 1), name: '', operands: [], size: 0, size2: 0, flags: 0,
+    text, space: 0, opcodes: [], accept: AXIS_WAYS.map((ways) => (1 << ways) - 1),
+    name: '', operands: [], size: 0, size2: 0, flags: 0,
   }
   parseEncoding(line, encoding.split(' '))
   parseMeaning(line, meaning.split(' '))

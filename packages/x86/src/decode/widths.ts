@@ -1,7 +1,7 @@
 /** Widths that depend on the operand size, W, L and the mode, as one table. */
 import { WIDTH_CODES } from './notation.ts'
 
-/** Bits of the context in an index of `WIDTHS`: operand size in the low two (0: 2, 1: 4, 2: 8), then W, 64-bit mode, L. */
+/** Bits of a context (low part of an index of `WIDTHS`): operand size (0: 2, 1: 4, 2: 8) in two, W, 64-bit mode, L. */
 export const CONTEXT_W = 4
 export const CONTEXT_64 = 8
 export const CONTEXT_L = 16

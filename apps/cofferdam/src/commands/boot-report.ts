@@ -1,0 +1,75 @@
+import { writeFileSync } from 'node:fs'
+import { ExitCode, inputError, plainReason } from '../errors.ts'
+import type { Machine } from '../machine-port.ts'
+import type { Moment, PhaseStats } from '../run/phases.ts'
+import type { Outcome } from '../run/session.ts'
+import { createPaint, type Surroundings } from '../surroundings.ts'
+import type { BootImages, BootOptions } from './boot.ts'
+
+/** What is known about a session at its end. */
+export interface BootReport {
+  readonly options: BootOptions
+  readonly images: BootImages
+  readonly commandLine: string
+  readonly outcome: Outcome
+  readonly exitCode: number
+  readonly consoleSha256: string
+  readonly traceSha256: string | undefined
+  readonly phases: readonly PhaseStats[]
+  readonly end: Moment
+  readonly machine: Machine | undefined
+}
+
+/** The exit code of an outcome (architecture.md, "Command line"). */
+export const exitCodeOf = (outcome: Outcome): number => (outcome.kind === 'ok' ? ExitCode.ok : ExitCode.guest)
+
+/** Says why a guest failed and where it was; silent after success. */
+export const printOutcome = (outcome: Outcome, { stderr }: Pick<Surroundings, 'stderr'>): void => {
+  if (outcome.kind === 'ok') return
+  const paint = createPaint(stderr)
+  const { lastLines } = outcome
+  const lines = [
+    `${paint('bold', 'cofferdam:')} ${paint('red', outcome.why)}`,
+    lastLines.length > 0 ? 'last lines of the console:' : 'the console stayed silent',
+    ...lastLines.map((line) => paint('dim', `  ${line}`)),
+    ...outcome.places.map(({ cpu, rip, mode }) => `cpu ${cpu}: RIP 0x${rip.toString(16).padStart(16, '0')}, ${mode}`),
+  ]
+  stderr.write(`${lines.join('\n')}\n`)
+}
+
+/** The content of a `--stats` file. */
+export const statsOf = (report: BootReport): object => {
+  const { options, images, outcome, end } = report
+  return {
+    outcome: outcome.how,
+    ...(outcome.kind === 'guest' && { why: outcome.why }),
+    exitCode: report.exitCode,
+    instructions: end.instructions,
+    virtualSeconds: end.virtual / 1e9,
+    wallSeconds: end.wall / 1000,
+    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    phases: report.phases,
+    kernel: images.kernel.name,
+    initrd: images.initrd?.name ?? null,
+    commandLine: report.commandLine,
+    memoryBytes: options.memory,
+    vcpus: options.vcpus,
+    seed: options.seed,
+    engine: options.engine,
+    consoleSha256: report.consoleSha256,
+    traceSha256: report.traceSha256 ?? null,
+    machine: report.machine?.stats() ?? null,
+    findings: [],
+  }
+}
+
+const bigintAsText = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value)
+
+/** Writes a `--stats` file. */
+export const writeStats = (path: string, report: BootReport): void => {
+  try {
+    writeFileSync(path, `${JSON.stringify(statsOf(report), bigintAsText, 2)}\n`)
+  } catch (error) {
+    throw inputError(`stats ${path}`, plainReason(error), 'a file that can be written')
+  }
+}

@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto'
+import type { Machine, MachineEvent, MachineOptions } from '../machine-port.ts'
+import { formatMemory, traceFormat } from '../parse.ts'
+import { createProgressLine } from '../progress.ts'
+import { createConsoleWatch, type ConsoleWatch } from '../run/console-watch.ts'
+import { createSerialOutput, type SerialOutput } from '../run/output.ts'
+import { createPhases, type Moment, type Phases } from '../run/phases.ts'
+import { runSession, type Outcome, type SessionOptions } from '../run/session.ts'
+import { openTerminal, type Terminal } from '../run/terminal.ts'
+import { openTrace, type TraceWriter } from '../run/trace.ts'
+import { createPaint, type Surroundings } from '../surroundings.ts'
+import { exitCodeOf, printOutcome, writeStats } from './boot-report.ts'
+import type { BootImages, BootOptions } from './boot.ts'
+
+interface Session {
+  readonly options: BootOptions
+  readonly images: BootImages
+  readonly commandLine: string
+  readonly around: Surroundings
+  readonly terminal: Terminal
+  readonly output: SerialOutput
+  readonly watch: ConsoleWatch
+  readonly phases: Phases
+  readonly trace: TraceWriter | undefined
+  readonly moment: () => Moment
+  readonly start: () => Machine
+  readonly consoleSha256: () => string
+  readonly machine: () => Machine | undefined
+}
+
+const openTraceOf = ({ trace, vcpus }: BootOptions): TraceWriter | undefined =>
+  trace === undefined ? undefined : openTrace(trace, traceFormat(trace) ?? 'lines', vcpus)
+
+type Wiring = Pick<MachineOptions, 'onSerial'> & { readonly trace: TraceWriter | undefined }
+
+const machineOptions = (options: BootOptions, images: BootImages, append: string, wiring: Wiring): MachineOptions => {
+  const { memory, vcpus, seed, engine, cpu } = options
+  const { trace, onSerial } = wiring
+  return {
+    ...{ memory, vcpus, seed, engine, cpu, append, onSerial },
+    kernel: images.kernel,
+    ...(images.initrd && { initrd: images.initrd }),
+    ...(trace && { onEvent: (event: MachineEvent) => trace.event(event) }),
+  }
+}
+
+const openSession = (options: BootOptions, images: BootImages, commandLine: string, around: Surroundings): Session => {
+  const trace = openTraceOf(options)
+  const phases = createPhases()
+  const hash = createHash('sha256')
+  let machine: Machine | undefined
+  const moment = (): Moment => {
+    const stats = machine?.stats()
+    return { wall: around.now(), virtual: stats?.virtualTime ?? 0, instructions: stats?.instructions ?? 0 }
+  }
+  const watch = createConsoleWatch({
+    ...(options.until !== undefined && { until: options.until }),
+    onMilestone: (milestone) => phases.reach(milestone, moment()),
+  })
+  const onSerial = (bytes: Uint8Array): void => {
+    hash.update(bytes)
+    watch.see(bytes)
+    output.write(bytes)
+  }
+  const start = (): Machine => {
+    machine = around.createMachine(machineOptions(options, images, commandLine, { onSerial, trace }))
+    phases.reach('machine', moment())
+    return machine
+  }
+  const output = createSerialOutput(around.stdout, () => terminal.leave('interrupted'))
+  const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
+  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, moment, start }
+  return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
+}
+
+const greet = ({ options, images, around: { stderr } }: Session): void => {
+  if (!stderr.isTTY) return
+  const vcpus = `${options.vcpus} vCPU${options.vcpus === 1 ? '' : 's'}`
+  const keys = 'Ctrl-A X leaves, Ctrl-A H helps'
+  const name = createPaint(stderr)('bold', 'cofferdam:')
+  stderr.write(`${name} booting ${images.kernel.name}, ${formatMemory(options.memory)}, ${vcpus} (${keys})\n`)
+}
+
+const run = async (session: Session): Promise<Outcome> => {
+  const { options, images, around, terminal, output } = session
+  const progress = createProgressLine(around.stderr)
+  // the guest's own output takes the place of the progress line as soon as there is some
+  const breathe = async (): Promise<void> => {
+    if (!output.silent()) progress.clear()
+    else if (around.stderr.isTTY) {
+      const millions = session.moment().instructions / 1e6
+      progress.show(`booting: ${millions.toFixed(0)} million instructions`, undefined)
+    }
+    await output.flush()
+  }
+  const sessionOptions: SessionOptions = {
+    start: session.start,
+    watch: session.watch,
+    input: terminal.input,
+    interactive: around.stdin.isTTY,
+    ownShell: images.ownInitramfs && options.run === undefined,
+    noReboot: !options.reboot,
+    ...(options.timeout !== undefined && { timeout: options.timeout }),
+    now: around.now,
+    breathe,
+    leaving: () => terminal.leaving(),
+    onNoInput: () => around.stderr.write('\ncofferdam: no input for 10 s: powering off\n'),
+  }
+  const outcome = await runSession(sessionOptions)
+  progress.clear()
+  return outcome
+}
+
+const finish = (session: Session, outcome: Outcome): number => {
+  const { options, images, commandLine, around, output, phases, trace, terminal } = session
+  const end = session.moment()
+  const list = phases.list(end)
+  for (const { stats, from, to } of list) trace?.phase({ name: stats.name, from: from.virtual, to: to.virtual })
+  const exitCode = terminal.signalCode() ?? exitCodeOf(outcome)
+  const traceSha256 = trace?.close()
+  if (!output.silent() && !output.atLineStart()) around.stderr.write('\n')
+  printOutcome(outcome, around)
+  if (options.stats !== undefined) {
+    const hashes = { consoleSha256: session.consoleSha256(), traceSha256 }
+    const shared = { options, images, commandLine, outcome, exitCode, end, machine: session.machine() }
+    writeStats(options.stats, { ...shared, ...hashes, phases: list.map(({ stats }) => stats) })
+  }
+  return exitCode
+}
+
+/** Boots images that are loaded and stays until the guest ends. Returns the exit code. */
+export const bootSession = async (
+  options: BootOptions,
+  images: BootImages,
+  commandLine: string,
+  around: Surroundings,
+): Promise<number> => {
+  const session = openSession(options, images, commandLine, around)
+  try {
+    greet(session)
+    return finish(session, await run(session))
+  } finally {
+    session.terminal.detach()
+  }
+}

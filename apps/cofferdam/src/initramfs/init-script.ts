@@ -1,0 +1,69 @@
+/** The line that the default initramfs prints when its shell is about to read: what benchmarks and scripts wait for. */
+export const shellReadyText = 'cofferdam: shell ready'
+
+/** The start of the line that /init prints when a `cofferdam.run` command is done; its status follows. */
+export const runStatusText = 'cofferdam: command left with status '
+
+/**
+ * The first program of the default initramfs, for BusyBox ash. Kernel parameters:
+ * - `cofferdam.run="COMMAND"` runs the command instead of a shell, reports its status and powers off;
+ *   `cofferdam.run64=` is the same in base64, for commands that quotes can't hold;
+ * - `cofferdam.debug-exit=PORT` also writes the status to that I/O port (decimal or 0x…), where the kernel lets
+ *   programs do so (CONFIG_DEVPORT).
+ *
+ * The console's name comes from the kernel, because /dev/console can't be a controlling terminal and Ctrl-C needs one.
+ * A shell runs under BusyBox init, which takes the signals of `poweroff`, `halt` and `reboot`; a script as process 1
+ * can't: it would have to keep the shell in the background, where POSIX has SIGINT ignored.
+ */
+export const initScript = `#!/bin/sh
+export PATH=/bin HOME=/root TERM=\${TERM:-vt100}
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts
+mount -t devpts pts /dev/pts
+hostname cofferdam
+
+read -r cmdline </proc/cmdline
+# parameter NAME: leaves its value, where quotes may hold spaces, in $value
+parameter() {
+  case " $cmdline" in
+    *" $1=\\""*) value=\${cmdline#*$1=\\"}; value=\${value%%\\"*} ;;
+    *" \\"$1="*) value=\${cmdline#*\\"$1=}; value=\${value%%\\"*} ;;
+    *" $1="*) value=" $cmdline"; value=\${value#*" $1="}; value=\${value%% *} ;;
+    *) return 1 ;;
+  esac
+}
+
+tty=console
+read -r active </sys/class/tty/console/active
+for name in $active; do
+  case $name in tty0) ;; *) tty=$name ;; esac
+done
+[ -c /dev/$tty ] || tty=console
+
+if parameter cofferdam.run64; then
+  command=$(echo "$value" | base64 -d)
+elif parameter cofferdam.run; then
+  command=$value
+else
+  echo "$tty::respawn:-/bin/sh" >/etc/inittab
+  exec init
+fi
+
+cd /root
+setsid -c sh -c "$command" </dev/$tty >/dev/$tty 2>&1
+status=$?
+echo "${runStatusText}$status"
+if parameter cofferdam.debug-exit && [ -c /dev/port ]; then
+  printf "\\\\$(printf %o $status)" | dd of=/dev/port bs=1 seek=$((value)) conv=notrunc 2>/dev/null
+fi
+sync
+poweroff -f
+`
+
+/** What a login shell reads first. */
+export const profileScript = `export PATH=/bin HOME=/root PS1='cofferdam:\\w\\$ '
+cd /root
+echo '${shellReadyText}'
+`

@@ -1,0 +1,85 @@
+/**
+ * What the command line needs of a machine. The package `@cofferdam/machine` fits this; tests bring a machine of their
+ * own that follows a script.
+ */
+
+/** A file that a machine gets, with the name to use in messages. */
+export interface NamedBytes {
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+
+export type Engine = 'interp' | 'jit' | 'auto'
+export type CpuVendor = 'intel' | 'amd'
+
+/** One thing that happened in the machine; the order and every field depend on the inputs and the seed alone. */
+export interface MachineEvent {
+  /** Virtual time, nanoseconds. */
+  readonly at: number
+  readonly cpu: number
+  /** `exit`, `interrupt`, `exception`, `device`, …: the trace's category. */
+  readonly kind: string
+  readonly name: string
+  /** Virtual nanoseconds, for what takes time. */
+  readonly duration?: number
+  readonly data?: Readonly<Record<string, number | string | boolean>>
+}
+
+export interface MachineOptions {
+  /** Bytes of RAM, a multiple of 4096. */
+  readonly memory: number
+  readonly vcpus: number
+  readonly seed: number
+  readonly engine: Engine
+  readonly cpu: CpuVendor
+  readonly kernel: NamedBytes
+  readonly initrd?: NamedBytes
+  readonly append: string
+  /** What the guest sends on its first serial port. The bytes are only valid during the call. */
+  readonly onSerial: (bytes: Uint8Array) => void
+  readonly onEvent?: (event: MachineEvent) => void
+}
+
+/** Why `run` came back. */
+export type RunResult =
+  /** The instructions asked for are done. */
+  | { readonly reason: 'budget' }
+  /** Every processor waits; `idleUntil` is the next timer in virtual nanoseconds, absent when no timer runs. */
+  | { readonly reason: 'idle'; readonly idleUntil?: number }
+  | { readonly reason: 'poweroff' }
+  | { readonly reason: 'reset' }
+  | { readonly reason: 'debug-exit'; readonly code: number }
+  /** A processor shut down (a triple fault). */
+  | { readonly reason: 'shutdown'; readonly message: string }
+
+/** Where a processor is. */
+export interface ProcessorPlace {
+  readonly cpu: number
+  readonly rip: bigint
+  /** For a person: `64-bit kernel`, `halted`, … */
+  readonly mode: string
+}
+
+/** Counters of a machine; the machine may add its own. */
+export interface MachineStats {
+  readonly instructions: number
+  /** Virtual nanoseconds. */
+  readonly virtualTime: number
+  readonly [counter: string]: unknown
+}
+
+export interface Machine {
+  /** Runs at most that many instructions, about; after `idle`, skips virtual time to the next timer or input first. */
+  run(options: { readonly instructions: number }): RunResult
+  /** Offers bytes to the serial port and returns how many it took. */
+  serialInput(bytes: Uint8Array): number
+  stats(): MachineStats
+  places(): readonly ProcessorPlace[]
+}
+
+/**
+ * Makes a machine, loaded and ready to run.
+ * @throws an `Error` with the fields `file` and `field` and the message `FILE: FIELD: …` when a file or an option can't
+ * be used
+ */
+export type CreateMachine = (options: MachineOptions) => Machine

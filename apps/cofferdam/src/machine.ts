@@ -1,0 +1,5 @@
+import { createMachine as create } from '@cofferdam/machine'
+import type { CreateMachine } from './machine-port.ts'
+
+/** The machine that `cofferdam boot` runs. */
+export const createMachine: CreateMachine = (options) => create(options)

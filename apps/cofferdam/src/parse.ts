@@ -1,0 +1,96 @@
+import { InvalidArgumentError } from 'commander'
+
+const units: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
+
+const smallestMemory = 2 ** 26
+const largestMemory = 2 ** 40
+
+const refuse = (expected: string): InvalidArgumentError => new InvalidArgumentError(`expected ${expected}`)
+
+/**
+ * A size of memory such as `4095M`: a whole number and a unit, powers of two, from 64M to 1T, in whole pages.
+ * @returns bytes
+ */
+export const parseMemory = (text: string): number => {
+  const [, digits, unit] = /^(\d{1,12})([KMGT])$/.exec(text) ?? []
+  if (digits === undefined || unit === undefined) {
+    throw refuse('a whole number and a unit, such as 512M, 4095M, 2G or 1T')
+  }
+  const bytes = Number(digits) * (units[unit] ?? NaN)
+  if (bytes < smallestMemory || bytes > largestMemory) throw refuse('from 64M to 1T')
+  if (bytes % 4096 !== 0) throw refuse('a whole number of 4 KiB pages')
+  return bytes
+}
+
+/** Bytes in the largest unit that holds them exactly: `4095M`. */
+export const formatMemory = (bytes: number): string => {
+  const unit = ['T', 'G', 'M', 'K'].find((name) => bytes % (units[name] ?? 1) === 0)
+  return unit === undefined ? `${bytes}` : `${bytes / (units[unit] ?? 1)}${unit}`
+}
+
+const wholeNumber = (text: string, from: number, to: number): number | undefined => {
+  const value = /^(\d{1,16}|0x[\da-f]{1,13})$/i.test(text) ? Number(text) : NaN
+  return value >= from && value <= to ? value : undefined
+}
+
+/** How many processors: 1 to 64. */
+export const parseVcpus = (text: string): number => {
+  const value = wholeNumber(text, 1, 64)
+  if (value === undefined) throw refuse('a whole number from 1 to 64')
+  return value
+}
+
+/** A seed: a whole number from 0 to 2⁵³ − 1, decimal or 0x…. */
+export const parseSeed = (text: string): number => {
+  const value = wholeNumber(text, 0, Number.MAX_SAFE_INTEGER)
+  if (value === undefined) throw refuse('a whole number from 0 to 9007199254740991')
+  return value
+}
+
+/** A time in seconds, more than 0 and at most ten days. */
+export const parseSeconds = (text: string): number => {
+  const value = /^\d{1,9}(\.\d{1,6})?$/.test(text) ? Number(text) : NaN
+  if (!(value > 0 && value <= 864_000)) throw refuse('seconds, such as 30 or 2.5')
+  return value
+}
+
+/** A non-empty text. */
+export const parseText = (text: string): string => {
+  if (text === '') throw refuse('a text that is not empty')
+  return text
+}
+
+/** A file to put into the initramfs. */
+export interface AddedFile {
+  readonly host: string
+  readonly guest: string
+}
+
+/** `HOSTPATH:GUESTPATH`, repeated; the last colon parts them. */
+export const parseAdd = (text: string, before: readonly AddedFile[] = []): AddedFile[] => {
+  const colon = text.lastIndexOf(':')
+  const [host, guest] = [text.slice(0, Math.max(0, colon)), text.slice(colon + 1)]
+  if (host === '' || !/^\/./.test(guest)) throw refuse('HOSTPATH:GUESTPATH, such as ./hello:/bin/hello')
+  return [...before, { host, guest }]
+}
+
+/** Collects a repeated option. */
+export const collect = (text: string, before: readonly string[] = []): string[] => [...before, parseText(text)]
+
+/** How a trace is written: by the file's extension. */
+export type TraceFormat = 'lines' | 'perfetto'
+
+/** The format that a trace file's extension stands for. */
+export const traceFormat = (path: string): TraceFormat | undefined => {
+  if (/\.(json|perfetto)$/.test(path)) return 'perfetto'
+  if (/\.(jsonl|ndjson)$/.test(path)) return 'lines'
+  return undefined
+}
+
+/** A trace file: its extension says the format. */
+export const parseTracePath = (text: string): string => {
+  if (traceFormat(text) === undefined) {
+    throw refuse('a file named .jsonl or .ndjson (one event a line), or .json or .perfetto (a Perfetto trace)')
+  }
+  return text
+}

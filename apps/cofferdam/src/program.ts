@@ -1,0 +1,205 @@
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError, Option } from 'commander'
+import { boot, type BootOptions } from './commands/boot.ts'
+import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
+import { exitCodeOfError, isCliError, usageError } from './errors.ts'
+import { catalog } from './images/catalog.ts'
+import * as parse from './parse.ts'
+import { createPaint, type Surroundings } from './surroundings.ts'
+
+const kernels = catalog.filter(({ kind }) => kind === 'kernel').map(({ name }) => name)
+
+// Options of the full design (architecture.md, "Command line") that this version refuses, with what they take.
+const laterOptions: readonly (readonly [string, string])[] = [
+  ['--firmware <FILE>', 'firmware'],
+  ['--svsm', 'svsm'],
+  ['--accept <POLICY>', 'accept'],
+  ['--host <KERNEL>', 'host'],
+  ['--kexec <KERNEL>', 'kexec'],
+  ['--report <FILE>', 'report'],
+  ['--gdb <PORT>', 'gdb'],
+]
+
+const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
+  for (const [flags, name] of laterOptions) {
+    if (given[name] === undefined) continue
+    throw usageError(`${flags.split(' ')[0] ?? flags}: not in this version yet; it boots plain machines directly`)
+  }
+  const { cc } = given
+  if (cc === 'snp' || cc === 'tdx') throw usageError(`--cc ${cc}: not in this version yet; expected --cc none`)
+}
+
+const bootExamples = `
+Examples:
+  cofferdam boot
+      Debian's newest cloud kernel to a shell, 2G of memory; Ctrl-A X leaves
+  cofferdam boot --kernel bookworm-cloud --vcpus 4 --memory 4095M
+      Linux 6.1 on four processors
+  cofferdam boot --run 'cat /proc/cpuinfo; free -m' --append quiet
+      one command instead of a shell, then power off; exit 3 when the command fails
+  echo 'uname -a; sha256sum /bin/busybox' | cofferdam boot
+      the same from a pipe: its lines are typed at the prompt, then the machine powers off
+  cofferdam boot --add ./hello:/bin/hello --run hello
+      a static program of yours in the guest
+  cofferdam boot --kernel ./bzImage --initrd ./initrd.img --append root=/dev/ram0 --timeout 60
+      your own kernel and initramfs; gives up after a minute
+  cofferdam boot --until 'Run /init' --stats boot.json --trace boot.json.perfetto </dev/null
+      stops at that text; open the trace in https://ui.perfetto.dev
+
+Exit codes: 0 the guest powered off or reached --until; 2 usage or bad input; 3 the guest crashed, hung or timed out.
+`
+
+/** An option with a few values; the first one is the default. */
+const choice = (flags: string, description: string, values: readonly string[]): Option =>
+  new Option(flags, description).choices(values).default(values[0])
+const addOption = (description: string): Option =>
+  new Option('--add <HOST:GUEST>', description).argParser(parse.parseAdd)
+const withOption = (): Option =>
+  new Option('--with <PROGRAM>', 'put a program of the catalog into it: kexec-tools').argParser(parse.collect)
+const memoryOption = new Option('--memory <SIZE>', 'RAM: a number and K, M, G or T; it costs what the guest touches')
+  .argParser(parse.parseMemory)
+  .default(2 ** 31, '2G')
+
+const addBoot = (program: Command, around: Surroundings, onExit: (code: number) => void): void => {
+  const command = program
+    .command('boot')
+    .summary('boot a kernel to a shell')
+    .description(
+      'Boots an unmodified 64-bit Linux kernel. The first serial port is the terminal: Ctrl-A X leaves, Ctrl-A H ' +
+        'helps, and Ctrl-C goes to the guest. With a pipe or a file as input its lines are typed at the prompt.',
+    )
+  command
+    .optionsGroup('What to boot:')
+    .option('--kernel <NAME|FILE>', `bzImage file, or ${kernels.join(', ')}`, parse.parseText, 'sid-cloud')
+    .option('--initrd <FILE>', 'initramfs file, or none; the default is BusyBox with a shell', parse.parseText)
+    .option('--append <TEXT>', 'more kernel parameters, after console=ttyS0,115200 panic=-1')
+    .option('--run <COMMAND>', 'run this in the guest instead of a shell, then power off', parse.parseText)
+    .addOption(addOption('put a file into the default initramfs; may be repeated'))
+    .addOption(withOption())
+  command
+    .optionsGroup('The machine:')
+    .addOption(memoryOption)
+    .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
+    .addOption(choice('--cpu <VENDOR>', 'whose processor', ['intel', 'amd']))
+    .addOption(choice('--cc <MODE>', 'confidential mode; only none in this version', ['none', 'snp', 'tdx']))
+    .addOption(choice('--engine <ENGINE>', 'how instructions run', ['auto', 'interp', 'jit']))
+    .option('--seed <N>', 'the same seed and input give the same run, byte for byte', parse.parseSeed, 1)
+  command
+    .optionsGroup('When to stop:')
+    .option('--until <TEXT>', 'stop when the console shows this text', parse.parseText)
+    .option('--timeout <SECONDS>', 'give up after so much wall time (exit 3)', parse.parseSeconds)
+    .option('--no-reboot', 'stop at a reset instead of starting again')
+  command
+    .optionsGroup('What to record:')
+    .option('--stats <FILE>', 'counters and times, JSON', parse.parseText)
+    .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
+  command.optionsGroup('Help:').helpOption('-h, --help', 'show this')
+  for (const [flags] of laterOptions) command.addOption(new Option(flags).hideHelp())
+  command
+    .addHelpText('after', bootExamples)
+    .allowExcessArguments(false)
+    .action(async (given: BootOptions & Record<string, unknown>) => {
+      refuseLater(given)
+      onExit(await boot(given, around))
+    })
+}
+
+const imagesExamples = `
+Images are Debian packages, resolved by name to the newest version, verified by apt and kept in your cache folder; what
+is there is used without the network.
+
+Examples:
+  cofferdam images
+  cofferdam images fetch --all
+  cofferdam images fetch sid-cloud --refresh
+  cofferdam images initramfs initramfs.cpio --add ./hello:/bin/hello
+`
+
+const addImages = (program: Command, around: Surroundings): void => {
+  const command = program
+    .command('images')
+    .description('Lists and fetches kernels, firmware and programs.')
+    .option('--json', 'as JSON')
+    .addHelpText('after', imagesExamples)
+    .allowExcessArguments(false)
+    .action((options: { json?: boolean }) => listImages(options, around))
+  command
+    .command('fetch')
+    .description('Fetches images; without names those that a plain boot needs.')
+    .argument('[names...]', catalog.map(({ name }) => name).join(', '))
+    .option('--all', 'every image')
+    .option('--refresh', 'look for newer versions of what is there')
+    .action((names: string[], options: { all?: boolean; refresh?: boolean }) => fetchCommand(names, options, around))
+  command
+    .command('initramfs')
+    .description('Writes the default initramfs to a file. The same input gives the same bytes.')
+    .argument('<FILE>')
+    .addOption(addOption('put a file into it; may be repeated'))
+    .addOption(withOption())
+    .option('--gzip', 'compress it')
+    .action((path: string, options: Parameters<typeof initramfsCommand>[1]) => initramfsCommand(path, options, around))
+}
+
+/** Commander's message in our form: `--memory 12: expected …`. */
+const ownMessage = (text: string): string =>
+  text
+    .replace(/^error: /, '')
+    .replace(/^option '(--[\w-]+)[^']*' argument '([\s\S]*)' is invalid\. /, '$1 $2: ')
+    .replace(/: Allowed choices are (.*)\.$/m, ': expected one of $1')
+
+/** The version in the manifest, which lies above both `src` and `dist`. */
+const ownVersion = (): string => {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  return manifest.version
+}
+
+/** Builds the whole command line. */
+export const createProgram = (around: Surroundings, onExit: (code: number) => void): Command => {
+  const paint = createPaint(around.stderr)
+  const program = new Command('cofferdam')
+    .description('Boots unmodified 64-bit kernels on a PC written in TypeScript.')
+    .version(ownVersion(), '-V, --version', 'show the version')
+    .helpOption('-h, --help', 'show this')
+    .helpCommand(false)
+    .showHelpAfterError('Run with --help for the options and examples.')
+    .configureOutput({
+      writeOut: (text) => around.stdout.write(text),
+      writeErr: (text) => around.stderr.write(text),
+      outputError: (text, write) => write(`${paint('bold', 'cofferdam:')} ${ownMessage(text)}`),
+    })
+    .exitOverride()
+  program.addHelpText('after', '\nStart with: cofferdam boot\n')
+  addBoot(program, around, onExit)
+  addImages(program, around)
+  return program
+}
+
+const printError = (error: unknown, { stderr }: Surroundings): void => {
+  const paint = createPaint(stderr)
+  const message = error instanceof Error ? error.message : String(error)
+  stderr.write(`${paint('bold', 'cofferdam:')} ${message}\n`)
+  if (isCliError(error) && error.hint !== undefined) stderr.write(`${error.hint}\n`)
+  if (process.env.COFFERDAM_DEBUG && error instanceof Error) stderr.write(`${error.stack ?? ''}\n`)
+  else if (!isCliError(error)) stderr.write('This is a bug of cofferdam; COFFERDAM_DEBUG=1 shows where.\n')
+}
+
+/**
+ * Runs the command line.
+ * @param args - without the program's name
+ * @returns the exit code
+ */
+export const runCli = async (args: readonly string[], around: Surroundings): Promise<number> => {
+  let exitCode = 0
+  const program = createProgram(around, (code) => {
+    exitCode = code
+  })
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return exitCode
+  } catch (error) {
+    // commander has already said what was wrong; showing help is no error
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    printError(error, around)
+    return exitCodeOfError(error)
+  }
+}

@@ -1,0 +1,134 @@
+import { runStatusText, shellReadyText } from '../initramfs/init-script.ts'
+
+/** Steps of a boot that its console shows. */
+export type Milestone = 'kernel' | 'init' | 'shell'
+
+/** What the console has shown so far. */
+export interface ConsoleWatch {
+  /** Takes in what the guest sent. */
+  see(bytes: Uint8Array): void
+  /** Whether the `--until` text has appeared. */
+  readonly untilSeen: boolean
+  /** Whether a line says that the kernel panicked. */
+  readonly panicked: boolean
+  /** Whether the kernel has said that it stays where it is after a panic. */
+  readonly panicEnded: boolean
+  /** Whether the kernel has said that it halted the system. */
+  readonly halted: boolean
+  /** How often a shell became ready. */
+  readonly shells: number
+  /** Status of the `cofferdam.run` command, once it is done. */
+  readonly runStatus: number | undefined
+  /** Whether the last, unfinished line looks like a prompt. */
+  readonly promptShown: boolean
+  /** Whether the cursor is at the start of a line. */
+  readonly atLineStart: boolean
+  /** The last lines, without control characters, oldest first. */
+  lastLines(): string[]
+}
+
+/** Options of {@link createConsoleWatch}. */
+export interface ConsoleWatchOptions {
+  readonly until?: string
+  readonly onMilestone?: (milestone: Milestone) => void
+}
+
+const keptLines = 12
+// A guest that never ends its line must not grow our memory.
+const longestLine = 4096
+
+// CSI and OSC sequences, two-character escapes, then other control characters (ECMA-48 5.4)
+const controls = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]/g
+
+/** Text without terminal control. */
+export const plain = (text: string): string => text.replaceAll(controls, '')
+
+const panicLine = /^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?Kernel panic - not syncing/
+const panicEnd = /^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?---\[ end Kernel panic/
+const haltLine = /^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?reboot: System halted/
+const kernelLine = /^\[ *\d+\.\d+\]/
+const initLine = /Run \/\S+ as init process/
+const prompt = /(#|\$|>|:|~) $/
+
+/** Follows the text on a serial console line by line. */
+export const createConsoleWatch = ({ until, onMilestone }: ConsoleWatchOptions = {}): ConsoleWatch => {
+  const decoder = new TextDecoder()
+  const lines: string[] = []
+  const reached = new Set<Milestone>()
+  let line = ''
+  let tail = ''
+  const state = { untilSeen: false, panicked: false, panicEnded: false, halted: false, shells: 0 }
+  let runStatus: number | undefined
+
+  const reach = (milestone: Milestone): void => {
+    if (reached.has(milestone)) return
+    reached.add(milestone)
+    onMilestone?.(milestone)
+  }
+
+  const finish = (text: string): void => {
+    if (kernelLine.test(text)) reach('kernel')
+    if (initLine.test(text)) reach('init')
+    if (text === shellReadyText) {
+      state.shells++
+      reach('shell')
+    }
+    if (text.startsWith(runStatusText)) {
+      runStatus = Number(text.slice(runStatusText.length))
+      reach('shell')
+    }
+    state.panicked ||= panicLine.test(text)
+    state.panicEnded ||= panicEnd.test(text)
+    state.halted ||= haltLine.test(text)
+    if (text === '' && lines.at(-1) === '') return
+    lines.push(text)
+    if (lines.length > keptLines) lines.shift()
+  }
+
+  const lookForUntil = (text: string): void => {
+    if (until === undefined || state.untilSeen) return
+    tail += text
+    state.untilSeen = tail.includes(until)
+    const keep = until.length - 1
+    tail = keep > 0 ? tail.slice(-keep) : ''
+  }
+
+  return {
+    see: (bytes) => {
+      const text = decoder.decode(bytes, { stream: true })
+      lookForUntil(text)
+      const parts = (line + text).split('\n')
+      line = parts.pop() ?? ''
+      for (const part of parts) finish(plain(part))
+      if (line.length > longestLine) {
+        finish(plain(line))
+        line = ''
+      }
+    },
+    get untilSeen() {
+      return state.untilSeen
+    },
+    get panicked() {
+      return state.panicked
+    },
+    get panicEnded() {
+      return state.panicEnded
+    },
+    get halted() {
+      return state.halted
+    },
+    get shells() {
+      return state.shells
+    },
+    get runStatus() {
+      return runStatus
+    },
+    get promptShown() {
+      return prompt.test(plain(line))
+    },
+    get atLineStart() {
+      return line === ''
+    },
+    lastLines: () => [...lines, ...(plain(line) === '' ? [] : [plain(line)])].slice(-keptLines),
+  }
+}

@@ -1,0 +1,173 @@
+import type { Machine, ProcessorPlace, RunResult } from '../machine-port.ts'
+import type { ConsoleWatch } from './console-watch.ts'
+import type { InputQueue } from './input.ts'
+import { createScript, type Script } from './script.ts'
+import type { Leaving } from './terminal.ts'
+
+/** How a session ended. `ok` is exit code 0, `guest` is exit code 3 with `why`. */
+export type Outcome =
+  | { readonly kind: 'ok'; readonly how: 'poweroff' | 'halt' | 'until' | 'reset' | 'debug-exit' | Leaving }
+  | GuestFailure
+
+/** A guest that did not end as it should. */
+export interface GuestFailure {
+  readonly kind: 'guest'
+  readonly how: 'panic' | 'crash' | 'timeout' | 'hang' | 'status' | 'reset'
+  /** In words. */
+  readonly why: string
+  readonly lastLines: readonly string[]
+  readonly places: readonly ProcessorPlace[]
+}
+
+/** What a session works with. */
+export interface SessionOptions {
+  /** Makes the machine; again after a reset. Its serial output must go to `watch` and to the person. */
+  readonly start: () => Machine
+  readonly watch: ConsoleWatch
+  readonly input: InputQueue
+  /** A person sits at the console: waiting takes wall time. Otherwise virtual time is skipped at once. */
+  readonly interactive: boolean
+  /** The guest is our own initramfs, which knows `poweroff`. */
+  readonly ownShell: boolean
+  /** Whether a reset ends the session instead of starting the machine again. */
+  readonly noReboot: boolean
+  /** Wall seconds after which the session is given up. */
+  readonly timeout?: number
+  /** Wall time in milliseconds. */
+  readonly now: () => number
+  /** Resolves when the person's terminal or pipe has taken what was written, and other events had their turn. */
+  readonly breathe: () => Promise<void>
+  /** Whether the person asked to leave (`left`) or a signal came (`interrupted`). */
+  readonly leaving: () => Leaving | undefined
+  /** Called when the machine starts again after a reset. */
+  readonly onRestart?: () => void
+  /** Called when piped input does not come and the session powers off. */
+  readonly onNoInput?: () => void
+  /** Instructions per slice. */
+  readonly slice?: number
+}
+
+// A slice takes a few milliseconds at 10⁹ instructions a second: short enough for a keystroke.
+const defaultSlice = 4_000_000
+// Restarts without a shell in between are a loop.
+const restartsWithoutShell = 3
+
+interface Session extends SessionOptions {
+  machine: Machine
+  readonly script: Script
+  readonly deadline: number
+  restarts: number
+  shellsBefore: number
+}
+
+const guest = (session: Session, how: GuestFailure['how'], why: string): GuestFailure => ({
+  kind: 'guest',
+  how,
+  why,
+  lastLines: session.watch.lastLines(),
+  places: session.machine.places(),
+})
+
+const feed = ({ machine, input }: Session): void => {
+  for (let bytes = input.take(); bytes !== undefined; bytes = input.take()) {
+    const taken = machine.serialInput(bytes)
+    if (taken === bytes.length) continue
+    input.putBack(bytes.subarray(taken))
+    return
+  }
+}
+
+const timeLeft = (session: Session): number => Math.max(0, session.deadline - session.now())
+
+/** A person's guest idles: sleep in wall time until the guest's next timer or a key. */
+const waitForPerson = async (session: Session, idleUntil: number | undefined): Promise<void> => {
+  if (!session.input.empty) return
+  const idleFor = idleUntil === undefined ? Infinity : (idleUntil - session.machine.stats().virtualTime) / 1e6
+  const milliseconds = Math.min(idleFor, timeLeft(session), 60_000)
+  if (milliseconds > 0.5) await session.input.wait(milliseconds)
+}
+
+const waitForScript = async (session: Session, idleUntil: number | undefined): Promise<Outcome | undefined> => {
+  const why = await session.script.onIdle(session.machine, idleUntil)
+  return why === undefined ? undefined : guest(session, 'hang', why)
+}
+
+const onReset = (session: Session): Outcome | undefined => {
+  const { watch } = session
+  if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+  if (session.noReboot) return { kind: 'ok', how: 'reset' }
+  session.restarts = watch.shells > session.shellsBefore ? 1 : session.restarts + 1
+  session.shellsBefore = watch.shells
+  if (session.restarts > restartsWithoutShell) {
+    return guest(session, 'reset', `the guest reset ${session.restarts} times without reaching a shell`)
+  }
+  session.onRestart?.()
+  session.machine = session.start()
+  session.script.restart()
+  return undefined
+}
+
+const onResult = async (session: Session, result: RunResult): Promise<Outcome | undefined> => {
+  const { watch } = session
+  switch (result.reason) {
+    case 'budget':
+      session.script.onBusy()
+      return undefined
+    case 'idle':
+      if (watch.halted) return { kind: 'ok', how: 'halt' }
+      if (!session.interactive) return waitForScript(session, result.idleUntil)
+      await waitForPerson(session, result.idleUntil)
+      return undefined
+    case 'poweroff': {
+      if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+      const status = watch.runStatus ?? 0
+      if (status !== 0) return guest(session, 'status', `the command left with status ${status}`)
+      return { kind: 'ok', how: 'poweroff' }
+    }
+    case 'reset':
+      return onReset(session)
+    case 'debug-exit':
+      return result.code === 0
+        ? { kind: 'ok', how: 'debug-exit' }
+        : guest(session, 'status', `the guest left through the debug exit with code ${result.code}`)
+    case 'shutdown':
+      return guest(session, watch.panicked ? 'panic' : 'crash', watch.panicked ? 'the kernel panicked' : result.message)
+    default:
+      return result satisfies never
+  }
+}
+
+const checkAround = (session: Session): Outcome | undefined => {
+  const { watch, timeout } = session
+  const leaving = session.leaving()
+  if (leaving !== undefined) return { kind: 'ok', how: leaving }
+  if (watch.untilSeen) return { kind: 'ok', how: 'until' }
+  if (watch.panicEnded) return guest(session, 'panic', 'the kernel panicked')
+  if (timeLeft(session) > 0) return undefined
+  if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+  return guest(session, 'timeout', `no end after ${timeout ?? 0} s of wall time`)
+}
+
+/**
+ * Runs a machine from its first instruction to the end of the session, in slices, so that the console and the keyboard
+ * get their turn in between.
+ */
+export const runSession = async (options: SessionOptions): Promise<Outcome> => {
+  const session: Session = {
+    ...options,
+    machine: options.start(),
+    deadline: options.timeout === undefined ? Infinity : options.now() + options.timeout * 1000,
+    script: createScript(options),
+    restarts: 0,
+    shellsBefore: 0,
+  }
+  const instructions = options.slice ?? defaultSlice
+  for (;;) {
+    if (session.interactive) feed(session)
+    else session.script.type(session.machine)
+    const result = session.machine.run({ instructions })
+    await session.breathe()
+    const outcome = checkAround(session) ?? (await onResult(session, result))
+    if (outcome) return outcome
+  }
+}

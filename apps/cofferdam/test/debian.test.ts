@@ -1,0 +1,52 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { aptMissing, machineMirror } from '../src/images/apt.ts'
+import { fetchImages } from '../src/images/fetch.ts'
+import { openStore, sha256 } from '../src/images/store.ts'
+import { appletNames, buildInitramfs } from '../src/initramfs/build.ts'
+
+/** Tests with the real packages: they use the user's cache, and skip where no Debian mirror is known. */
+const noDebian = await aptMissing() ?? await machineMirror().then(() => undefined, (error: unknown) => String(error))
+const hasQemu = (): boolean => {
+  try {
+    execFileSync('qemu-system-x86_64', ['--version'])
+    return true
+  } catch {
+    return false
+  }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'cofferdam-debian-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const quiet = { refresh: false, onProgress: () => undefined }
+
+describe.skipIf(noDebian !== undefined)(`Debian's packages${noDebian === undefined ? '' : ` (${noDebian})`}`, () => {
+  it('are fetched, verified and unpacked: BusyBox is a static program with an ash', { timeout: 120_000 }, async () => {
+    const [busybox] = await fetchImages(['busybox-static'], { ...quiet, store: openStore(join(folder, 'images')) })
+    const bytes = readFileSync(busybox?.path ?? '')
+    expect(busybox?.files).toMatchObject([{ name: 'busybox', size: bytes.length, sha256: sha256(bytes) }])
+    expect(appletNames(bytes)).toEqual(expect.arrayContaining(['ash', 'init', 'mount', 'setsid', 'base64']))
+  })
+
+  it.skipIf(!hasQemu())('make an initramfs that another machine boots', { timeout: 180_000 }, async () => {
+    const [kernel, busybox] = await fetchImages(['bookworm-cloud', 'busybox-static'], { ...quiet, store: openStore() })
+    const initramfs = join(folder, 'initramfs.cpio')
+    writeFileSync(initramfs, buildInitramfs({ busybox: readFileSync(busybox?.path ?? '') }))
+    const child = spawn('qemu-system-x86_64', [
+      '-accel', 'tcg', '-M', 'q35', '-cpu', 'max', '-m', '512M', '-nodefaults', '-display', 'none', '-serial', 'stdio',
+      '-no-reboot', '-kernel', kernel?.path ?? '', '-initrd', initramfs,
+      '-append', 'console=ttyS0,115200 panic=-1 quiet cofferdam.run="tty; exit 7"',
+    ], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let console = ''
+    child.stdout.setEncoding('latin1').on('data', (text: string) => {
+      console += text
+    })
+    const code = await new Promise((resolve) => child.on('close', resolve))
+    expect(code).toBe(0)
+    expect(console).toContain('/dev/ttyS0\r\ncofferdam: command left with status 7\r\n')
+  })
+})

@@ -1,0 +1,63 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import * as parse from '../src/parse.ts'
+
+describe('--memory', () => {
+  it.each([
+    ['64M', 64 * 2 ** 20],
+    ['4095M', 4095 * 2 ** 20],
+    ['2G', 2 ** 31],
+    ['1T', 2 ** 40],
+    ['131076K', 131_076 * 1024],
+  ])('takes %s', (text, bytes) => {
+    expect(parse.parseMemory(text)).toBe(bytes)
+  })
+
+  const refused = ['', '2', '2g', '2GB', '2 G', '-1G', '1.5G', '0x40M', '63M', '2T', '1e3M', '65537K']
+  it.each(refused)('refuses %j', (text) => {
+    expect(() => parse.parseMemory(text)).toThrow('expected')
+  })
+
+  it('is written back in the largest unit that holds it', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 2 ** 14, max: 2 ** 28 }), (pages) => {
+        const bytes = pages * 4096
+        expect(parse.parseMemory(parse.formatMemory(bytes))).toBe(bytes)
+      }),
+    )
+  })
+})
+
+describe('--seed', () => {
+  it.each([
+    ['0', 0],
+    ['0xff', 255],
+    ['9007199254740991', Number.MAX_SAFE_INTEGER],
+  ])('takes %s', (text, value) => {
+    expect(parse.parseSeed(text)).toBe(value)
+  })
+  it.each(['', '-1', '1.5', '9007199254740992', 'abc'])('refuses %j', (text) => {
+    expect(() => parse.parseSeed(text)).toThrow('expected')
+  })
+})
+
+describe('--timeout', () => {
+  it.each(['0', '-1', '', '1e3', 'Infinity', '864001'])('refuses %j', (text) => {
+    expect(() => parse.parseSeconds(text)).toThrow('expected seconds')
+  })
+  it('takes parts of a second', () => {
+    expect(parse.parseSeconds('2.5')).toBe(2.5)
+  })
+})
+
+describe('--add', () => {
+  it('parts the two paths at the last colon', () => {
+    expect(parse.parseAdd('a:b:/c')).toEqual([{ host: 'a:b', guest: '/c' }])
+  })
+  it('collects what is repeated', () => {
+    expect(parse.parseAdd('x:/y', parse.parseAdd('a:/b')).map(({ guest }) => guest)).toEqual(['/b', '/y'])
+  })
+  it.each(['', 'a', ':/b', 'a:', 'a:b', 'a:/'])('refuses %j', (text) => {
+    expect(() => parse.parseAdd(text)).toThrow('expected HOSTPATH:GUESTPATH')
+  })
+})

@@ -1,0 +1,133 @@
+/** What all ways of entering a kernel share: the map, the places, the command line, the initrd, ACPI. */
+import { E820Type } from '@cofferdam/spec'
+import type { AcpiPlatform } from './acpi/platform.ts'
+import { createAcpiTables } from './acpi/tables.ts'
+import { BootError, bytesText, hex } from './error.ts'
+import { elfExtent, type ElfImage } from './elf.ts'
+import { PC, pcMemoryMap, type MemoryRegion } from './memory-map.ts'
+import { createPlacement, type Placed, type Placement, type WriteMemory } from './placement.ts'
+import type { StartState } from './start-state.ts'
+
+/** What every loader takes. */
+export interface LoadOptions {
+  readonly kernel: Uint8Array
+  readonly initrd?: Uint8Array
+  readonly cmdline: string
+  /** RAM in bytes. */
+  readonly memory: number
+  /** Writes guest memory. RAM that is not written keeps what it has. */
+  readonly write: WriteMemory
+  /** The platform that ACPI describes; without it the kernel gets no RSDP. */
+  readonly acpi?: AcpiPlatform
+  /** The memory map, when it is not that of `pcMemoryMap(memory)`. */
+  readonly map?: readonly MemoryRegion[]
+  /** Names for error messages. */
+  readonly names?: { readonly kernel?: string, readonly initrd?: string }
+}
+
+/** What every loader answers. */
+export interface Loaded {
+  /** The state in which the boot processor starts. */
+  readonly state: StartState
+  readonly map: readonly MemoryRegion[]
+  /** Everything that was put into memory, in order. */
+  readonly placed: readonly Placed[]
+  /** Guest-physical address of the RSDP, or 0. */
+  readonly rsdp: number
+}
+
+/** Low memory, free on a PC: below the kernel's own trampolines, which go to the end of the lowest 640 KiB. */
+export const LOW = {
+  biosData: 0x400, gdt: 0x1000, info: 0x2000, bootParams: 0x7000, stack: 0x8000, pageTables: 0x9000, cmdline: 0x2_0000,
+  setupData: 0x4_0000, end: 0x9_b000,
+} as const
+
+export interface Workplace {
+  readonly map: readonly MemoryRegion[]
+  readonly place: Placement
+  readonly write: WriteMemory
+  /** End of RAM below 4 GiB. */
+  readonly lowEnd: number
+  readonly kernelName: string
+  readonly initrdName: string
+}
+
+/** What a BIOS leaves at 0x400 and Linux looks at: segment of the EBDA, and KiB of base memory. */
+function biosData(): Uint8Array {
+  const bytes = new Uint8Array(0x100)
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0x0e, PC.ebda >> 4, true)
+  view.setUint16(0x13, PC.ebda >> 10, true)
+  return bytes
+}
+
+export function openWorkplace(options: LoadOptions): Workplace {
+  const map = options.map ?? pcMemoryMap(options.memory)
+  const place = createPlacement(map, options.write)
+  const lowEnd = map.filter((r) => r.type === E820Type.RAM && r.start < PC.fourGiB)
+    .reduce((end, r) => Math.max(end, Math.min(PC.fourGiB, r.start + r.length)), 0)
+  place.put('BIOS data', LOW.biosData, biosData())
+  return {
+    map, place, write: options.write, lowEnd, kernelName: options.names?.kernel ?? 'kernel',
+    initrdName: options.names?.initrd ?? 'initrd',
+  }
+}
+
+/** Puts the command line, ended by 0, into low memory; answers its address. */
+export function putCommandLine(work: Workplace, text: string, limit: number, source: string): number {
+  if (text.includes('\0')) throw new BootError('command line', 'text', 'contains a NUL character')
+  const bytes = new TextEncoder().encode(text)
+  const longest = Math.min(limit, LOW.setupData - LOW.cmdline - 1)
+  if (bytes.length > longest) {
+    throw new BootError('command line', 'length', `${bytes.length} bytes; this kernel takes ${longest} (${source})`)
+  }
+  const terminated = new Uint8Array(bytes.length + 1)
+  terminated.set(bytes)
+  work.place.put('command line', LOW.cmdline, terminated)
+  return LOW.cmdline
+}
+
+/** Puts the initrd as high as `limit` and low memory allow; answers where, 0 without one. */
+export function putInitrd(work: Workplace, initrd: Uint8Array | undefined, limit: number): number {
+  if (initrd === undefined || initrd.length === 0) return 0
+  const top = Math.min(work.lowEnd, limit)
+  const start = work.place.highest(initrd.length, PC.highMemory, top, 4096)
+  if (start === undefined) {
+    throw new BootError(work.initrdName, 'size',
+      `${bytesText(initrd.length)} find no place beside the kernel below ${hex(top)} `
+      + '(end of low memory, or initrd_addr_max); give the machine more memory')
+  }
+  work.place.put('initrd', start, initrd)
+  return start
+}
+
+/** Puts the ACPI tables, when there is a platform; answers the RSDP's address or 0. */
+export function putAcpi(work: Workplace, platform: AcpiPlatform | undefined): number {
+  if (platform === undefined) return 0
+  const tables = createAcpiTables(platform, { address: PC.acpi, length: PC.acpiLength })
+  work.place.put('ACPI tables', PC.acpi, tables.bytes)
+  return tables.rsdp
+}
+
+/** Puts the segments of an executable at their physical addresses, with zeroes where the file has none. */
+export function putElf(work: Workplace, image: ElfImage): void {
+  const { start, length } = elfExtent(image)
+  if (!work.place.free(start, length)) {
+    throw new BootError(work.kernelName, 'program headers',
+      `the segments take ${bytesText(length)} at ${hex(start)}, where the machine `
+      + `has no free memory (${bytesText(work.lowEnd)} below 4 GiB)`)
+  }
+  work.place.claim('kernel', start, length)
+  for (const s of image.segments) {
+    work.write(s.physical, s.data)
+    putZeroes(work.write, s.physical + s.data.length, s.memorySize - s.data.length)
+  }
+}
+
+/** Writes zeroes piece by piece: a .bss may be large. */
+export function putZeroes(write: WriteMemory, start: number, length: number): void {
+  const piece = new Uint8Array(Math.min(length, 0x1_0000))
+  for (let done = 0; done < length; done += piece.length) {
+    write(start + done, piece.subarray(0, Math.min(piece.length, length - done)))
+  }
+}

@@ -1,0 +1,142 @@
+/** Processors and their local APICs: creation, start-up IPIs, interrupt requests. */
+import type { PhysicalMemory } from '@cofferdam/memory'
+import {
+  APIC_EVENT, apicIdOf, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor, deliverInterrupt,
+  engineOverhead, flatTopology, hotForms, resetCpu, routeMessage, setFirmwareMtrrs, startAt, standardMeanings,
+} from '@cofferdam/x86'
+import type { CpuModel, Engine, Ipi, LocalApic, Processor } from '@cofferdam/x86'
+
+export interface ProcessorsOptions {
+  readonly memory: PhysicalMemory
+  readonly count: number
+  readonly model: CpuModel
+  /** Virtual time in nanoseconds, exact inside a slice. */
+  readonly now: () => number
+  /** Brings the devices' clock up to now. */
+  readonly sync: () => void
+  readonly random64: () => bigint
+  readonly picAcknowledge: () => number
+  readonly eoiBroadcast: (vector: number) => void
+  /** A processor's timer or pending events changed. */
+  readonly onChange: (index: number) => void
+  /** Where the PCI hole begins, for the MTRRs. */
+  readonly holeStart: number
+}
+
+export interface Seat {
+  readonly processor: Processor
+  readonly apic: LocalApic
+  /** Waits for a start-up IPI. */
+  waiting: boolean
+}
+
+export interface Processors {
+  readonly engine: Engine
+  readonly seats: readonly Seat[]
+  readonly apics: readonly LocalApic[]
+}
+
+export const processorsOverhead = (count: number): number => engineOverhead(count)
+
+export function createProcessors(options: ProcessorsOptions): Processors {
+  const { memory, count, model, now } = options
+  const engine = createEngine({ memory, processors: count, meanings: standardMeanings, hotForms })
+  const topology = flatTopology(count)
+  const msrs = createMsrTable(model)
+  const seats: Seat[] = []
+  const apics: LocalApic[] = []
+  const send = (from: number) => (ipi: Ipi): void => { routeMessage(apics, ipi, from) }
+
+  for (let index = 0; index < count; index++) {
+    const apic = createLocalApic({
+      id: apicIdOf(topology, index), bootstrap: index === 0, now, physicalAddressBits: model.physicalBits,
+      send: send(index), eoiBroadcast: options.eoiBroadcast,
+      onChange: () => { refresh(index) },
+      onBaseChange: () => { mapApic(index) },
+    })
+    apics.push(apic)
+    const processor = createProcessor({
+      engine, index, physicalBits: model.physicalBits,
+      system: createCpuSystem({ model, topology, index, apic, msrs }),
+      host: {
+        portRead: (port, size) => memory.ports.read(port, size),
+        portWrite: (port, size, value) => { memory.ports.write(port, size, value) },
+        random64: options.random64,
+        externalVector: options.picAcknowledge,
+      },
+      acknowledge: () => acknowledge(index),
+      attend: () => { attend(index) },
+    })
+    seats.push({ processor, apic, waiting: index !== 0 })
+    processor.activate()
+    const { cpu } = processor
+    resetCpu(cpu)
+    if (cpu.system !== undefined) setFirmwareMtrrs(cpu.system, options.holeStart)
+    mapApic(index)
+    if (index !== 0) processor.halted = true
+    else apic.enterVirtualWire()
+  }
+
+  /** The xAPIC page is this processor's own; in x2APIC mode or disabled there is none. */
+  function mapApic(index: number): void {
+    const seat = seats[index] as Seat | undefined
+    if (seat === undefined) return
+    const { mmu } = seat.processor
+    const { apic } = seat
+    mmu.local = apic.mode() === 'xapic' ? { page: apic.baseAddress() / 4096, handlers: apic.mmio } : null
+    mmu.flush(true)
+  }
+
+  function refresh(index: number): void {
+    const seat = seats[index] as Seat | undefined
+    if (seat === undefined) return
+    const { apic, processor } = seat
+    const events = apic.pendingEvents()
+    processor.setInterrupt((events & (APIC_EVENT.FIXED | APIC_EVENT.EXTINT)) !== 0)
+    if ((events & (APIC_EVENT.INIT | APIC_EVENT.STARTUP | APIC_EVENT.NMI)) !== 0) processor.setAttention()
+    options.onChange(index)
+  }
+
+  function acknowledge(index: number): number {
+    const { apic } = seats[index]
+    const events = apic.pendingEvents()
+    if ((events & APIC_EVENT.EXTINT) !== 0) {
+      apic.takeExtInt()
+      const vector = options.picAcknowledge()
+      refresh(index)
+      return vector
+    }
+    if ((events & APIC_EVENT.FIXED) === 0) return -1
+    const vector = apic.acknowledge()
+    refresh(index)
+    return vector
+  }
+
+  /** INIT, start-up IPIs and NMIs, in that order. Runs with the processor's state resident. */
+  function attend(index: number): void {
+    const seat = seats[index]
+    const { apic, processor } = seat
+    const { cpu } = processor
+    if (apic.takeInit()) {
+      resetCpu(cpu, true)
+      processor.setRip(cpu.nextRip())
+      mapApic(index)
+      seat.waiting = index !== 0
+      processor.halted = seat.waiting
+    }
+    const vector = apic.takeStartup()
+    if (vector >= 0 && seat.waiting) {
+      startAt(cpu, vector)
+      processor.setRip(cpu.nextRip())
+      seat.waiting = false
+      processor.halted = false
+    }
+    if (!seat.waiting && cpu.system?.nmiBlocked !== true && apic.takeNmi()) {
+      processor.halted = false
+      cpu.setNextRip(cpu.rip())
+      deliverInterrupt(cpu, 2)
+      processor.setRip(cpu.nextRip())
+    }
+  }
+  return { engine, seats, apics }
+}

@@ -1,0 +1,240 @@
+/**
+ * Physical memory. RAM is backed by 4 KiB frames inside one WebAssembly memory, so that generated code reaches it
+ * directly; a frame is taken when its page is first written (or first read, where RAM is not cleared at power-on).
+ * Addresses are JavaScript numbers below 2^52; frames are byte offsets into the WebAssembly memory.
+ */
+import { createIoBus } from './bus.ts'
+import type { IoBus } from './bus.ts'
+import type { Guard } from './guard.ts'
+
+/** The WebAssembly memory at every width. It never grows, so these views stay valid. */
+export interface MemoryViews {
+  readonly u8: Uint8Array
+  readonly u16: Uint16Array
+  readonly i32: Int32Array
+  readonly u32: Uint32Array
+  readonly i64: BigInt64Array
+  readonly u64: BigUint64Array
+  readonly f64: Float64Array
+}
+
+/** A range of RAM: start and length in bytes, multiples of 4096. */
+export interface RamRange {
+  readonly start: number
+  readonly length: number
+}
+
+export interface PhysicalMemoryOptions {
+  readonly ram: readonly RamRange[]
+  /** Bytes of the WebAssembly memory for processors and their code; the rest of the memory backs RAM. */
+  readonly overhead: number
+  /** What RAM holds at power-on: 0, or a 32-bit seed for a pattern that is nowhere 0. */
+  readonly fill?: number
+}
+
+/** More pages were touched than the WebAssembly memory can back. */
+export class BackingExhausted extends Error {
+  constructor(bytes: number) {
+    super(`the guest touched more memory than the ${Math.floor(bytes / 2 ** 20)} MiB that can back it here`)
+    this.name = 'BackingExhausted'
+  }
+}
+
+/** The page is not RAM. */
+export const FRAME_NONE = 0
+/** Flag in a frame word: the page is RAM (bits 31:12 are 0 until it is backed). */
+export const FRAME_RAM = 1
+/** Flag in a frame word: somebody must hear of every write to the page (decoded code, a dirty log). */
+export const FRAME_WATCHED = 2
+
+/** Hears of writes to watched pages: physical address and length, within one page, after the write. */
+export type WriteWatcher = (address: number, length: number) => void
+
+export interface PhysicalMemory {
+  readonly wasm: WebAssembly.Memory
+  readonly views: MemoryViews
+  readonly ports: IoBus
+  readonly mmio: IoBus
+  readonly ram: readonly RamRange[]
+  /** Who may touch which page; consulted when a translation is made, never per access. */
+  readonly guards: Guard[]
+  /** RAM holds a pattern at power-on, so that reading it first also needs a frame. */
+  readonly filled: boolean
+  /** Takes `bytes` of the WebAssembly memory for good; the answer is aligned to 64 bytes. */
+  reserve(bytes: number): number
+  /** The word of a page (address / 4096): FRAME_NONE, or flags and the frame's offset when it is backed. */
+  frameWord(page: number): number
+  /** Backs a RAM page and answers its frame. */
+  backPage(page: number): number
+  /** Sets or clears FRAME_WATCHED of a RAM page. */
+  watchPage(page: number, on: boolean): void
+  onWrite(watcher: WriteWatcher): void
+  /** Tells the watchers, for writes that generated code made to a watched page. */
+  notifyWrite(address: number, length: number): void
+  /** Copies out; what is not RAM reads as zero. */
+  read(address: number, out: Uint8Array): void
+  /** Copies in (a loader, a device's DMA); bytes that hit no RAM are lost. */
+  write(address: number, bytes: Uint8Array): void
+  /** Fills a range of RAM with a byte. */
+  fill(address: number, length: number, value: number): void
+  /** Bytes of RAM backed so far. */
+  backedBytes(): number
+}
+
+const PAGE = 4096
+const CHUNK_SHIFT = 9
+const CHUNK_PAGES = 512
+/** RAM ends below 16 TiB. */
+const PAGE_LIMIT = 2 ** 32
+/** WebAssembly's 32-bit memories end at 4 GiB. */
+const WASM_LIMIT = 2 ** 32 - 65536
+
+/** Creates memory with RAM at the given ranges. @throws RangeError for ranges that are unaligned or overlap. */
+export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMemory {
+  const ram = [...options.ram].sort((a, b) => a.start - b.start)
+  checkRanges(ram)
+  const total = ram.reduce((sum, r) => sum + r.length, 0)
+  const size = Math.min(WASM_LIMIT, alignUp(options.overhead + total + PAGE, 65536))
+  const wasm = new WebAssembly.Memory({ initial: size / 65536, maximum: size / 65536 })
+  const views = createViews(wasm.buffer)
+  const { u8 } = views
+  const fill = options.fill ?? 0
+  /** Frame words by chunks of 512 pages; a chunk without RAM is undefined. */
+  const chunks: (Uint32Array | undefined)[] = []
+  for (const range of ram) claimRange(chunks, range)
+  let reserved = 65536
+  let nextFrame = alignUp(options.overhead, PAGE)
+  const firstFrame = nextFrame
+  const watchers: WriteWatcher[] = []
+
+  // On the path of every TLB miss: integer operations only. RAM ends below page 2^32 (16 TiB).
+  const frameWord = (page: number): number => {
+    if (page >= PAGE_LIMIT) return FRAME_NONE
+    const chunk = chunks[page >>> CHUNK_SHIFT]
+    return chunk === undefined ? FRAME_NONE : chunk[page & (CHUNK_PAGES - 1)]
+  }
+
+  const backPage = (page: number): number => {
+    const word = frameWord(page)
+    if (word >= PAGE) return (word & ~(PAGE - 1)) >>> 0
+    if (word === FRAME_NONE) throw new RangeError(`page 0x${page.toString(16)} is no RAM`)
+    if (nextFrame + PAGE > size) throw new BackingExhausted(size)
+    const frame = nextFrame
+    nextFrame += PAGE
+    if (fill !== 0) fillPattern(views.u32, frame, page, fill)
+    ownChunk(chunks, page)[page % CHUNK_PAGES] = frame + (word % PAGE)
+    return frame
+  }
+
+  const notifyWrite = (address: number, length: number): void => {
+    for (const watcher of watchers) watcher(address, length)
+  }
+
+  /** Runs `visit` over the RAM pages of a range: frame offset, offset of the part in the range, its length. */
+  const eachPage = (address: number, length: number, visit: (frame: number, at: number, n: number) => void, back: boolean): void => {
+    for (let at = 0; at < length;) {
+      const inPage = (address + at) % PAGE
+      const n = Math.min(PAGE - inPage, length - at)
+      const page = Math.floor((address + at) / PAGE)
+      const word = frameWord(page)
+      if (word !== FRAME_NONE && (back || word >= PAGE || fill !== 0)) {
+        visit(backPage(page) + inPage, at, n)
+        if (back && (word & FRAME_WATCHED) !== 0) notifyWrite(address + at, n)
+      }
+      at += n
+    }
+  }
+
+  return {
+    wasm, views, ram, guards: [], filled: fill !== 0,
+    ports: createIoBus(0x10000),
+    mmio: createIoBus(2 ** 52),
+    reserve(bytes) {
+      const at = reserved
+      reserved += alignUp(bytes, 64)
+      if (reserved > firstFrame) throw new RangeError(`${bytes} bytes do not fit in the memory kept for processors`)
+      return at
+    },
+    frameWord, backPage, notifyWrite,
+    watchPage(page, on) {
+      if (chunks[Math.floor(page / CHUNK_PAGES)] === undefined) return
+      const chunk = ownChunk(chunks, page)
+      const word = chunk[page % CHUNK_PAGES]
+      chunk[page % CHUNK_PAGES] = on ? word | FRAME_WATCHED : word & ~FRAME_WATCHED
+    },
+    onWrite(watcher) {
+      watchers.push(watcher)
+    },
+    read(address, out) {
+      out.fill(0)
+      eachPage(address, out.length, (frame, at, n) => { out.set(u8.subarray(frame, frame + n), at) }, false)
+    },
+    write(address, bytes) {
+      eachPage(address, bytes.length, (frame, at, n) => { u8.set(bytes.subarray(at, at + n), frame) }, true)
+    },
+    fill(address, length, value) {
+      eachPage(address, length, (frame, _at, n) => { u8.fill(value, frame, frame + n) }, true)
+    },
+    backedBytes: () => nextFrame - firstFrame,
+  }
+}
+
+const alignUp = (n: number, to: number): number => Math.ceil(n / to) * to
+
+function createViews(buffer: ArrayBuffer): MemoryViews {
+  return {
+    u8: new Uint8Array(buffer), u16: new Uint16Array(buffer), i32: new Int32Array(buffer), u32: new Uint32Array(buffer),
+    i64: new BigInt64Array(buffer), u64: new BigUint64Array(buffer), f64: new Float64Array(buffer),
+  }
+}
+
+function checkRanges(ram: readonly RamRange[]): void {
+  let end = 0
+  for (const { start, length } of ram) {
+    if (start % PAGE !== 0 || length % PAGE !== 0 || length <= 0) {
+      throw new RangeError(`RAM at 0x${start.toString(16)}: start and length must be multiples of 4096`)
+    }
+    if (start < end) throw new RangeError(`RAM at 0x${start.toString(16)} overlaps the range before`)
+    end = start + length
+    if (end > PAGE_LIMIT * PAGE) throw new RangeError('RAM ends above 16 TiB')
+  }
+}
+
+/** Shared by all chunks that are RAM throughout and untouched: a terabyte costs an array of pointers. */
+const allRam = new Uint32Array(CHUNK_PAGES).fill(FRAME_RAM)
+
+/** The chunk of a page, its own from now on. */
+function ownChunk(chunks: (Uint32Array | undefined)[], page: number): Uint32Array {
+  const index = Math.floor(page / CHUNK_PAGES)
+  const chunk = chunks[index] ?? allRam
+  if (chunk !== allRam) return chunk
+  const own = allRam.slice()
+  chunks[index] = own
+  return own
+}
+
+function claimRange(chunks: (Uint32Array | undefined)[], { start, length }: RamRange): void {
+  const end = (start + length) / PAGE
+  for (let page = start / PAGE; page < end;) {
+    const index = Math.floor(page / CHUNK_PAGES)
+    const stop = Math.min(end, (index + 1) * CHUNK_PAGES)
+    if (stop - page === CHUNK_PAGES) {
+      chunks[index] = allRam
+    } else {
+      const chunk = (chunks[index] ??= new Uint32Array(CHUNK_PAGES))
+      chunk.fill(FRAME_RAM, page % CHUNK_PAGES, page % CHUNK_PAGES + stop - page)
+    }
+    page = stop
+  }
+}
+
+/** A pattern that depends on the page and the seed and has no zero word: what real RAM holds at power-on is noise. */
+function fillPattern(u32: Uint32Array, frame: number, page: number, seed: number): void {
+  let state = (Math.imul(page | 0, 0x9e37_79b1) ^ seed) >>> 0 || 1
+  for (let i = frame >>> 2, end = i + PAGE / 4; i < end; i++) {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    u32[i] = state >>> 0
+  }
+}

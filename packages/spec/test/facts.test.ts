@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest'
+import {
+  BootParams, Cr0, E820Entry, EXCEPTIONS, EfiGuid, Fadt, guidBytes, Msr, PageEntry, SegmentAttributes,
+  SegmentDescriptor, SetupHeader,
+} from '../src/index.ts'
+
+describe('facts', () => {
+  it('of control registers pack to known values', () => {
+    expect(Cr0.pack({ PE: 1, MP: 1, ET: 1, NE: 1, WP: 1, AM: 1, PG: 1 })).toBe(0x8005_0033)
+    expect(Cr0.describe(0x6000_0010)).toBe('ET NW CD')
+  })
+  it('of descriptors agree with the attributes that the VMCB keeps', () => {
+    // A 64-bit code segment as Linux has it, and its attributes in a VMCB.
+    const descriptor = 0x00af_9b00_0000_ffffn
+    const low = (descriptor >> 40n) & 0xffn
+    const high = (descriptor >> 52n) & 0xfn
+    const attributes = Number(low | (high << 8n))
+    expect(SegmentAttributes.unpack(attributes)).toMatchObject({ type: 0xb, S: 1, DPL: 0, P: 1, L: 1, DB: 0, G: 1 })
+    expect(SegmentDescriptor.unpack(descriptor)).toMatchObject({ type: 0xbn, S: 1n, P: 1n, L: 1n, DB: 0n, G: 1n,
+      limitHigh: 0xfn })
+  })
+  it('of the boot protocol fill boot_params without overlap', () => {
+    // The header ends before the EDD signatures; the e820 table has room for 128 entries.
+    expect(SetupHeader.size).toBeLessThanOrEqual(BootParams.offset.eddMbrSigBuffer)
+    expect(BootParams.offset.e820Table + 128 * E820Entry.size).toBeLessThanOrEqual(BootParams.offset.eddbuf)
+    expect(SetupHeader.offset.setupSects).toBeGreaterThan(BootParams.offset.sentinel)
+  })
+  it('of the FADT end where revision 6 ends', () => {
+    expect(Fadt.offset.hypervisorVendor + 8).toBe(276)
+  })
+  it('of exceptions are in order, and error codes stand where they are pushed', () => {
+    EXCEPTIONS.reduce((last, e) => { expect(e.vector).toBeGreaterThan(last); return e.vector }, -1)
+    expect(EXCEPTIONS.filter((e) => e.errorCode).map((e) => e.vector)).toEqual([8, 10, 11, 12, 13, 14, 17, 21, 29, 30])
+  })
+  it('of MSRs are numbers of 32 bits', () => {
+    for (const index of Object.values(Msr)) expect(index >>> 0).toBe(index)
+  })
+  it('of page-table entries leave bits 58:52 to software', () => {
+    expect(~PageEntry.used & 0xffff_ffff_ffff_ffffn).toBe(0x07f0_0000_0000_0e00n)
+  })
+  it('of GUIDs are mixed-endian', () => {
+    expect([...guidBytes(EfiGuid.ACPI_20)]).toEqual(
+      [0x71, 0xe8, 0x68, 0x88, 0xf1, 0xe4, 0xd3, 0x11, 0xbc, 0x22, 0, 0x80, 0xc7, 0x3c, 0x88, 0x81])
+    expect(() => guidBytes('8868e871')).toThrow(RangeError)
+  })
+})

@@ -1,0 +1,240 @@
+/**
+ * Decoded code. A *code page* is a physical page seen at a linear page in a decode mode; blocks belong to one. Whether a
+ * processor may still enter a code page (its mapping has not been flushed since it was last walked) is one word per
+ * processor in the WebAssembly memory, tested by every jump that may leave its page. A write to a page with code finds
+ * the blocks it hits and turns each into a link to what is there now; the page's other blocks stay.
+ */
+import type { PhysicalMemory } from '@cofferdam/memory'
+import type { Insn } from '../insn.ts'
+import { EVENT } from '../state.ts'
+import { EVENT_STOP, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
+
+export interface PhysicalCodePage {
+  readonly number: number
+  readonly views: CodePage[]
+  /** All blocks with bytes in this page (also those of an instruction that begins in the page before). */
+  blocks: Block[]
+}
+
+export interface CodePage {
+  /** Linear page number: address / 4096. */
+  readonly linear: number
+  readonly mode: number
+  /** Base of the code segment: RIP is the linear address less this (0 in 64-bit mode). */
+  readonly base: number
+  /** Last offset of the code segment: instructions reach no further (2^32 − 1 in 64-bit mode). */
+  readonly limit: number
+  readonly physical: PhysicalCodePage
+  /** Address of the validity words, one per processor. */
+  readonly words: number
+  /** Headers by offset in the page. */
+  readonly entries: Map<number, Block>
+}
+
+export interface Block {
+  readonly id: number
+  readonly header: number
+  readonly page: CodePage
+  /** Offset of the first byte in the page. */
+  readonly offset: number
+  /** Bytes covered; may reach into the next page for a page-crossing instruction. */
+  length: number
+  count: number
+  /** Where the rest of a page-crossing instruction lies. */
+  next: CodePage | null
+  alive: boolean
+}
+
+export interface CodeCacheOptions {
+  readonly memory: PhysicalMemory
+  readonly processors: number
+  /** Bytes for micro-ops. */
+  readonly uopBytes: number
+  /** Bytes for validity words. */
+  readonly wordBytes: number
+  /** A physical page holds code from now on: nobody may write to it unseen. */
+  readonly onCodePage: (physicalPage: number) => void
+}
+
+export interface CodeCache {
+  /** Address of a word array that is always valid. */
+  readonly always: number
+  readonly blocks: Block[]
+  /** Micro-ops that leave for the host: their instructions. */
+  readonly hostInsns: Map<number, Insn>
+  /** Counts flushes of everything; who holds headers or pages compares. */
+  generation: number
+  codePage(linear: number, physical: number, mode: number, base: number, limit: number): CodePage
+  newBlock(page: CodePage, offset: number): Block
+  /** Takes room for `n` records (header or micro-op); 0 when the cache is full. */
+  allocate(n: number): number
+  /** Notes where a micro-op belongs: block, byte offset in it, instructions before it. */
+  note(uop: number, block: Block, offset: number, index: number): void
+  blockAt(uop: number): Block
+  offsetAt(uop: number): number
+  indexAt(uop: number): number
+  /** Lists a finished block on the physical pages it lies in, and watches them. */
+  publish(block: Block): void
+  /** Takes back all that `make` allocated, when it is done with (a single step's block). */
+  temporarily<T>(make: () => T): T
+  /** Forgets everything. */
+  flush(): void
+}
+
+const PAGE = 4096
+
+export function createCodeCache(options: CodeCacheOptions): CodeCache {
+  const { memory, processors, uopBytes, wordBytes } = options
+  const { i32, u16, i64 } = memory.views
+  const uopBase = memory.reserve(uopBytes)
+  const wordBase = memory.reserve(wordBytes)
+  const wordStep = processors * 4
+  const records = uopBytes / UOP_SIZE
+  const blockOf = new Uint32Array(records)
+  const offsetOf = new Uint16Array(records)
+  const indexOf = new Uint8Array(records)
+  const physicalPages = new Map<number, PhysicalCodePage>()
+  const blocks: Block[] = []
+  const hostInsns = new Map<number, Insn>()
+  let next = uopBase
+  let nextWord = wordBase + wordStep
+  i32.fill(1, wordBase >>> 2, (wordBase + wordStep) >>> 2)
+
+  const allocate = (n: number): number => {
+    if (next + n * UOP_SIZE > uopBase + uopBytes) return 0
+    const at = next
+    next += n * UOP_SIZE
+    i64.fill(0n, at >>> 3, next >>> 3)
+    return at
+  }
+
+  /** Turns the first micro-op of a dead block into a link to whatever is at its address now. */
+  const kill = (block: Block): void => {
+    block.alive = false
+    block.page.entries.delete(block.offset)
+    const uop = block.header + HEADER_SIZE
+    u16[uop >>> 1] = HANDLER.LINK
+    i32[(block.header + HEADER.COUNT) >>> 2] = 0
+    i64[(uop + UOP.IMM) >>> 3] = blockRip(block)
+    // Nobody's word is patched: the LINK writes into its own, unused, second link.
+    i32[(uop + UOP.LINK) >>> 2] = uop + UOP.LINK2
+    i32[(block.header + HEADER.PAGE) >>> 2] = wordBase
+    i32[(block.header + HEADER.ENTRY) >>> 2] = uop
+  }
+
+  const drop = (page: PhysicalCodePage): void => {
+    physicalPages.delete(page.number)
+    memory.watchPage(page.number, false)
+  }
+
+  memory.onWrite((address, length) => {
+    const page = physicalPages.get(Math.floor(address / PAGE))
+    if (page === undefined) return
+    const from = address % PAGE
+    const to = from + length
+    let hit = false
+    for (const block of page.blocks) {
+      const start = block.page.physical === page ? block.offset : block.offset - PAGE
+      if (block.alive && start < to && start + block.length > from) {
+        kill(block)
+        hit = true
+      }
+    }
+    if (!hit) return
+    // The processor that wrote may be inside one of them: it goes on from a fresh look-up.
+    i32[EVENT >>> 2] |= EVENT_STOP
+    page.blocks = page.blocks.filter((b) => b.alive)
+  })
+
+  const codePage = (linear: number, physical: number, mode: number, base: number, limit: number): CodePage => {
+    let frame = physicalPages.get(physical)
+    if (frame === undefined) {
+      frame = { number: physical, views: [], blocks: [] }
+      physicalPages.set(physical, frame)
+    }
+    const found = frame.views.find((v) => v.linear === linear && v.mode === mode && v.base === base && v.limit === limit)
+    if (found !== undefined) return found
+    const words = nextWord
+    nextWord += wordStep
+    if (nextWord > wordBase + wordBytes) throw new CodeCacheFull()
+    i32.fill(0, words >>> 2, nextWord >>> 2)
+    const page: CodePage = { linear, mode, base, limit, physical: frame, words, entries: new Map() }
+    frame.views.push(page)
+    return page
+  }
+
+  const cache: CodeCache = {
+    always: wordBase,
+    blocks, hostInsns, generation: 0, codePage, allocate,
+    newBlock(page, offset) {
+      const header = allocate(1)
+      if (header === 0) throw new CodeCacheFull()
+      const block: Block = { id: blocks.length, header, page, offset, length: 0, count: 0, next: null, alive: true }
+      blocks.push(block)
+      i32[(header + HEADER.PAGE) >>> 2] = page.words
+      i32[(header + HEADER.BLOCK) >>> 2] = block.id
+      i32[(header + HEADER.ENTRY) >>> 2] = header + HEADER_SIZE
+      return block
+    },
+    note(uop, block, offset, index) {
+      const at = (uop - uopBase) / UOP_SIZE
+      blockOf[at] = block.id
+      offsetOf[at] = offset
+      indexOf[at] = index
+    },
+    blockAt: (uop) => blocks[blockOf[(uop - uopBase) / UOP_SIZE]],
+    offsetAt: (uop) => offsetOf[(uop - uopBase) / UOP_SIZE],
+    indexAt: (uop) => indexOf[(uop - uopBase) / UOP_SIZE],
+    publish(block) {
+      block.page.entries.set(block.offset, block)
+      for (const page of block.next === null ? [block.page] : [block.page, block.next]) {
+        if (page.physical.blocks.length === 0) {
+          memory.watchPage(page.physical.number, true)
+          options.onCodePage(page.physical.number)
+        }
+        page.physical.blocks.push(block)
+      }
+    },
+    temporarily(make) {
+      const at = next
+      const count = blocks.length
+      try {
+        return make()
+      } finally {
+        for (let uop = at; uop < next; uop += UOP_SIZE) hostInsns.delete(uop)
+        next = at
+        blocks.length = count
+      }
+    },
+    flush() {
+      for (const page of physicalPages.values()) drop(page)
+      blocks.length = 0
+      hostInsns.clear()
+      next = uopBase
+      nextWord = wordBase + wordStep
+      cache.generation++
+    },
+  }
+  return cache
+}
+
+/** Thrown inside the engine when translation finds no room; the engine flushes and starts again. */
+export class CodeCacheFull extends Error {
+  constructor() {
+    super('the code cache is full')
+    this.name = 'CodeCacheFull'
+  }
+}
+
+/** RIP of a block's first instruction. */
+export function blockRip(block: Block): bigint {
+  const { linear, base } = block.page
+  return linearAddress(linear, block.offset) - BigInt(base)
+}
+
+/** A linear page number and an offset as the signed 64-bit value that RIP holds. */
+export function linearAddress(page: number, offset: number): bigint {
+  const high = Math.floor(page / 0x10_0000)
+  const low = (page % 0x10_0000) * PAGE + offset
+  return BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low))
+}

@@ -1,0 +1,129 @@
+/**
+ * What all processors of a machine share: the generated interpreter, cold functions, the code cache. Processors take
+ * turns; the one that runs has its state at the fixed addresses of `state.ts`.
+ */
+import type { PhysicalMemory } from '@cofferdam/memory'
+import type { Meaning } from '../cpu.ts'
+import type { Insn } from '../insn.ts'
+import { HOT, HOT_END } from '../state.ts'
+import { createCodeCache } from './code-cache.ts'
+import type { CodeCache } from './code-cache.ts'
+import { createFormTable } from './form-table.ts'
+import type { FormTable } from './form-table.ts'
+import type { Form } from './form.ts'
+import { parseForm } from './form-parse.ts'
+import { writeColdForm, writeInterpreter } from './interpreter.ts'
+import type { InterpreterLayout } from './interpreter.ts'
+import type { Mmu } from './mmu.ts'
+import { createTranslator } from './translate.ts'
+import type { Translator } from './translate.ts'
+import { JUMP_CACHE_ENTRIES } from './uop.ts'
+
+export interface EngineOptions {
+  readonly memory: PhysicalMemory
+  readonly processors: number
+  /** Meanings in TypeScript; an extension's come first in whatever it passes here. */
+  readonly meanings: (insn: Insn) => Meaning | undefined
+  /** Names of the forms that get handlers in the dispatch function; the default list comes from profiles of boots. */
+  readonly hotForms: readonly string[]
+  /** Bytes for micro-ops; default 64 MiB. */
+  readonly uopBytes?: number
+}
+
+/** Bytes of WebAssembly memory that the engine takes for `processors` processors, besides RAM. */
+export function engineOverhead(processors: number, uopBytes = DEFAULT_UOP_BYTES): number {
+  return 2 ** 20 + uopBytes + wordBytes(processors) + JUMP_CACHE_ENTRIES * 16 + processors * (2 ** 19 + 4096)
+}
+
+const DEFAULT_UOP_BYTES = 64 * 2 ** 20
+const CODE_PAGES = 32768
+const wordBytes = (processors: number): number => CODE_PAGES * processors * 4
+const TABLE_SIZE = 16384
+
+export interface Engine {
+  readonly memory: PhysicalMemory
+  readonly cache: CodeCache
+  readonly forms: FormTable
+  readonly translator: Translator
+  readonly jumpCache: number
+  /** The TypeScript meaning of an instruction, or undefined. */
+  readonly meaningOf: (insn: Insn) => Meaning | undefined
+  /** The mmu of the processor that runs: what generated code's imports go to. */
+  current: Mmu | null
+  /** The mmus of all processors. */
+  readonly mmus: Mmu[]
+  /** The state that is at the fixed addresses: its owner's save area, or 0. */
+  resident: number
+  run(pc: number, budget: number): void
+  flagImage(): number
+  /** Makes the state saved at `area` the one at the fixed addresses. */
+  makeResident(area: number): void
+  /** Forgets all decoded code. */
+  flushCode(): void
+}
+
+interface InterpreterExports {
+  run(pc: number, budget: number): void
+  flagImage(): number
+  [name: string]: unknown
+}
+
+export function createEngine(options: EngineOptions): Engine {
+  const { memory, processors } = options
+  const { u8, i64 } = memory.views
+  const jumpCache = memory.reserve(JUMP_CACHE_ENTRIES * 16)
+  const cache = createCodeCache({
+    memory, processors, uopBytes: options.uopBytes ?? DEFAULT_UOP_BYTES, wordBytes: wordBytes(processors),
+    onCodePage: (page) => { for (const mmu of engine.mmus) mmu.dropWrites(page) },
+  })
+  const pages = memory.wasm.buffer.byteLength / 65536
+  const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE, maximum: TABLE_SIZE })
+  const layout: InterpreterLayout = { jumpCache, memoryPages: pages, tableSize: TABLE_SIZE }
+
+  const hot = options.hotForms.map(parseForm)
+  const interpreter = new WebAssembly.Instance(new WebAssembly.Module(writeInterpreter(hot, layout)), {
+    env: {
+      memory: memory.wasm, table,
+      miss: (low: number, high: number, info: number): number => engine.current?.miss(low, high, info) ?? 0,
+    },
+  }).exports as unknown as InterpreterExports
+
+  const coldImports = {
+    env: {
+      ...interpreter,
+      memory: memory.wasm,
+      slow: (low: number, high: number, info: number): number => engine.current?.slow(low, high, info) ?? 0,
+      slowCommit: (size: number): void => { engine.current?.commit(size) },
+    } as unknown as WebAssembly.ModuleImports,
+  }
+  const addCold = (number: number, form: Form): void => {
+    const module = new WebAssembly.Module(writeColdForm(form, layout))
+    table.set(number, new WebAssembly.Instance(module, coldImports).exports.cold)
+  }
+  const forms = createFormTable(options.hotForms, addCold)
+  const translator = createTranslator(memory.views, (page) => memory.backPage(page), cache, forms)
+
+  const engine: Engine = {
+    memory, cache, forms, translator, jumpCache,
+    meaningOf: options.meanings,
+    current: null,
+    mmus: [],
+    resident: 0,
+    run: interpreter.run,
+    flagImage: interpreter.flagImage,
+    makeResident(area) {
+      if (engine.resident === area) return
+      if (engine.resident !== 0) u8.copyWithin(engine.resident, HOT, HOT_END)
+      u8.copyWithin(HOT, area, area + HOT_END - HOT)
+      engine.resident = area
+    },
+    flushCode() {
+      cache.flush()
+      clearJumpCache()
+    },
+  }
+  // A tag of all ones is no RIP in any mode: salts leave bit 63 alone and set some, not all, of bits 62:57.
+  const clearJumpCache = (): void => { i64.fill(-2n, jumpCache >>> 3, (jumpCache >>> 3) + JUMP_CACHE_ENTRIES * 2) }
+  clearJumpCache()
+  return engine
+}

@@ -1,0 +1,420 @@
+/**
+ * One processor's way to memory: walks, the TLBs that generated code probes, and the accesses the TLBs cannot serve
+ * (device registers, accesses that cross a page, pages whose writes somebody watches).
+ */
+import type { GuardRequest, IoHandlers, PhysicalMemory } from '@cofferdam/memory'
+import { FRAME_NONE, FRAME_WATCHED } from '@cofferdam/memory'
+import {
+  ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, PERM_DIRTY, PERM_GLOBAL, PERM_NESTED_WRITE, WALK_OK,
+  WALK_PAGE_FAULT, createWalkContext, createWalkResult, createWalker, rightsError,
+} from '@cofferdam/paging'
+import type { PageTablePort, WalkContext, WalkResult } from '@cofferdam/paging'
+import { VECTOR, guestFault } from '../cpu.ts'
+import { CPL, SCRATCH, TLB_BASE } from '../state.ts'
+import type { CodePage } from './code-cache.ts'
+import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_WRITE } from './uop.ts'
+
+const PAGE = 4096
+const TWO_32 = 0x1_0000_0000
+const LOG_SIZE = 16384
+
+/** An extension's say when a walk ends in something that is no plain page fault, or a guard refuses. */
+export interface TranslationFaults {
+  /** Sets `guestFault`, or arranges for an exit, after a walk with a status other than OK and PAGE_FAULT. */
+  walk(result: WalkResult, low: number, high: number, access: number): void
+  /** The same after a guard refused the page. */
+  guard(verdict: number, request: GuardRequest, low: number, high: number): void
+}
+
+export interface MmuOptions {
+  readonly memory: PhysicalMemory
+  readonly physicalBits: number
+  readonly faults: TranslationFaults | null
+}
+
+export interface Mmu {
+  readonly context: WalkContext
+  /** Base of this processor's TLBs. */
+  readonly tlb: number
+  /** The last walk. */
+  readonly result: WalkResult
+  /** Context word for guards. */
+  guardContext: number
+  /** Linear addresses are checked for 57 rather than 48 bits. */
+  la57: boolean
+  /** Long mode: addresses outside the canonical range fault. */
+  canonical: boolean
+  /** Registers that only this processor sees at a physical page (the local APIC), or null. */
+  local: { page: number; handlers: IoHandlers } | null
+  /** Serves a TLB miss of generated code: 1 when the entry is there now, 0 when the slow path must serve the access. */
+  miss(low: number, high: number, info: number): number
+  /** Serves an access for generated code: its host address, SCRATCH with the bytes in it, or 0 and `guestFault`. */
+  slow(low: number, high: number, info: number): number
+  /** Carries out the store for which `slow` gave SCRATCH. */
+  commit(size: number): void
+  /** Physical address of a byte, or −1 and `guestFault`. `access` as in the paging package. */
+  translate(low: number, high: number, access: number): number
+  /** Physical page for fetching at a linear page, or −1 and `guestFault`; `result` then tells about it. */
+  fetch(low: number, high: number): number
+  /** Copies between linear memory and `bytes`; false and `guestFault` when any of it faults (then nothing was done). */
+  copyIn(low: number, high: number, bytes: Uint8Array, access: number): boolean
+  copyOut(low: number, high: number, bytes: Uint8Array, access: number): boolean
+  /** Code pages whose validity word is set for this processor. */
+  readonly code: { local: Map<number, CodePage>; global: Map<number, CodePage> }
+  flush(all: boolean): void
+  invalidate(low: number, high: number): void
+  /** Loads the PDPTEs of PAE paging from CR3; false when one has reserved bits set. */
+  loadPdptes(): boolean
+  /** Drops entries that let writes reach a physical page directly. */
+  dropWrites(page: number): void
+}
+
+interface Part {
+  /** Physical address. */
+  address: number
+  length: number
+}
+
+export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
+  const { memory, faults } = options
+  const { u8, i32 } = memory.views
+  const tlb = memory.reserve(TLB_MODES * TLB_MODE_SIZE)
+  const context = createWalkContext({ physicalBits: options.physicalBits })
+  const result = createWalkResult()
+  const port = createPort(memory)
+  const walker = createWalker(port)
+  const localLog = new Int32Array(LOG_SIZE)
+  const globalLog = new Int32Array(LOG_SIZE)
+  let localCount = 0
+  let globalCount = 0
+  /** 2 MiB regions of linear memory that larger pages than 4 KiB have put entries in. */
+  const large = new Set<number>()
+  const code = { local: new Map<number, CodePage>(), global: new Map<number, CodePage>() }
+  const request: GuardRequest = { page: 0, key: 0, access: 0, shift: 12, guestPage: -1, context: 0, walk: false }
+  const pending: Part[] = []
+
+  const clearAll = (): void => {
+    i32.fill(-1, tlb >>> 2, (tlb + TLB_MODES * TLB_MODE_SIZE) >>> 2)
+    localCount = 0
+    globalCount = 0
+    large.clear()
+  }
+
+  const isCanonical = (high: number): boolean => {
+    const top = mmu.la57 ? high >> 24 : high >> 15
+    return !mmu.canonical || top === 0 || top === -1
+  }
+
+  const generalProtection = (): number => {
+    guestFault.vector = VECTOR.GP
+    guestFault.errorCode = 0
+    return -1
+  }
+
+  const refuse = (low: number, high: number, access: number): number => {
+    if (result.status === WALK_PAGE_FAULT || faults === null) {
+      guestFault.vector = VECTOR.PF
+      guestFault.errorCode = result.errorCode
+      guestFault.address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
+    } else {
+      faults.walk(result, low, high, access)
+    }
+    return -1
+  }
+
+  /** Asks the guards; −1 when one refuses. */
+  const guarded = (page: number, low: number, high: number, access: number): boolean => {
+    request.page = page
+    request.key = result.key
+    request.access = (access & ACCESS_FETCH) !== 0 ? 4 : (access & ACCESS_WRITE) !== 0 ? 3 : 1
+    request.shift = result.shift
+    request.guestPage = context.nested === null ? -1 : Math.floor(result.gpa / PAGE)
+    request.context = mmu.guardContext
+    for (const guard of memory.guards) {
+      const verdict = guard.check(request)
+      if (verdict !== 0) {
+        faults?.guard(verdict, request, low, high)
+        return false
+      }
+    }
+    return true
+  }
+
+  /** Walks for one byte; physical page number, or −1. */
+  const walkPage = (low: number, high: number, access: number): number => {
+    if (!isCanonical(high)) return generalProtection()
+    walker.walk(context, low, high, access, result)
+    if (result.status !== WALK_OK) return refuse(low, high, access)
+    const page = result.page / PAGE
+    if (memory.guards.length > 0 && !guarded(page, low, high, access)) return -1
+    return page
+  }
+
+  const setEntry = (entry: number, low: number, high: number, addend: number): void => {
+    const at = entry >>> 2
+    i32[at] = low & ~0xfff
+    i32[at + 1] = high
+    i32[at + 2] = addend
+    if ((result.perms & PERM_GLOBAL) !== 0) {
+      if (globalCount < LOG_SIZE) globalLog[globalCount] = entry
+      globalCount++
+    } else {
+      if (localCount < LOG_SIZE) localLog[localCount] = entry
+      localCount++
+    }
+  }
+
+  /** Puts what the last walk found into the TLBs of the present mode, as far as `frame` may be reached directly. */
+  const fill = (low: number, high: number, frame: number, watched: boolean, user: number): void => {
+    const { perms, pkey } = result
+    const base = i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4)
+    const addend = (frame - (low & ~0xfff)) | 0
+    if (rightsError(context.mode, perms, pkey, context.pkru, user) === 0) setEntry(base, low, high, addend)
+    const writable = (perms & (PERM_DIRTY | PERM_NESTED_WRITE)) === (PERM_DIRTY | PERM_NESTED_WRITE)
+    if (writable && !watched && rightsError(context.mode, perms, pkey, context.pkru, user | ACCESS_WRITE) === 0) {
+      // A guard's leave to read is none to write.
+      if (memory.guards.length === 0 || (request.access & 2) !== 0) setEntry(base + TLB_WRITE, low, high, addend)
+    }
+    if (result.shift > 12) large.add(high * 2048 + (low >>> 21))
+  }
+
+  const userAccess = (): number => (i32[CPL >>> 2] === 3 ? ACCESS_USER : 0)
+
+  /** Finds the physical parts of an access in `pending`; false and `guestFault` when it faults. */
+  const split = (low: number, high: number, size: number, access: number): boolean => {
+    pending.length = 0
+    const first = Math.min(size, PAGE - (low & 0xfff))
+    const page = walkPage(low, high, access)
+    if (page < 0) return false
+    pending.push({ address: page * PAGE + (low & 0xfff), length: first })
+    if (first === size) return true
+    const nextLow = (low & ~0xfff) + PAGE
+    const wraps = nextLow >= TWO_32 || (nextLow | 0) === 0
+    const second = walkPage(nextLow | 0, wraps ? (high + 1) | 0 : high, access)
+    if (second < 0) return false
+    pending.push({ address: second * PAGE, length: size - first })
+    return true
+  }
+
+  const isLocal = (address: number): boolean => mmu.local !== null && Math.floor(address / PAGE) === mmu.local.page
+
+  const readPart = ({ address, length }: Part, to: number): void => {
+    const word = memory.frameWord(Math.floor(address / PAGE))
+    if (word !== FRAME_NONE && !isLocal(address)) {
+      // Untouched RAM that was cleared at power-on reads as zero and stays without a frame.
+      if (word < PAGE && !memory.filled) u8.fill(0, to, to + length)
+      else u8.copyWithin(to, memory.backPage(Math.floor(address / PAGE)) + (address % PAGE), memory.backPage(Math.floor(address / PAGE)) + (address % PAGE) + length)
+      return
+    }
+    for (let at = 0; at < length;) {
+      const n = accessSize(address + at, length - at)
+      const value = isLocal(address) && mmu.local !== null
+        ? mmu.local.handlers.read((address + at) % PAGE, n) : memory.mmio.read(address + at, n)
+      for (let i = 0; i < n; i++) u8[to + at + i] = value >>> (8 * i)
+      at += n
+    }
+  }
+
+  const writePart = ({ address, length }: Part, from: number): void => {
+    const page = Math.floor(address / PAGE)
+    const word = memory.frameWord(page)
+    if (word !== FRAME_NONE && !isLocal(address)) {
+      const to = memory.backPage(page) + (address % PAGE)
+      for (let i = 0; i < length; i++) u8[to + i] = u8[from + i]
+      if ((word & FRAME_WATCHED) !== 0) memory.notifyWrite(address, length)
+      return
+    }
+    for (let at = 0; at < length;) {
+      const n = accessSize(address + at, length - at)
+      let value = 0
+      for (let i = 0; i < n; i++) value |= u8[from + at + i] << (8 * i)
+      if (isLocal(address) && mmu.local !== null) mmu.local.handlers.write((address + at) % PAGE, n, value >>> 0)
+      else memory.mmio.write(address + at, n, value >>> 0)
+      at += n
+    }
+  }
+
+  const dropEntry = (entry: number): void => {
+    i32[entry >>> 2] = -1
+  }
+
+  const dropCode = (pages: Map<number, CodePage>): void => {
+    for (const page of pages.values()) i32[(page.words + validityOffset) >>> 2] = 0
+    pages.clear()
+  }
+
+  const copy = (low: number, high: number, bytes: Uint8Array, access: number, out: boolean): boolean => {
+    const parts: Part[] = []
+    for (let at = 0; at < bytes.length;) {
+      const l = (low + at) | 0
+      const h = (low >>> 0) + at >= TWO_32 ? (high + 1) | 0 : high
+      const n = Math.min(bytes.length - at, PAGE - (l & 0xfff))
+      const page = walkPage(l, h, access)
+      if (page < 0) return false
+      parts.push({ address: page * PAGE + (l & 0xfff), length: n })
+      at += n
+    }
+    let at = 0
+    for (const part of parts) {
+      for (let done = 0; done < part.length; done += 64) {
+        const piece = { address: part.address + done, length: Math.min(64, part.length - done) }
+        if (out) {
+          u8.set(bytes.subarray(at, at + piece.length), SCRATCH)
+          writePart(piece, SCRATCH)
+        } else {
+          readPart(piece, SCRATCH)
+          bytes.set(u8.subarray(SCRATCH, SCRATCH + piece.length), at)
+        }
+        at += piece.length
+      }
+    }
+    return true
+  }
+
+  const mmu: Mmu = {
+    context, tlb, result, code,
+    guardContext: 0, la57: false, canonical: false, local: null,
+    miss(low, high, info) {
+      // Accesses over a page's end are the slow path's.
+      if ((low & 0xfff) + (info & 0xff) > PAGE) return 0
+      const user = userAccess()
+      const access = user | ((info & 0x200) !== 0 ? ACCESS_WRITE : 0)
+      const page = walkPage(low, high, access)
+      if (page < 0) return 0
+      let word = memory.frameWord(page)
+      if (word < PAGE) {
+        // Not RAM; or RAM that nobody has written: backed by the first write only.
+        if (word === FRAME_NONE || ((access & ACCESS_WRITE) === 0 && !memory.filled)) return 0
+        memory.backPage(page)
+        word = memory.frameWord(page)
+      }
+      const watched = (word & FRAME_WATCHED) !== 0
+      if (mmu.local?.page === page) return 0
+      fill(low, high, word - (word % PAGE), watched, user)
+      return watched && (access & ACCESS_WRITE) !== 0 ? 0 : 1
+    },
+    slow(low, high, info) {
+      if (mmu.miss(low, high, info) === 1) {
+        const entry = i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4) + ((info & 0x200) !== 0 ? TLB_WRITE : 0)
+        return (low + i32[(entry + 8) >>> 2]) >>> 0
+      }
+      const size = info & 0xff
+      const want = info >>> 8
+      const access = userAccess() | ((want & 2) !== 0 ? ACCESS_WRITE : 0)
+      if (!split(low, high, size, access)) return 0
+      if (pending.length === 1) {
+        const word = memory.frameWord(Math.floor(pending[0].address / PAGE))
+        const direct = word >= PAGE && ((word & FRAME_WATCHED) === 0 || want === 1) && !isLocal(pending[0].address)
+        if (direct) return word - (word % PAGE) + (pending[0].address % PAGE)
+      }
+      if ((want & 1) !== 0) {
+        let to = SCRATCH
+        for (const part of pending) {
+          readPart(part, to)
+          to += part.length
+        }
+      }
+      return SCRATCH
+    },
+    commit() {
+      let from = SCRATCH
+      const parts = pending.splice(0)
+      for (const part of parts) {
+        writePart(part, from)
+        from += part.length
+      }
+    },
+    translate(low, high, access) {
+      const page = walkPage(low, high, access)
+      return page < 0 ? -1 : page * PAGE + (low & 0xfff)
+    },
+    fetch: (low, high) => walkPage(low, high, ACCESS_FETCH | userAccess()),
+    copyIn: (low, high, bytes, access) => copy(low, high, bytes, access, false),
+    copyOut: (low, high, bytes, access) => copy(low, high, bytes, access | ACCESS_WRITE, true),
+    flush(all) {
+      if (all) {
+        clearAll()
+        dropCode(code.global)
+      } else if (localCount > LOG_SIZE) {
+        clearAll()
+      } else {
+        for (let i = 0; i < localCount; i++) dropEntry(localLog[i])
+        localCount = 0
+      }
+      dropCode(code.local)
+    },
+    invalidate(low, high) {
+      if (large.has(high * 2048 + (low >>> 21))) {
+        mmu.flush(true)
+        return
+      }
+      const index = ((low >>> 12) & (TLB_ENTRIES - 1)) << 4
+      for (let mode = 0; mode < TLB_MODES; mode++) {
+        const entry = tlb + mode * TLB_MODE_SIZE + index
+        dropEntry(entry)
+        dropEntry(entry + TLB_WRITE)
+      }
+      const linear = (high >>> 0) * 0x10_0000 + (low >>> 12)
+      for (const pages of [code.local, code.global]) {
+        const page = pages.get(linear)
+        if (page === undefined) continue
+        i32[(page.words + validityOffset) >>> 2] = 0
+        pages.delete(linear)
+      }
+    },
+    loadPdptes: () => walker.loadPdptes(context),
+    dropWrites(page) {
+      const word = memory.frameWord(page)
+      if (word < PAGE) return
+      const frame = word - (word % PAGE)
+      for (let mode = 0; mode < TLB_MODES; mode++) {
+        const start = (tlb + mode * TLB_MODE_SIZE + TLB_WRITE) >>> 2
+        for (let at = start; at < start + TLB_ENTRIES * 4; at += 4) {
+          if (((i32[at] + i32[at + 2]) | 0) === (frame | 0)) i32[at] = -1
+        }
+      }
+    },
+  }
+  clearAll()
+  return mmu
+}
+
+const accessSize = (address: number, left: number): 1 | 2 | 4 =>
+  left >= 4 && address % 4 === 0 ? 4 : left >= 2 && address % 2 === 0 ? 2 : 1
+
+/** Page tables in plain physical memory. Guards see table accesses through the extension that installs its own port. */
+function createPort(memory: PhysicalMemory): PageTablePort {
+  const { u32 } = memory.views
+  const word = (pa: number): number => {
+    const frame = memory.frameWord(Math.floor(pa / PAGE))
+    return frame < PAGE ? -1 : (frame - (frame % PAGE) + (pa % PAGE)) / 4
+  }
+  const port: PageTablePort = {
+    high: 0,
+    refused: 0,
+    load64(pa) {
+      const at = word(pa)
+      if (at < 0) {
+        port.high = 0
+        return 0
+      }
+      port.high = u32[at + 1] | 0
+      return u32[at] | 0
+    },
+    load32(pa) {
+      const at = word(pa)
+      return at < 0 ? 0 : u32[at] | 0
+    },
+    setBits(pa, _key, bits) {
+      const at = word(pa)
+      if (at >= 0) {
+        u32[at] |= bits
+        const page = Math.floor(pa / PAGE)
+        if ((memory.frameWord(page) & FRAME_WATCHED) !== 0) memory.notifyWrite(pa, 4)
+      }
+      return true
+    },
+  }
+  return port
+}
+

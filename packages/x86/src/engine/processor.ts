@@ -1,0 +1,546 @@
+/**
+ * One processor: it runs the generated interpreter until something needs the host (an event, a system instruction, an
+ * address without a decoded block), serves that, and goes on. Instructions are counted exactly: an event due after n
+ * instructions is taken after n, whatever the blocks look like.
+ */
+import { VECTOR, guestFault } from '../cpu.ts'
+import type { CpuHost } from '../cpu.ts'
+import { createInsn } from '../decode/decode.ts'
+import { MODE64 } from '../insn.ts'
+import type { Insn } from '../insn.ts'
+import {
+  BUDGET, CPL, CPU_INDEX, CPU_SLOT, CS, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW,
+  SLICE, SYSFLAGS, TEMP_REG, TIME_END,
+} from '../state.ts'
+import { deliverException, deliverInterrupt } from '../system/deliver.ts'
+import type { CpuSystem } from '../system/cpu-system.ts'
+import { CodeCacheFull, blockRip } from './code-cache.ts'
+import type { Block, CodePage } from './code-cache.ts'
+import { createCpu } from './cpu-services.ts'
+import type { EngineCpu } from './cpu-services.ts'
+import type { Engine } from './engine.ts'
+import { decodeMode } from './mode.ts'
+import { createMmu } from './mmu.ts'
+import type { Mmu, TranslationFaults } from './mmu.ts'
+import { PERM_GLOBAL } from '@cofferdam/paging'
+import { TRANSLATE } from './translate.ts'
+import { EVENT_INTERRUPT, EVENT_STOP, EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
+
+const IF = 0x200
+const PAGE = 4096
+
+export interface ProcessorOptions {
+  readonly engine: Engine
+  readonly index: number
+  readonly host: CpuHost
+  readonly system: CpuSystem
+  readonly physicalBits: number
+  readonly faults?: TranslationFaults
+  /** Takes the vector of a pending interrupt, −1 when it is gone. */
+  readonly acknowledge: () => number
+  /** An NMI, INIT or start-up request waits; called at instruction boundaries when `setAttention` said so. */
+  readonly attend: (processor: Processor) => void
+  /** An instruction that no meaning exists for; it raises #UD. */
+  readonly onUnknown?: (insn: Insn, rip: bigint) => void
+}
+
+/** Counts of what made the interpreter come back, for statistics. */
+export interface ProcessorCounts {
+  host: number
+  faults: number
+  interrupts: number
+  lookups: number
+  links: number
+  translated: number
+  steps: number
+}
+
+export interface Processor {
+  readonly index: number
+  readonly cpu: EngineCpu
+  readonly mmu: Mmu
+  readonly counts: ProcessorCounts
+  /** Waits for an interrupt (HLT, MWAIT), or for a start-up IPI. */
+  halted: boolean
+  /** Why it stopped for good, or ''. */
+  stopped: string
+  /** Runs at most `instructions` (below 2^31); answers how many it retired. */
+  run(instructions: number): number
+  /** Ends the present slice at the next instruction boundary. */
+  stop(): void
+  /** Whether an interrupt could be taken, were IF set. */
+  setInterrupt(pending: boolean): void
+  /** Something besides interrupts wants `attend`. */
+  setAttention(): void
+  /** Whether IF lets interrupts in now. */
+  interruptible(): boolean
+  /** Instructions retired since power-on. */
+  retired(): number
+  /** Makes this processor's state the one at the fixed addresses. */
+  activate(): void
+  /** Sets RIP; the processor must be active. */
+  setRip(rip: bigint): void
+  /** Sets the time that the time-stamp counter shows from now on, before TSC_OFFSET. */
+  setTime(time: number): void
+  /** Instructions of the present slice so far. */
+  progress(): number
+  /** A halted processor that has something to wake up for. */
+  wakes(): boolean
+  /** Width of the present code segment in bytes, and CPL. */
+  width(): number
+  privilege(): number
+}
+
+export function createProcessor(options: ProcessorOptions): Processor {
+  const { engine, index } = options
+  const { memory, cache, translator } = engine
+  const { i32, u16, u8, i64, f64 } = memory.views
+  const area = memory.reserve(HOT_END - HOT)
+  const slot = index * 4
+  const mmu = createMmu({ memory, physicalBits: options.physicalBits, faults: options.faults ?? null }, slot)
+  engine.mmus.push(mmu)
+  /** A GOTO that enters whatever block it is pointed at. */
+  const trampoline = memory.reserve(64)
+  u16[trampoline >>> 1] = HANDLER.GOTO
+  const fetched = createInsn()
+  const counts: ProcessorCounts = { host: 0, faults: 0, interrupts: 0, lookups: 0, links: 0, translated: 0, steps: 0 }
+
+  /** Charged but not yet executed instructions of the block that is running: what BUDGET must be raised by. */
+  let uncharged = 0
+  let nextRip = 0n
+  let attention = false
+
+  /** Where a word of this processor's state is now. */
+  const at = (address: number): number => (engine.resident === area ? address : area + address - HOT)
+
+  const cpu = createCpu({
+    engine, mmu, index, host: options.host, system: options.system,
+    nextRip: () => nextRip,
+    setNextRip: (rip) => { nextRip = rip },
+    halt: () => {
+      processor.halted = true
+      stop()
+    },
+    shutdown: (reason) => {
+      processor.stopped = reason
+      stop()
+    },
+    uncharged: () => uncharged,
+  })
+
+  const stop = (): void => { i32[at(EVENT) >>> 2] |= EVENT_STOP }
+
+  const activate = (): void => {
+    engine.makeResident(area)
+    engine.current = mmu
+  }
+
+  /** Enters the handler for the fault in `guestFault`. */
+  const deliverFault = (): void => {
+    counts.faults++
+    deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
+    i64[RIP >>> 3] = nextRip
+  }
+
+  const raiseHere = (vector: number, code: number): null => {
+    guestFault.vector = vector
+    guestFault.errorCode = code
+    return null
+  }
+
+  const csLimit = (): number => (decodeMode(i32[MODE >>> 2]) === MODE64 ? 0xffff_ffff : i32[(SEG + CS * SEG_SIZE + 4) >>> 2] >>> 0)
+  const csBase = (): number => (decodeMode(i32[MODE >>> 2]) === MODE64 ? 0 : i32[(SEG + CS * SEG_SIZE + SEG_BASE) >>> 2] >>> 0)
+
+  /** The code page at a linear page, its word set; null and `guestFault` when fetching there faults. */
+  const codePage = (low: number, high: number, base: number): CodePage | null => {
+    const linear = (high >>> 0) * 0x10_0000 + (low >>> 12)
+    const mode = i32[MODE >>> 2]
+    const known = mmu.code.local.get(linear) ?? mmu.code.global.get(linear)
+    const limit = csLimit()
+    if (known?.mode === mode && known.base === base && known.limit === limit) return known
+    const physical = mmu.fetch(low, high)
+    if (physical < 0) return null
+    if (memory.frameWord(physical) === 0) return raiseHere(VECTOR.GP, 0)
+    memory.backPage(physical)
+    const page = cache.codePage(linear, physical, mode, base, limit)
+    i32[(page.words + slot) >>> 2] = 1
+    const pages = (mmu.result.perms & PERM_GLOBAL) !== 0 ? mmu.code.global : mmu.code.local
+    const other = pages.get(linear)
+    // Two modes at one linear page: the earlier one must be looked up again.
+    if (other !== undefined && other !== page) i32[(other.words + slot) >>> 2] = 0
+    pages.set(linear, page)
+    return page
+  }
+
+  /** Linear address of RIP as two halves, in `linearLow` and `linearHigh`. */
+  let linearLow = 0
+  let linearHigh = 0
+  const locate = (base: number): void => {
+    linearLow = i32[RIP >>> 2]
+    linearHigh = i32[(RIP >>> 2) + 1]
+    if (decodeMode(i32[MODE >>> 2]) !== MODE64) {
+      linearLow = (linearLow + base) | 0
+      linearHigh = 0
+    }
+  }
+
+  /** The block at RIP, decoded if need be; null and `guestFault` when it can't be fetched or decoded. */
+  const lookUp = (): Block | null => {
+    counts.lookups++
+    const base = csBase()
+    locate(base)
+    const page = codePage(linearLow, linearHigh, base)
+    if (page === null) return null
+    const offset = linearLow & 0xfff
+    const known = page.entries.get(offset)
+    if (known !== undefined) return known
+    counts.translated++
+    const nextLow = ((linearLow & ~0xfff) + PAGE) | 0
+    const nextHigh = nextLow === 0 ? (linearHigh + 1) | 0 : linearHigh
+    const block = translator.block(page, offset, () => codePage(nextLow, nextHigh, base))
+    return block ?? failed()
+  }
+
+  const failed = (): null => {
+    if (translator.status === TRANSLATE.INVALID) return raiseHere(VECTOR.UD, -1)
+    if (translator.status === TRANSLATE.TOO_LONG || translator.status === TRANSLATE.LIMIT) return raiseHere(VECTOR.GP, 0)
+    return null
+  }
+
+  const jumpSlot = (): number => {
+    const low = i32[RIP >>> 2]
+    const high = i32[(RIP >>> 2) + 1]
+    // As the generated code has it: (rip ^ rip >> 16) & 0xffff.
+    const mixed = low ^ ((low >>> 16) | (high << 16))
+    return engine.jumpCache + ((mixed & 0xffff) << 4)
+  }
+
+  const remember = (header: number): void => {
+    const entry = jumpSlot()
+    i64[entry >>> 3] = i64[RIP >>> 3] ^ i64[MODE_SALT >>> 3]
+    i32[(entry + 8) >>> 2] = header
+  }
+
+  const ripOf = (uop: number): bigint => {
+    const rip = blockRip(cache.blockAt(uop)) + BigInt(cache.offsetAt(uop))
+    return decodeMode(i32[MODE >>> 2]) === MODE64 ? rip : BigInt.asUintN(32, rip)
+  }
+
+  /** Instructions left when the micro-op `uop` of a charged block has not run yet. */
+  const leftAt = (uop: number): number => i32[BUDGET >>> 2] + cache.blockAt(uop).count - cache.indexAt(uop)
+
+  /** Runs the TypeScript meaning of a micro-op; answers the micro-op to go on at, or 0 to look up RIP. */
+  const runHost = (uop: number): number => {
+    counts.host++
+    const known = cache.hostInsns.get(uop)
+    let insn = fetched
+    if (known === undefined) translator.insnAt(uop, fetched)
+    else insn = known
+    const rip = ripOf(uop)
+    const block = cache.blockAt(uop)
+    const remaining = block.count - cache.indexAt(uop)
+    i64[RIP >>> 3] = rip
+    const following = decodeMode(i32[MODE >>> 2]) === MODE64 ? BigInt.asIntN(64, rip + BigInt(insn.len)) : BigInt.asUintN(32, rip + BigInt(insn.len))
+    nextRip = following
+    uncharged = remaining
+    const mode = i32[MODE >>> 2]
+    const meaning = engine.meaningOf(insn)
+    try {
+      if (meaning === undefined) {
+        options.onUnknown?.(insn, rip)
+        raiseHere(VECTOR.UD, -1)
+        deliverFault()
+        i32[BUDGET >>> 2] += remaining - 1
+        return 0
+      }
+      meaning(cpu, insn)
+    } catch (fault) {
+      if (fault !== guestFault) throw fault
+      i32[BUDGET >>> 2] += remaining - 1
+      deliverFault()
+      return 0
+    } finally {
+      uncharged = 0
+    }
+    nextRip = BigInt.asIntN(64, nextRip)
+    i64[RIP >>> 3] = nextRip
+    const stays = nextRip === BigInt.asIntN(64, following) && i32[MODE >>> 2] === mode && i32[EVENT >>> 2] === 0
+      && i32[SHADOW >>> 2] === 0 && block.alive && i32[(block.page.words + slot) >>> 2] !== 0 && !stepping
+    if (stays) return uop + UOP_SIZE
+    i32[BUDGET >>> 2] += remaining - 1
+    return 0
+  }
+
+  const computeAddress = (uop: number): number => {
+    const insn = cache.hostInsns.get(uop) as Insn
+    const rip = ripOf(uop)
+    i64[RIP >>> 3] = rip
+    nextRip = rip + BigInt(insn.len)
+    try {
+      i64[(GPR >>> 3) + TEMP_REG] = cpu.temporaryAddress(insn)
+      return uop + UOP_SIZE
+    } catch (fault) {
+      if (fault !== guestFault) throw fault
+      i32[BUDGET >>> 2] = leftAt(uop) - 1
+      deliverFault()
+      return 0
+    }
+  }
+
+  /** A page-crossing instruction: its second page must still be mapped where it was when it was decoded. */
+  const checkCrossing = (uop: number): number => {
+    const block = cache.blockAt(uop)
+    i32[BUDGET >>> 2] = leftAt(uop)
+    i64[RIP >>> 3] = ripOf(uop)
+    const base = csBase()
+    locate(base)
+    const nextLow = ((linearLow & ~0xfff) + PAGE) | 0
+    const page = codePage(nextLow, nextLow === 0 ? (linearHigh + 1) | 0 : linearHigh, base)
+    if (page === null) {
+      i32[BUDGET >>> 2]--
+      deliverFault()
+      return 0
+    }
+    if (page === block.next) {
+      i32[BUDGET >>> 2] -= block.count
+      return uop
+    }
+    // Another page is there now: the old block stays for the old mapping's sake, but not at this address.
+    block.page.entries.delete(block.offset)
+    return 0
+  }
+
+  /** After EXIT.LINK and EXIT.LOOKUP: finds the block at RIP and remembers the way. 0 after a fault. */
+  const follow = (patch: number): number => {
+    const block = lookUp()
+    if (block === null) {
+      i32[BUDGET >>> 2]--
+      deliverFault()
+      return 0
+    }
+    if (patch !== 0) {
+      counts.links++
+      if (i32[patch >>> 2] >= 0) i32[patch >>> 2] = block.header
+      // A block that died forwards to its successor from now on.
+      const uop = patch - UOP.LINK2
+      if ((patch & 31) === UOP.LINK2 && u16[uop >>> 1] === HANDLER.LINK) {
+        u16[uop >>> 1] = HANDLER.GOTO
+        i32[(uop + UOP.LINK) >>> 2] = block.header
+      }
+    } else if (decodeMode(i32[MODE >>> 2]) === MODE64) {
+      remember(block.header)
+    }
+    return enter(block.header)
+  }
+
+  const enter = (header: number): number => {
+    i32[(trampoline + UOP.LINK) >>> 2] = header
+    return trampoline
+  }
+
+  /** Serves one exit; answers the micro-op to go on at, or 0: look at events and at RIP. */
+  const serve = (): number => {
+    const uop = i32[EXIT_UOP >>> 2]
+    switch (i32[EXIT_REASON >>> 2]) {
+      case EXIT.HOST:
+        return runHost(uop)
+      case EXIT.ENTER:
+        return serveEntry(uop)
+      case EXIT.LOOKUP:
+        return follow(0)
+      case EXIT.LINK:
+        return follow(uop)
+      case EXIT.FAULT:
+        i64[RIP >>> 3] = ripOf(uop)
+        i32[BUDGET >>> 2] = leftAt(uop) - 1
+        deliverFault()
+        return 0
+      case EXIT.EVENT:
+      case EXIT.REPEAT:
+        i64[RIP >>> 3] = ripOf(uop)
+        i32[BUDGET >>> 2] = leftAt(uop)
+        return 0
+      case EXIT.CROSS:
+        return checkCrossing(uop)
+      case EXIT.PAGE:
+        i64[RIP >>> 3] = blockRip(cache.blocks[i32[(uop + HEADER.BLOCK) >>> 2]])
+        return follow(0)
+      case EXIT.ADDRESS:
+        return computeAddress(uop)
+      default:
+        return 0
+    }
+  }
+
+  /** A block was charged but not entered: it is hot, or the budget ends inside it. */
+  const serveEntry = (header: number): number => {
+    const count = i32[(header + HEADER.COUNT) >>> 2]
+    i32[BUDGET >>> 2] += count
+    if (i32[(header + HEADER.HOTNESS) >>> 2] < 0) i32[(header + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
+    if (i32[BUDGET >>> 2] >= count) return enter(header)
+    i64[RIP >>> 3] = blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+    return 0
+  }
+
+  let stepping = false
+
+  /** Executes exactly one instruction (or one exception's delivery, or one round of a repeated string instruction). */
+  const step = (): void => {
+    counts.steps++
+    i32[SHADOW >>> 2] = 0
+    const left = i32[BUDGET >>> 2]
+    const base = csBase()
+    locate(base)
+    const page = codePage(linearLow, linearHigh, base)
+    const nextLow = ((linearLow & ~0xfff) + PAGE) | 0
+    const nextHigh = nextLow === 0 ? (linearHigh + 1) | 0 : linearHigh
+    stepping = true
+    cache.temporarily(() => {
+      const block = page === null ? null
+        : translator.step(page, linearLow & 0xfff, () => codePage(nextLow, nextHigh, base)) ?? failed()
+      if (block === null) {
+        deliverFault()
+        return
+      }
+      for (let uop = block.header + HEADER_SIZE; uop !== 0;) {
+        // Nothing may be entered: a budget of 0 stops at the first block.
+        engine.run(uop, 0)
+        uop = serveStep(block)
+      }
+    })
+    stepping = false
+    i32[BUDGET >>> 2] = left - 1
+  }
+
+  /** As `serve`, inside a single step: whatever leads out of the instruction ends it. */
+  const serveStep = (block: Block): number => {
+    const uop = i32[EXIT_UOP >>> 2]
+    switch (i32[EXIT_REASON >>> 2]) {
+      case EXIT.ENTER:
+        i64[RIP >>> 3] = blockRip(cache.blocks[i32[(uop + HEADER.BLOCK) >>> 2]])
+        return 0
+      case EXIT.PAGE:
+        i64[RIP >>> 3] = blockRip(cache.blocks[i32[(uop + HEADER.BLOCK) >>> 2]])
+        return 0
+      case EXIT.LOOKUP:
+      case EXIT.LINK:
+      case EXIT.STEP:
+        return 0
+      case EXIT.EVENT:
+        // The micro-op behind the instruction is the STEP that knows where it leads.
+        return uop
+      case EXIT.CROSS:
+        // Both pages were looked up a moment ago.
+        i32[((block.next as CodePage).words + slot) >>> 2] = 1
+        return uop
+      default:
+        return serve()
+    }
+  }
+
+  /** Takes what waits at an instruction boundary. */
+  const attend = (): void => {
+    i32[EVENT >>> 2] &= ~EVENT_STOP
+    if (attention) {
+      attention = false
+      options.attend(processor)
+    }
+    if ((i32[EVENT >>> 2] & EVENT_INTERRUPT) === 0 || (i32[SYSFLAGS >>> 2] & IF) === 0) return
+    const vector = options.acknowledge()
+    if (vector < 0) return
+    counts.interrupts++
+    processor.halted = false
+    nextRip = i64[RIP >>> 3]
+    deliverInterrupt(cpu, vector)
+    i64[RIP >>> 3] = nextRip
+  }
+
+  /** Runs until the budget is spent or the processor halts. */
+  const runSlice = (): void => {
+    let pc = 0
+    for (;;) {
+      if (pc === 0) {
+        if (i32[SHADOW >>> 2] !== 0 && i32[BUDGET >>> 2] > 0 && !processor.halted) {
+          step()
+          continue
+        }
+        if (i32[EVENT >>> 2] !== 0) attend()
+        if (i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
+        pc = follow(0)
+        if (pc === 0) continue
+      }
+      engine.run(pc, i32[BUDGET >>> 2])
+      pc = serve()
+      if (pc === 0 && i32[EXIT_REASON >>> 2] === EXIT.ENTER) finishSlice()
+    }
+  }
+
+  /** Whether something is to be taken at this instruction boundary. */
+  const wanted = (): boolean => {
+    const event = i32[EVENT >>> 2]
+    return (event & EVENT_STOP) !== 0 || ((event & EVENT_INTERRUPT) !== 0 && (i32[SYSFLAGS >>> 2] & IF) !== 0)
+  }
+
+  /** The rest of a slice that ends inside a block, instruction by instruction. */
+  const finishSlice = (): void => {
+    while (i32[BUDGET >>> 2] > 0 && !processor.halted && processor.stopped === '' && !wanted()) step()
+  }
+
+  const processor: Processor = {
+    index, cpu, mmu, counts,
+    halted: false,
+    stopped: '',
+    run(instructions) {
+      activate()
+      i32[BUDGET >>> 2] = instructions
+      i32[SLICE >>> 2] = instructions
+      i64[TIME_END >>> 3] = BigInt(f64[ICOUNT >>> 3] + instructions)
+      for (;;) {
+        try {
+          runSlice()
+          break
+        } catch (error) {
+          if (!(error instanceof CodeCacheFull)) throw error
+          stepping = false
+          for (const m of engine.mmus) m.flush(true)
+          engine.flushCode()
+        }
+      }
+      const done = i32[SLICE >>> 2] - i32[BUDGET >>> 2]
+      f64[ICOUNT >>> 3] += done
+      i32[BUDGET >>> 2] = 0
+      i32[SLICE >>> 2] = 0
+      return done
+    },
+    stop,
+    setInterrupt(pending) {
+      const word = at(EVENT) >>> 2
+      if (pending) i32[word] |= EVENT_INTERRUPT
+      else i32[word] &= ~EVENT_INTERRUPT
+    },
+    setAttention() {
+      attention = true
+      stop()
+    },
+    interruptible: () => (i32[at(SYSFLAGS) >>> 2] & IF) !== 0,
+    setRip(rip) { i64[RIP >>> 3] = BigInt.asIntN(64, rip) },
+    setTime(time) {
+      activate()
+      f64[ICOUNT >>> 3] = time
+    },
+    progress: () => i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged,
+    wakes: () => attention || ((i32[at(EVENT) >>> 2] & EVENT_INTERRUPT) !== 0 && (i32[at(SYSFLAGS) >>> 2] & IF) !== 0),
+    width: () => decodeMode(i32[at(MODE) >>> 2]),
+    privilege: () => i32[at(CPL) >>> 2],
+    retired: () => f64[at(ICOUNT) >>> 3] + (engine.resident === area ? i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged : 0),
+    activate,
+  }
+  activate()
+  u8.fill(0, HOT, HOT_END)
+  i32[CPU_SLOT >>> 2] = slot
+  i32[CPU_INDEX >>> 2] = index
+  return processor
+}
+
+
+

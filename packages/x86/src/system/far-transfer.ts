@@ -1,0 +1,122 @@
+/** JMPF and CALLF: direct, through memory, and through call gates (SDM vol. 2, JMP and CALL; vol. 3 §5.8). */
+import type { Cpu, Meaning } from '../cpu.ts'
+import { raise, VECTOR } from '../cpu.ts'
+import type { Insn } from '../insn.ts'
+import { FAR } from '../insn.ts'
+import { CS } from '../state.ts'
+import {
+  cpl, isLongMode, isProtected, segSelector, setStackOffset, stackOffset, storeStack,
+} from './access.ts'
+import { ATTR, SYSTEM_TYPE } from './bits.ts'
+import { callThroughGate, readGate } from './call-gate.ts'
+import type { Descriptor } from './descriptor.ts'
+import {
+  checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, isSystem, markAccessed, readDescriptor,
+  selectorError, setSegmentFrom,
+} from './descriptor.ts'
+import { loadRealSegment } from './segments.ts'
+
+const target = createDescriptor()
+const pointer = { selector: 0, offset: 0n }
+
+/** Reads the far pointer of the instruction: an immediate, or memory as offset then selector. */
+function readPointer(cpu: Cpu, insn: Insn): void {
+  const { size } = insn
+  if (insn.kind0 === FAR) {
+    pointer.selector = insn.imm2 & 0xffff
+    pointer.offset = BigInt(insn.immLo >>> 0)
+    return
+  }
+  const address = cpu.operandAddress(insn, size + 2, false)
+  pointer.offset = size === 8 ? cpu.load64(address) : BigInt(cpu.load(address, size === 4 ? 4 : 2))
+  pointer.selector = cpu.load(address + BigInt(size), 2)
+}
+
+/** Checks a direct far transfer to code at the present privilege. */
+function checkDirect(cpu: Cpu, selector: number, d: Descriptor): void {
+  const error = selectorError(selector)
+  const level = cpl(cpu)
+  const dpl = dplOf(d.attributes)
+  if (isConforming(d.attributes) ? dpl > level : dpl !== level || (selector & 3) > level) raise(VECTOR.GP, error)
+  if (!isPresent(d.attributes)) raise(VECTOR.NP, error)
+  if (isLongMode(cpu) && (d.attributes & (ATTR.L | ATTR.DB)) === (ATTR.L | ATTR.DB)) raise(VECTOR.GP, error)
+}
+
+function push(cpu: Cpu, size: number, first: bigint, second: bigint): void {
+  storeStack(cpu, -size, size, first)
+  storeStack(cpu, -size * 2, size, second)
+}
+
+/** Loads CS at the present privilege and goes on at `offset`. */
+function enter(cpu: Cpu, selector: number, offset: bigint, d: Descriptor): void {
+  setSegmentFrom(cpu, CS, (selector & 0xfffc) | cpl(cpu), d)
+  cpu.modeChanged()
+  cpu.setNextRip(offset)
+}
+
+function transferReal(cpu: Cpu, insn: Insn, isCall: boolean): void {
+  const { selector, offset } = pointer
+  if (offset > 0xffffn) raise(VECTOR.GP, 0)
+  if (isCall) {
+    push(cpu, insn.size, BigInt(segSelector(cpu, CS)), cpu.nextRip())
+    setStackOffset(cpu, stackOffset(cpu, -insn.size * 2))
+  }
+  loadRealSegment(cpu, CS, selector)
+  cpu.modeChanged()
+  cpu.setNextRip(offset)
+}
+
+/** A selector that names a gate or a TSS. */
+function transferSystem(cpu: Cpu, selector: number, d: Descriptor, isCall: boolean): void {
+  const type = d.attributes & 0xf
+  const error = selectorError(selector)
+  const long = isLongMode(cpu)
+  const isGate = type === SYSTEM_TYPE.CALL_GATE || (!long && type === SYSTEM_TYPE.CALL_GATE16)
+  const isTask = !long && (type === SYSTEM_TYPE.TASK_GATE || type === SYSTEM_TYPE.TSS_AVAILABLE ||
+    type === SYSTEM_TYPE.TSS16_AVAILABLE)
+  if (!isGate && !isTask) raise(VECTOR.GP, error)
+  if (dplOf(d.attributes) < Math.max(cpl(cpu), selector & 3)) raise(VECTOR.GP, error)
+  if (!isPresent(d.attributes)) raise(VECTOR.NP, error)
+  if (isTask) {
+    cpu.shutdown(`far transfer to selector 0x${selector.toString(16)}: task switches are not supported`)
+    return
+  }
+  const gate = readGate(cpu, selector, d)
+  if (isCall) callThroughGate(cpu, gate)
+  else {
+    const { code } = gate
+    const dpl = dplOf(code.attributes)
+    if (isConforming(code.attributes) ? dpl > cpl(cpu) : dpl !== cpl(cpu)) raise(VECTOR.GP, selectorError(gate.selector))
+    if (!isPresent(code.attributes)) raise(VECTOR.NP, selectorError(gate.selector))
+    checkCodeOffset(cpu, gate.offset, code)
+    markAccessed(cpu, code)
+    enter(cpu, gate.selector, gate.offset, code)
+  }
+}
+
+const farTransfer = (isCall: boolean): Meaning => (cpu, insn) => {
+  readPointer(cpu, insn)
+  if (!isProtected(cpu)) {
+    transferReal(cpu, insn, isCall)
+    return
+  }
+  const { selector, offset } = pointer
+  if (isNull(selector)) raise(VECTOR.GP, 0)
+  if (!readDescriptor(cpu, selector, target)) raise(VECTOR.GP, selectorError(selector))
+  if (isSystem(target.attributes)) {
+    transferSystem(cpu, selector, target, isCall)
+    return
+  }
+  if (!isCode(target.attributes)) raise(VECTOR.GP, selectorError(selector))
+  checkDirect(cpu, selector, target)
+  checkCodeOffset(cpu, offset, target)
+  markAccessed(cpu, target)
+  if (isCall) {
+    push(cpu, insn.size, BigInt(segSelector(cpu, CS)), cpu.nextRip())
+    setStackOffset(cpu, stackOffset(cpu, -insn.size * 2))
+  }
+  enter(cpu, selector, offset, target)
+}
+
+export const jmpf = farTransfer(false)
+export const callf = farTransfer(true)

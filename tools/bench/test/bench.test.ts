@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest'
+import { median, reportRow, table } from '../src/report.ts'
+import { watch } from '../src/watch.ts'
+import { guestCommands, sessions } from '../src/workload.ts'
+
+const program = (script: string): { command: string; args: string[] } => ({
+  command: process.execPath,
+  args: ['-e', script],
+})
+
+describe('watch', () => {
+  it('gives the time of each mark and ends the program after the last', async () => {
+    const script = 'console.log("one\\r"); setTimeout(() => { console.log("two") }, 100); setInterval(() => {}, 1000)'
+    const marks = [{ name: 'a', line: /^one$/ }, { name: 'b', line: /^two$/ }]
+    const { marks: times, failure, peakMemory } = await watch(program(script), marks, 20)
+    expect(failure).toBeUndefined()
+    expect((times.b ?? 0) - (times.a ?? 0)).toBeGreaterThan(0.05)
+    if (process.platform === 'linux') expect(peakMemory).toBeGreaterThan(2 ** 20)
+  })
+
+  it('says which mark never came and what the program said', async () => {
+    const watched = await watch(program('console.error("no kernel"); process.exit(3)'), [{ name: 'a', line: /^a$/ }], 20)
+    expect(watched.failure).toBe('left with 3 before a: no kernel')
+  })
+
+  it('ends a program that takes too long', async () => {
+    const watched = await watch(program('setInterval(() => {}, 1000)'), [{ name: 'a', line: /^a$/ }], 0.3)
+    expect(watched.failure).toContain('no end after 0.3 s')
+  })
+})
+
+describe('the report', () => {
+  it.each([[[3, 1, 2], 2], [[4, 1, 2, 3], 2.5], [[], undefined]])('takes the median of %j', (values, expected) => {
+    expect(median(values)).toBe(expected)
+  })
+
+  it('divides ours by the peer\'s, and shows a dash where one is missing', () => {
+    const row = reportRow({ name: 'boot', about: 'boot', unit: 's' }, [3, 1, 2], [4])
+    expect(row.ratio).toBe(0.5)
+    const missing = reportRow({ name: 'm', about: 'memory', unit: 'bytes' }, [2 ** 30], [])
+    expect(table([row, missing], 'us', 'them').split('\n').slice(2)).toEqual([
+      '| boot   |   2.00 s | 4.00 s | 0.50 × |',
+      '| memory | 1024 MiB |      – |      – |',
+    ])
+  })
+})
+
+describe('the workload', () => {
+  it('fits the kernel\'s command line', () => {
+    const longest = Math.max(...sessions.map(({ append }) => append.length))
+    expect(longest).toBeLessThan(2048 - 'console=ttyS0,115200 panic=-1 '.length)
+  })
+
+  it('prints every mark that its rows use', () => {
+    for (const session of sessions) {
+      const names = session.marks.map(({ name }) => name)
+      for (const { from, to } of session.rows) expect(names).toEqual(expect.arrayContaining([from ?? to, to]))
+    }
+    expect(guestCommands).toContain('echo bench-gzip-end')
+  })
+})
