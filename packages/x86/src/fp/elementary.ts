@@ -64,7 +64,8 @@ function piBits(bits: number): bigint {
 const CONSTANT_BITS = 320
 /** π and ln 2 to 320 fraction bits. */
 export const PI: Scaled = { sig: piBits(CONSTANT_BITS), exp: -CONSTANT_BITS }
-export const LN2: Scaled = { sig: 2n * oddSeries((1n << BigInt(CONSTANT_BITS)) / 3n, CONSTANT_BITS, 1n), exp: -CONSTANT_BITS }
+export const LN2: Scaled = { sig: 2n * oddSeries((1n << BigInt(CONSTANT_BITS)) / 3n, CONSTANT_BITS, 1n),
+  exp: -CONSTANT_BITS }
 
 /** 2^x − 1 for 0 < |x| ≤ 1. */
 export function exp2MinusOne(x: Scaled): Scaled {
@@ -153,7 +154,8 @@ export function sineCosine(x: Scaled): { sine: Scaled, cosine: Scaled } {
   const exp = Math.min(x.exp, PI66.exp - 1)
   const value = shift(x.sig, x.exp - exp)
   const quarter = shift(PI66.sig, PI66.exp - 1 - exp)
-  const turns = (2n * value + quarter) / (2n * quarter) - (2n * value + quarter < 0n && (2n * value + quarter) % (2n * quarter) ? 1n : 0n)
+  const turns = (2n * value + quarter) / (2n * quarter) - (2n * value + quarter < 0n
+    && (2n * value + quarter) % (2n * quarter) ? 1n : 0n)
   const rest: Scaled = { sig: value - turns * quarter, exp }
   const sine = sineSeries(rest)
   const cosine = cosineSeries(rest)

@@ -5,9 +5,11 @@
  */
 import type { Cpu, Meaning } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
-import { angle, divideScaled, exp2MinusOne, inexact, LN2, log2OnePlus, magnitude, multiplyScaled, PI, sineCosine, type Scaled }
+import { angle, divideScaled, exp2MinusOne, inexact, log2OnePlus, magnitude, multiplyScaled, PI, sineCosine,
+  type Scaled }
   from './elementary.ts'
-import { DENORMAL, denormals, F80, INFINITY, infinity, invalid, PE, propagate, QNAN, roundPack, UE, unpack, ZE, ZERO, zero, type Float }
+import { DENORMAL, denormals, F80, INFINITY, infinity, invalid, PE, propagate, propagateOne, QNAN, roundPack, UE,
+  unpack, ZE, ZERO, zero, type Float }
   from './softfloat.ts'
 import { beginX87, C2, env, overflows, pop, readSt, settle, setTop, topOf, underflows, writeSt } from './x87-state.ts'
 
@@ -26,7 +28,7 @@ const times = (n: bigint, v: Scaled, exp: number): Scaled => ({ sig: v.sig * n, 
 /** Sine and cosine, or tangent and one; undefined: the argument is out of range. */
 function trigonometric(bits: bigint, wanted: 'sine' | 'cosine' | 'tangent'): bigint | undefined {
   const a = unpack(F80, bits)
-  if (a.kind >= QNAN) return propagate(env, F80, a, bits, a, bits)!
+  if (a.kind >= QNAN) return propagateOne(env, F80, a, bits)
   if (a.kind === INFINITY) return invalid(env, F80)
   if (a.kind === ZERO) return wanted === 'cosine' ? ONE : bits
   denormals(env, a)
@@ -81,7 +83,7 @@ function finishTwo(cpu: Cpu, insn: Insn, result: bigint | undefined, pushed: big
 /** What FPTAN pushes: 1, or the NaN that the result is. */
 function besideTangent(bits: bigint): bigint | undefined {
   const a = unpack(F80, bits)
-  if (a.kind >= QNAN) return propagate(env, F80, a, bits, a, bits)!
+  if (a.kind >= QNAN) return propagateOne(env, F80, a, bits)
   return a.kind === INFINITY ? invalid(env, F80) : ONE
 }
 
@@ -97,7 +99,8 @@ function popping(f: (y: Float, x: Float, yBits: bigint, xBits: bigint) => bigint
   }
 }
 
-function withNaNs(yBits: bigint, xBits: bigint, f: (y: Float, x: Float, yBits: bigint, xBits: bigint) => bigint): bigint {
+function withNaNs(yBits: bigint, xBits: bigint, f: (y: Float, x: Float, yBits: bigint,
+  xBits: bigint) => bigint): bigint {
   const y = unpack(F80, yBits)
   const x = unpack(F80, xBits)
   return propagate(env, F80, x, xBits, y, yBits) ?? f(y, x, yBits, xBits)
@@ -207,7 +210,7 @@ function unchanged(bits: bigint): bigint {
 /** 2^ST(0) − 1 for |ST(0)| ≤ 1. Beyond, where the manual leaves it open, the operand stays. */
 function powerMinusOne(bits: bigint): bigint {
   const a = unpack(F80, bits)
-  if (a.kind >= QNAN) return propagate(env, F80, a, bits, a, bits)!
+  if (a.kind >= QNAN) return propagateOne(env, F80, a, bits)
   if (a.kind === INFINITY) return a.sign ? ONE | 1n << 79n : bits
   if (a.kind === ZERO) return bits
   denormals(env, a)
