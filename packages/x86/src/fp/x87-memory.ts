@@ -73,7 +73,7 @@ function storeFloat(pops: boolean): Meaning {
 const NARROW: Record<number, Format> = { 4: F32, 8: F64, 10: F80 }
 
 function storeNarrow(cpu: Cpu, insn: Parameters<Meaning>[1], empty: boolean): boolean {
-  const to = NARROW[insn.size]!
+  const to = NARROW[insn.size]
   const address = cpu.operandAddress(insn, insn.size, true)
   const bits = empty ? to.indefinite : to === F80 ? readSt(cpu, 0) : convertForStore(to, readSt(cpu, 0))
   return storeValue(cpu, insn, address, bits, insn.size)

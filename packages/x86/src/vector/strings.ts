@@ -16,7 +16,7 @@ function implicitLength(v: Vec, lane: Lane, elements: number): number {
 
 /** |rAX| or |rDX|, at most `elements`; with REX.W (`wide`) all 64 bits count. */
 function explicitLength(cpu: Cpu, wide: boolean, reg: number, elements: number): number {
-  const value = wide ? cpu.views.i64[(GPR >> 3) + reg]! : BigInt(cpu.views.i32[(GPR >> 2) + 2 * reg]!)
+  const value = wide ? cpu.views.i64[(GPR >> 3) + reg] : BigInt(cpu.views.i32[(GPR >> 2) + 2 * reg])
   const magnitude = value < 0n ? -value : value
   return magnitude > BigInt(elements) ? elements : Number(magnitude)
 }
@@ -35,7 +35,7 @@ function aggregate(imm: number, lane: Lane, elements: number, lengthA: number, l
         break
       case 1: // ranges: pairs of lowest and highest; an odd end is no pair
         bit = false
-        if (j < lengthB) for (let i = 0; i + 1 < lengthA; i += 2) bit ||= a[i]! <= b[j]! && b[j]! <= a[i + 1]!
+        if (j < lengthB) for (let i = 0; i + 1 < lengthA; i += 2) bit ||= a[i] <= b[j] && b[j] <= a[i + 1]
         break
       case 2: // equal each: beyond both ends counts as equal
         bit = j < lengthA && j < lengthB ? a[j] === b[j] : j >= lengthA && j >= lengthB
@@ -55,7 +55,7 @@ function compareStrings(explicit: boolean, index: boolean, wide = false): Meanin
     readOperand(cpu, insn, 1, 16, B, false)
     readXmm(cpu, insn.reg0, 16, A)
     const imm = insn.immLo
-    const lane = (['u8', 'u16', 'i8', 'i16'] as const)[imm & 3]!
+    const lane = (['u8', 'u16', 'i8', 'i16'] as const)[imm & 3]
     const elements = imm & 1 ? 8 : 16
     const lengthA = explicit ? explicitLength(cpu, wide, 0, elements) : implicitLength(A, lane, elements)
     const lengthB = explicit ? explicitLength(cpu, wide, 2, elements) : implicitLength(B, lane, elements)
@@ -64,7 +64,8 @@ function compareStrings(explicit: boolean, index: boolean, wide = false): Meanin
     if (imm & 0x10) result ^= imm & 0x20 ? (1 << lengthB) - 1 : (1 << elements) - 1
     if (index) writeGpr32(cpu, 1, indexOf(result, elements, (imm & 0x40) !== 0))
     else writeMask(cpu, insn, result, elements, (imm & 0x40) !== 0)
-    const flags = (result ? 1 : 0) | (lengthB < elements ? 0x40 : 0) | (lengthA < elements ? 0x80 : 0) | (result & 1 ? 0x800 : 0)
+    const flags = (result ? 1 : 0) | (lengthB < elements ? 0x40 : 0) | (lengthA < elements ? 0x80 : 0)
+      | (result & 1 ? 0x800 : 0)
     cpu.setFlags(flags, 0x8d5)
   }
 }
