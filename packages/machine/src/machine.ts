@@ -110,7 +110,7 @@ export function createMachine(options: MachineOptions): Machine {
   })
 
   const processors: Processors = createProcessors({
-    memory, model, count: options.vcpus, now, sync, holeStart: low,
+    memory, model, engine: options.engine, count: options.vcpus, now, sync, holeStart: low,
     random64: random,
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
@@ -179,7 +179,7 @@ export function createMachine(options: MachineOptions): Machine {
     },
     serialInput: (bytes) => platform.serial.receive(bytes),
     stats: () => ({
-      instructions: retired, virtualTime: sliceStart, memoryBacked: memory.backedBytes(),
+      instructions: retired, virtualTime: sliceStart, memoryBacked: memory.backedBytes(), jit: processors.engine.jit?.counts,
       processors: seats.map((seat) => ({ ...seat.processor.counts })),
     }),
     places: () => seats.map(({ processor, waiting }) => {

@@ -17,7 +17,9 @@ import type { InterpreterLayout } from './interpreter.ts'
 import type { Mmu } from './mmu.ts'
 import { createTranslator } from './translate.ts'
 import type { Translator } from './translate.ts'
-import { JUMP_CACHE_ENTRIES } from './uop.ts'
+import { createJit } from '../jit/jit.ts'
+import type { Jit } from '../jit/jit.ts'
+import { HANDLER, JUMP_CACHE_ENTRIES } from './uop.ts'
 
 export interface EngineOptions {
   readonly memory: PhysicalMemory
@@ -26,6 +28,8 @@ export interface EngineOptions {
   readonly meanings: (insn: Insn) => Meaning | undefined
   /** Names of the forms that get handlers in the dispatch function; the default list comes from profiles of boots. */
   readonly hotForms: readonly string[]
+  /** Whether hot code is compiled: never, as usual, or eagerly (for tests). Default `auto`. */
+  readonly engine?: 'interp' | 'jit' | 'auto'
   /** Bytes for micro-ops; default 64 MiB. */
   readonly uopBytes?: number
 }
@@ -39,6 +43,10 @@ const DEFAULT_UOP_BYTES = 64 * 2 ** 20
 const CODE_PAGES = 32768
 const wordBytes = (processors: number): number => CODE_PAGES * processors * 4
 const TABLE_SIZE = 16384
+/** The table's first slots are cold functions, the others compiled regions. */
+const FORM_SLOTS = 8192
+/** Entries that make a block hot. */
+const THRESHOLDS = { interp: 0, jit: 32, auto: 4000 } as const
 
 export interface Engine {
   readonly memory: PhysicalMemory
@@ -48,6 +56,7 @@ export interface Engine {
   readonly jumpCache: number
   /** The TypeScript meaning of an instruction, or undefined. */
   readonly meaningOf: (insn: Insn) => Meaning | undefined
+  readonly jit: Jit | null
   /** The mmu of the processor that runs: what generated code's imports go to. */
   current: Mmu | null
   /** The mmus of all processors. */
@@ -103,8 +112,17 @@ export function createEngine(options: EngineOptions): Engine {
   const forms = createFormTable(options.hotForms, addCold)
   const translator = createTranslator(memory.views, (page) => memory.backPage(page), cache, forms)
 
+  const lookup = memory.reserve(64)
+  memory.views.u16[lookup >>> 1] = HANDLER.LOOKUP
+  const threshold = THRESHOLDS[options.engine ?? 'auto']
+  const jit = threshold === 0 ? null : createJit({
+    views: memory.views, wasm: memory.wasm, cache, translator, table, firstSlot: FORM_SLOTS, endSlot: TABLE_SIZE, jumpCache, lookup,
+    memoryPages: pages, threshold,
+  })
+  if (threshold !== 0) translator.hotness = threshold
+
   const engine: Engine = {
-    memory, cache, forms, translator, jumpCache,
+    memory, cache, forms, translator, jumpCache, jit,
     meaningOf: options.meanings,
     current: null,
     mmus: [],
@@ -118,6 +136,7 @@ export function createEngine(options: EngineOptions): Engine {
       engine.resident = area
     },
     flushCode() {
+      jit?.reset()
       cache.flush()
       clearJumpCache()
     },

@@ -202,20 +202,26 @@ export function memorySource(kind: number, size: number): FlagSource {
 
 /** Adds the functions to a module: a jump by CC_OP to code that knows its kind. */
 export function writeFlagFunctions(module: ModuleWriter): FlagFunctions {
-  const dispatch = (name: string, compute: (s: FlagSource) => Expr): number => {
+  const write = (name: string, compute: (s: FlagSource) => Expr): number => {
     const number = module.declare([], [I32])
     const f = new WasmFunction([])
-    const cases = KIND_COUNT * 4
-    nestCases(f, cases, (at) => { f.return(compute(memorySource(at >> 2, 1 << (at & 3)))) }, load32(i32(0), CC_OP))
-    f.emit(i32(0))
+    writeByKind(f, load32(i32(0), CC_OP), memorySource, compute)
     module.define(number, f)
     module.export(name, number)
     return number
   }
   return {
-    image: dispatch('flagImage', flagImage),
-    conditions: [0, 2, 4, 6, 8, 10, 12, 14].map((cc) => dispatch(`condition${cc}`, (s) => condition(cc, s))),
+    image: write('flagImage', flagImage),
+    conditions: [0, 2, 4, 6, 8, 10, 12, 14].map((cc) => write(`condition${cc}`, (s) => condition(cc, s))),
   }
+}
+
+/** Writes a function body that computes from flags of whatever kind `op` says. */
+export function writeByKind(
+  f: WasmFunction, op: Expr, source: (kind: number, size: number) => FlagSource, compute: (s: FlagSource) => Expr,
+): void {
+  nestCases(f, KIND_COUNT * 4, (at) => { f.return(compute(source(at >> 2, 1 << (at & 3)))) }, op)
+  f.emit(i32(0))
 }
 
 /** Emits a br_table over `cases` bodies; each body must leave. */

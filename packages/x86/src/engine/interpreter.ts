@@ -14,7 +14,7 @@ import type { FlagFunctions } from './flags.ts'
 import type { Form } from './form.ts'
 import { InterpreterBuilder } from './interpreter-builder.ts'
 import type { Access } from './interpreter-builder.ts'
-import { BULK, EVENT_STOP, EXIT, FIRST_FORM_HANDLER, HANDLER, HEADER, UOP, UOP_SIZE, missInfo } from './uop.ts'
+import { BULK, EVENT_STOP, EXIT, FIRST_FORM_HANDLER, HANDLER, HEADER, JIT_UOP, UOP, UOP_SIZE, missInfo } from './uop.ts'
 import { wasmMeanings } from './meanings.ts'
 import { repeatOnce, writeBulkFunctions } from './strings.ts'
 import type { BulkFunctions } from './strings.ts'
@@ -136,7 +136,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
         const total = FIRST_FORM_HANDLER + forms.length
         nestCases(f, total, (at) => {
           if (at < FIRST_FORM_HANDLER) {
-            writeSpecial(f, at, { pc, leave, enter: (header) => { enter(header, true, top) }, top, cold, budget })
+            writeSpecial(f, at, { pc, leave, enter: (header) => { enter(header, true, top) }, top, cold, budget, coldType: parts.coldType })
           } else {
             const form = forms[at - FIRST_FORM_HANDLER]
             const b = new InterpreterBuilder(f, form, pc, tlb, access, parts.functions, parts.jumpCache)
@@ -161,6 +161,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
 
 
 interface SpecialParts {
+  coldType: number
   pc: Expr
   budget: Expr
   leave: (reason: number, uop: Expr) => void
@@ -169,7 +170,7 @@ interface SpecialParts {
   cold: number
 }
 
-function writeSpecial(f: WasmFunction, handler: number, { pc, leave, enter, cold, top }: SpecialParts): void {
+function writeSpecial(f: WasmFunction, handler: number, { pc, budget, coldType, leave, enter, cold, top }: SpecialParts): void {
   switch (handler) {
     case HANDLER.LINK:
       f.store(8, none, loadImmediate(pc), RIP)
@@ -182,7 +183,10 @@ function writeSpecial(f: WasmFunction, handler: number, { pc, leave, enter, cold
       leave(EXIT.HOST, pc)
       return
     case HANDLER.JIT:
-      leave(EXIT.HOST, pc)
+      writeJitCall(f, { pc, budget, coldType, enter, top })
+      return
+    case HANDLER.LOOKUP:
+      leave(EXIT.LOOKUP, pc)
       return
     case HANDLER.CROSS:
       f.if(eqz(load32(add(load32(pc, UOP.DISP), load32(none, CPU_SLOT)))), () => { leave(EXIT.CROSS, pc) })
@@ -202,6 +206,18 @@ function writeSpecial(f: WasmFunction, handler: number, { pc, leave, enter, cold
 }
 
 const loadImmediate = (pc: Expr): Expr => load64(pc, UOP.IMM)
+
+/** Runs compiled code; it answers the micro-op to go on at, or (odd) the block to enter. */
+function writeJitCall(f: WasmFunction, { pc, budget, coldType, enter, top }: Pick<SpecialParts, 'pc' | 'budget' | 'coldType' | 'enter' | 'top'>): void {
+  const result = f.newLocal(I32)
+  f.callIndirect(coldType, [load32(pc, JIT_UOP.ENTRY), add(budget, load32(pc, JIT_UOP.COUNT))], load32(pc, JIT_UOP.FUNCTION))
+  f.code.u8(0x21)
+  f.code.u32(result)
+  f.set(BUDGET_LOCAL, load32(none, BUDGET))
+  f.if(and(local(result, I32), i32(1)), () => { enter(and(local(result, I32), i32(-2))) })
+  f.set(PC, local(result, I32))
+  f.br(top)
+}
 
 interface ColdCallParts {
   pc: Expr

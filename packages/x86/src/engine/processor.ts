@@ -376,7 +376,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const serveEntry = (header: number): number => {
     const count = i32[(header + HEADER.COUNT) >>> 2]
     i32[BUDGET >>> 2] += count
-    if (i32[(header + HEADER.HOTNESS) >>> 2] < 0) i32[(header + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
+    if (i32[(header + HEADER.HOTNESS) >>> 2] < 0) {
+      if (engine.jit === null) i32[(header + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
+      else engine.jit.hot(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+    }
     if (i32[BUDGET >>> 2] >= count) return enter(header)
     i64[RIP >>> 3] = blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
     return 0
@@ -506,6 +509,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
           engine.flushCode()
         }
       }
+      engine.jit?.flush()
       const done = i32[SLICE >>> 2] - i32[BUDGET >>> 2]
       f64[ICOUNT >>> 3] += done
       i32[BUDGET >>> 2] = 0

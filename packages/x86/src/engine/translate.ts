@@ -8,6 +8,8 @@ import { DS, FS, GS, TEMP_REG, ZERO_REG } from '../state.ts'
 import type { Block, CodeCache, CodePage } from './code-cache.ts'
 import { CodeCacheFull, blockRip, linearAddress } from './code-cache.ts'
 import { analyseFlags } from './flag-use.ts'
+import { makeForm } from './form.ts'
+import type { Form } from './form.ts'
 import type { FormTable } from './form-table.ts'
 import { wasmMeanings } from './meanings.ts'
 import { POP_RSP_BASED } from './meanings-integer.ts'
@@ -34,8 +36,20 @@ export interface Translator {
   status: number
   /** Entries until a new block is reported as hot. */
   hotness: number
+  /** Decodes a block again, for the JIT. */
+  expand(block: Block): ExpandedInsn[]
   /** Decodes the instruction of a micro-op again. */
   insnAt(uop: number, out: Insn): void
+}
+
+/** One instruction of a block, and its micro-op (a branch fused with its producer shares the producer's). */
+export interface ExpandedInsn {
+  readonly insn: Insn
+  readonly form: Form
+  readonly uop: number
+  readonly nextRip: bigint
+  /** The interpreter must run it. */
+  readonly interpreted: boolean
 }
 
 const isWasm: readonly boolean[] = OPS.map((name) => wasmMeanings.has(name))
@@ -378,6 +392,27 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     return emit(page, offset, 1, next, stepping)
   }
 
+  const expand = (block: Block): ExpandedInsn[] => {
+    const n = block.next === null ? collect(block.page, block.offset, MAX_BLOCK) : 0
+    // Bytes that changed without the block dying can't be; a shorter block means the same end was found sooner.
+    if (n !== block.count) return []
+    analyseFlags(n, (i) => insns[i], (i) => host[i] !== 0, needed, source)
+    const first = blockRip(block)
+    const out: ExpandedInsn[] = []
+    let uop = block.header + HEADER_SIZE
+    for (let i = 0; i < n; i++) {
+      if (i > 0 && cache.indexAt(uop + UOP_SIZE) === i) uop += UOP_SIZE
+      const insn = { ...insns[i] }
+      const interpreted = host[i] !== 0 || needsAddress(insn)
+      out.push({
+        insn, interpreted, uop,
+        form: makeForm(insn, needed[i] !== 0, -1, immediateOf(insn)),
+        nextRip: first + BigInt(offsets[i + 1]),
+      })
+    }
+    return out
+  }
+
   const translator: Translator = {
     status: TRANSLATE.OK,
     hotness: 0x7fff_ffff,
@@ -386,6 +421,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       if (block !== null) cache.publish(block)
       return block
     },
+    expand,
     step: (page, offset, nextPage) => translate(page, offset, nextPage, true),
     insnAt(uop, out) {
       const known = cache.hostInsns.get(uop)
