@@ -130,8 +130,11 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     for (const watcher of watchers) watcher(address, length)
   }
 
-  /** Runs `visit` over the RAM pages of a range: frame offset, offset of the part in the range, its length. */
-  const eachPage = (address: number, length: number, visit: (frame: number, at: number, n: number) => void, back: boolean): void => {
+  /** Frame offset of a part of a range, the part's offset in the range, its length. */
+  type Visit = (frame: number, at: number, n: number) => void
+
+  /** Runs `visit` over the RAM pages of a range; those without a frame get one where `back` says so. */
+  const eachPage = (address: number, length: number, visit: Visit, back: boolean): void => {
     for (let at = 0; at < length;) {
       const inPage = (address + at) % PAGE
       const n = Math.min(PAGE - inPage, length - at)
@@ -157,7 +160,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     },
     frameWord, backPage, notifyWrite,
     watchPage(page, on) {
-      if (chunks[Math.floor(page / CHUNK_PAGES)] === undefined) return
+      if (frameWord(page) === FRAME_NONE) return
       const chunk = ownChunk(chunks, page)
       const word = chunk[page % CHUNK_PAGES]
       chunk[page % CHUNK_PAGES] = on ? word | FRAME_WATCHED : word & ~FRAME_WATCHED
