@@ -81,10 +81,13 @@ function firstIdle(c: Core, zone: number): number {
   return -1
 }
 
+/** Acceptances under way at most, so that a port that allocates as it accepts cannot use up the stack. */
+const MAX_ACTIVE = 256
+
 /** Accepts one block of the zone; whether there was one to work on. */
 export function acceptOne(c: Core, zone: number): boolean {
   const block = firstIdle(c, zone)
-  if (block < 0) return false
+  if (block < 0 || (c.acceptor !== undefined && c.acceptor.active() >= MAX_ACTIVE)) return false
   const before = c.acceptor?.failed().length ?? 0
   const start = startOf(c, block)
   beginBlock(c, block)

@@ -84,12 +84,12 @@ function tryZones(c: Core, order: number, flags: number, node: number, cpu: numb
   return NO_MEMORY
 }
 
-/** When the low watermarks forbid: what processors hold goes back to the zones, then down to the min watermarks. */
+/** When the low watermarks forbid: down to the min ones or below; then again with what processors hold given back. */
 function allocSlow(c: Core, order: number, flags: number, node: number, cpu: number): number {
-  const pfn = tryZones(c, order, flags, node, cpu, Mark.min)
+  const last = (flags & Gfp.memalloc) !== 0 ? -1 : Mark.min
+  const pfn = tryZones(c, order, flags, node, cpu, last)
   if (pfn >= 0) return pfn
   for (let zone = 0; zone < c.pcp.length; zone++) if (c.pcp[zone] > 0) drainZone(c, zone)
-  const last = (flags & Gfp.memalloc) !== 0 ? -1 : Mark.min
   return tryZones(c, order, flags, node, cpu, last)
 }
 

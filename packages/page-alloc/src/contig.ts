@@ -6,7 +6,7 @@ import { beginBlock, endBlock, reportFailures } from './accepting.ts'
 import { freeRange, setBlockType, takeBlock, takePages } from './buddy.ts'
 import { type Core, MigrateType } from './core.ts'
 import { PageAllocError } from './errors.ts'
-import { BlockState, blockOf, blocksAt, PageKind, takeSlot } from './pages.ts'
+import { blockIn, blockOf, blocksAt, BlockState, PageKind, takeSlot } from './pages.ts'
 import { drainZone } from './pcp.ts'
 import { alignDown, alignUp, BLOCK_BYTES, BLOCK_PAGES, MAX_ORDER, NO_MEMORY, PAGE_SIZE, showRange } from './units.ts'
 
@@ -48,9 +48,6 @@ function findRun(c: Core, zone: number, pages: number, align: number): number {
   }
   return NO_MEMORY
 }
-
-const blockAt = (c: Core, zone: number, pfn: number): number =>
-  blocksAt(c.store, pfn).find((b) => c.store.blockZone[b] === zone) ?? -1
 
 /** Marks pages `[from, to)` of a block used, as runs that `free` understands. They must be in no list. */
 function markUsed(c: Core, block: number, from: number, to: number): void {
@@ -104,7 +101,7 @@ function acceptRun(c: Core, zone: number, start: number, end: number): boolean {
   const before = c.acceptor?.failed().length ?? 0
   let worked = false
   for (let pfn = alignDown(start, BLOCK_PAGES); pfn < end; pfn += BLOCK_PAGES) {
-    const block = blockAt(c, zone, pfn)
+    const block = blockIn(c.store, pfn, zone)
     if (s.blockState[block] !== BlockState.unaccepted) continue
     worked = true
     const at = s.blockPfn[block] * PAGE_SIZE
@@ -128,7 +125,7 @@ export function allocContigIn(c: Core, zone: number, pages: number, align: numbe
     for (let pfn = start; pfn < start + pages;) {
       const base = alignDown(pfn, BLOCK_PAGES)
       const next = Math.min(start + pages, base + BLOCK_PAGES)
-      captureIn(c, blockAt(c, zone, base), pfn - base, next - base)
+      captureIn(c, blockIn(c.store, base, zone), pfn - base, next - base)
       pfn = next
     }
     return start

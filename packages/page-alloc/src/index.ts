@@ -8,6 +8,7 @@ export {
   type ContigRequest, createPageAllocator, type PageAllocator, type PageAllocOptions, type Policy, restorePageAllocator,
 } from './allocator.ts'
 export { MigrateType, type PageEvent, type PoisonPort, ZONE_TYPES, type ZoneType } from './core.ts'
+export { bootMemory, type BootMemory, type BootMemoryOptions } from './boot-memory.ts'
 export { PageAllocError } from './errors.ts'
 export {
   addMap, ANY_NODE, createMemblock, describeMemblock, type Memblock, MEMBLOCK_HOTPLUG, MEMBLOCK_NOMAP,

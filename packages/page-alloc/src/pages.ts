@@ -92,6 +92,14 @@ export function blocksAt(s: PageStore, pfn: number): readonly number[] {
   return entry === -1 ? [] : entry >= 0 ? [entry] : s.shared[-2 - entry]
 }
 
+/** The block of `zone` in the 4 MiB around `pfn`, or -1. */
+export function blockIn(s: PageStore, pfn: number, zone: number): number {
+  const entry = s.dir[Math.floor(pfn / CHUNK_PAGES)]?.[(pfn >>> 10) & (CHUNK_BLOCKS - 1)] ?? -1
+  if (entry === -1) return -1
+  if (entry >= 0) return s.blockZone[entry] === zone ? entry : -1
+  return s.shared[-2 - entry].find((b) => s.blockZone[b] === zone) ?? -1
+}
+
 /** The block whose allocated page `pfn` is, or -1. Where zones share a block, the one whose slot knows the page. */
 export function blockOf(s: PageStore, pfn: number): number {
   const dir = s.dir[(pfn / CHUNK_PAGES) | 0]

@@ -2,7 +2,7 @@
 import { deferBlock, freeAccepted, reportFailures } from './accepting.ts'
 import type { Core } from './core.ts'
 import { PageAllocError } from './errors.ts'
-import { BlockState, blocksAt, PageKind } from './pages.ts'
+import { blockIn, BlockState, PageKind } from './pages.ts'
 import { alignDown, BLOCK_PAGES, PAGE_SIZE, showRange } from './units.ts'
 
 /** Whether any page of a block's `[from, to)` is already the allocator's. */
@@ -48,8 +48,8 @@ export function releasePages(c: Core, start: number, end: number): void {
     for (let pfn = from; pfn < to;) {
       const base = alignDown(pfn, BLOCK_PAGES)
       const next = Math.min(to, base + BLOCK_PAGES)
-      const block = blocksAt(c.store, base).find((b) => c.store.blockZone[b] === span.zone)
-      if (block === undefined) throw new Error(`no metadata for page ${pfn}`)
+      const block = blockIn(c.store, base, span.zone)
+      if (block < 0) throw new Error(`no metadata for page ${pfn}`)
       if (isManaged(c, block, pfn - base, next - base)) {
         throw new PageAllocError(`release: pages of ${showRange(pfn * PAGE_SIZE, next * PAGE_SIZE)} are in use already`)
       }

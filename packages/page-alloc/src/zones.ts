@@ -5,7 +5,7 @@ import {
 } from './core.ts'
 import { PageAllocError } from './errors.ts'
 import { type Memblock, MEMBLOCK_HOTPLUG } from './memblock.ts'
-import { addBlock, blocksAt, createPageStore, type PageStore } from './pages.ts'
+import { addBlock, blockIn, createPageStore, type PageStore } from './pages.ts'
 import { alignDown, alignUp, BLOCK_BYTES, BLOCK_PAGES, PAGE_SIZE } from './units.ts'
 
 /** Options that shape the zones. */
@@ -57,8 +57,7 @@ function storeFor(spans: readonly Span[]): PageStore {
   const store = createPageStore(total)
   for (const s of spans) {
     for (let pfn = firstBlock(s); pfn < s.end; pfn += BLOCK_PAGES) {
-      const there = blocksAt(store, pfn).some((b) => store.blockZone[b] === s.zone)
-      if (!there) addBlock(store, pfn, s.zone, MigrateType.movable)
+      if (blockIn(store, pfn, s.zone) < 0) addBlock(store, pfn, s.zone, MigrateType.movable)
     }
   }
   return store

@@ -34,10 +34,12 @@ export function createTestPort(
     },
     isAccepted(start, end) {
       const range = { start, end }
-      if (!unaccepted.some((r) => overlaps(r, range))) return true
-      let at = start
-      for (const r of [...accepted].sort((a, b) => a.start - b.start)) if (r.start <= at && at < r.end) at = r.end
-      return at >= end
+      const done = accepted.filter((r) => overlaps(r, range)).sort((a, b) => a.start - b.start)
+      return unaccepted.filter((u) => overlaps(u, range)).every((u) => {
+        let at = Math.max(start, u.start)
+        for (const r of done) if (r.start <= at && at < r.end) at = r.end
+        return at >= Math.min(end, u.end)
+      })
     },
   }
   return port
