@@ -10,7 +10,7 @@ import { link, unlink } from './lists.ts'
 import { BlockState, blocksAt } from './pages.ts'
 import { BLOCK_BYTES, BLOCK_PAGES, PAGE_SIZE, type Range } from './units.ts'
 
-/** Pages (within a block, as `[from, to)`) that failed acceptance makes unusable: they, and the page before each range. */
+/** Pages of a block's `[from, to)` that cannot be used: those that failed, and the page before each of these ranges. */
 function badPages(failed: readonly FailedRange[], pfn: number, from: number, to: number): Range[] {
   const cuts = failed.map((f) => ({
     start: Math.max(from, Math.floor(f.start / PAGE_SIZE) - 1 - pfn),
@@ -19,8 +19,9 @@ function badPages(failed: readonly FailedRange[], pfn: number, from: number, to:
   const out: Range[] = []
   for (const r of cuts) {
     const last = out.at(-1)
-    if (last !== undefined && r.start <= last.end) out[out.length - 1] = { start: last.start, end: Math.max(last.end, r.end) }
-    else out.push(r)
+    if (last !== undefined && r.start <= last.end) {
+      out[out.length - 1] = { start: last.start, end: Math.max(last.end, r.end) }
+    } else out.push(r)
   }
   return out
 }
@@ -118,7 +119,7 @@ export function unacceptedBlockAt(c: Core, pfn: number): number {
 
 /** A processor that accepts block after block, in steps that its caller carries out. */
 export interface AcceptWorker {
-  /** The next range to accept (then call `complete`), 'wait' if others hold all that is left, or undefined: none left. */
+  /** The next range to accept (then call `complete`); 'wait' if others hold all that is left; undefined: none left. */
   next(): Range | 'wait' | undefined
   complete(failure?: AcceptFailure): void
 }

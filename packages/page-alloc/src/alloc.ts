@@ -68,8 +68,8 @@ function tryZones(c: Core, order: number, flags: number, node: number, cpu: numb
   const highest = HIGHEST[(flags >> 2) & 3]
   const zones = ((flags & Gfp.thisNode) !== 0 ? c.nodelists : c.zonelists)[node * ZONES + highest]
   const mt = flags & 3
-  for (let i = 0; i < zones.length; i++) {
-    const zone = zones[i]
+  for (let i = 0; i < zones.length;) {
+    const zone = zones[i++]
     if (c.unaccepted[zone] > 0) {
       const short = c.free[zone] < c.marks[zone * 4 + Mark.promo] + (1 << order) - 1
       if (short || (order > 0 && !hasRun(c, zone, order))) acceptForRequest(c, zone, order)

@@ -150,7 +150,8 @@ export function orderAt(c: Core, pfn: number): number {
 /** Blocks of `[start, end)`: all must be one zone's memory. */
 function blocksIn(c: Core, start: number, end: number): number[] {
   if (start % BLOCK_PAGES !== 0 || end % BLOCK_PAGES !== 0) {
-    throw new PageAllocError(`isolate: ${showRange(start * PAGE_SIZE, end * PAGE_SIZE)} is not made of whole 4 MiB blocks`)
+    const range = showRange(start * PAGE_SIZE, end * PAGE_SIZE)
+    throw new PageAllocError(`isolate: ${range} is not made of whole 4 MiB blocks`)
   }
   const out: number[] = []
   for (let pfn = start; pfn < end; pfn += BLOCK_PAGES) out.push(...blocksAt(c.store, pfn))

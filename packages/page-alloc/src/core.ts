@@ -63,7 +63,10 @@ export interface Core {
   readonly pcpTurn: Uint8Array
   readonly pcpHigh: Int32Array
   readonly pcpBatch: Int32Array
-  /** Pages, by zone. present = managed + reserved; managed = free + pcp + isolated + unaccepted + accepting + bad + used. */
+  /**
+   * Pages, by zone. present = managed + reserved;
+   * managed = used + free + pcp + isolated + unaccepted + accepting + bad.
+   */
   readonly present: Float64Array
   readonly managed: Float64Array
   readonly free: Float64Array

@@ -67,7 +67,7 @@ export interface Memblock {
   freeRanges(): MemblockRegion[]
   /** An address that satisfies the request, or {@link NO_MEMORY}; reserves nothing. */
   find(request: MemblockRequest): number
-  /** Finds, reserves and accepts; {@link NO_MEMORY} when there is none. Memory that fails to be accepted stays reserved. */
+  /** Finds, reserves and accepts; {@link NO_MEMORY} when there is none. What fails to be accepted stays reserved. */
   alloc(request: MemblockRequest): number
   totals(): MemblockTotals
 }
@@ -214,7 +214,8 @@ export function createMemblock(options: MemblockOptions = {}): Memblock {
     reserve,
     free,
     setNode: (start, end, node) => edit(start, end, (r) => ({ ...r, node })),
-    setFlags: (start, end, flags, on) => edit(start, end, (r) => ({ ...r, flags: on ? r.flags | flags : r.flags & ~flags })),
+    setFlags: (start, end, flags, on) =>
+      edit(start, end, (r) => ({ ...r, flags: on ? r.flags | flags : r.flags & ~flags })),
     isolate(name, start, end) {
       check(start, end)
       const list = splitAt(splitAt(lists[name], start), end)

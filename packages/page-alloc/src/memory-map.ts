@@ -79,7 +79,7 @@ function checkRange(what: string, start: number, end: number): void {
 const push = (out: MemoryRange[], start: number, end: number, kind: MemoryKind): void => {
   if (start >= end) return
   const last = out.at(-1)
-  if (last !== undefined && last.end === start && last.kind === kind) {
+  if (last?.end === start && last.kind === kind) {
     out[out.length - 1] = { start: last.start, end, kind }
   } else out.push({ start, end, kind })
 }

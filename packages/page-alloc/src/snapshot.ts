@@ -64,7 +64,9 @@ export function takeSnapshot(
 export function restoreCore(from: PageAllocSnapshot, ports: RestorePorts): Core {
   let acceptor: Acceptor | undefined
   if (from.acceptor !== undefined) {
-    if (ports.accept === undefined) throw new PageAllocError('restore: unaccepted memory in the snapshot, no accept port')
+    if (ports.accept === undefined) {
+      throw new PageAllocError('restore: unaccepted memory in the snapshot, no accept port')
+    }
     acceptor = restoreAcceptor(from.acceptor, ports.accept)
   }
   return {

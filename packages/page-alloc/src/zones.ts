@@ -41,7 +41,7 @@ function spansOf(memblock: Memblock, o: ZoneOptions): Span[] {
       const type = at >= cuts[2] ? ZONE_MOVABLE : at < dma ? 0 : at < dma32 ? 1 : 2
       const zone = r.node * ZONES + type
       const last = spans.at(-1)
-      if (last !== undefined && last.zone === zone && last.end === at / PAGE_SIZE) {
+      if (last?.zone === zone && last.end === at / PAGE_SIZE) {
         spans[spans.length - 1] = { ...last, end: to / PAGE_SIZE }
       } else spans.push({ start: at / PAGE_SIZE, end: to / PAGE_SIZE, zone })
       at = to

@@ -39,7 +39,8 @@ describe('the unaccepted table', () => {
     expect([...bytes]).toEqual([
       1, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0x40, 0x23, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0xa5, 1,
     ])
-    expect(decodeUnacceptedTable(bytes)).toEqual({ unitSize: UNIT, physBase: 0x1_2340_0000, bitmap: Uint8Array.of(0xa5, 1) })
+    expect(decodeUnacceptedTable(bytes))
+      .toEqual({ unitSize: UNIT, physBase: 0x1_2340_0000, bitmap: Uint8Array.of(0xa5, 1) })
   })
 
   it.each([

@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { addMap, ANY_NODE, createMemblock, mapFromE820, MEMBLOCK_NOMAP, NO_MEMORY, PageAllocError } from '../src/index.ts'
+import {
+  addMap, ANY_NODE, createMemblock, mapFromE820, MEMBLOCK_NOMAP, NO_MEMORY, PageAllocError,
+} from '../src/index.ts'
 
 const MiB = 2 ** 20
 const show = (list: readonly { start: number; end: number; node: number }[]): string[] =>
@@ -118,6 +120,6 @@ describe('memory from a map', () => {
     const mb = createMemblock()
     const map = mapFromE820([{ addr: 0x1000, size: 0x9000, type: 1 }, { addr: MiB, size: 7 * MiB, type: 1 }])
     addMap(mb, map, [{ start: 0, end: 4 * MiB, node: 0 }, { start: 4 * MiB, end: 8 * MiB, node: 1 }])
-    expect(show(mb.memory())).toEqual([`4096-40960@0`, `${MiB}-${4 * MiB}@0`, `${4 * MiB}-${8 * MiB}@1`])
+    expect(show(mb.memory())).toEqual(['4096-40960@0', `${MiB}-${4 * MiB}@0`, `${4 * MiB}-${8 * MiB}@1`])
   })
 })

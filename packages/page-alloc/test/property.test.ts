@@ -78,8 +78,10 @@ function checkRun(c: Case, pfn: number, pages: number, zone: number): void {
   if (end > limit) throw new Error(`zone ${zone} gave memory at 0x${start.toString(16)}`)
 }
 
+interface Held { pfn: number; order: number; pages: number }
+
 /** Plays requests; the pages that came out. */
-function play(c: Case, a: PageAllocator, port: TestPort, requests: readonly Request[], held: { pfn: number; order: number; pages: number }[]): number[] {
+function play(c: Case, a: PageAllocator, port: TestPort, requests: readonly Request[], held: Held[]): number[] {
   const out: number[] = []
   const nodes = Math.max(...a.zones().map((z) => z.node)) + 1
   for (const r of requests) {
@@ -93,12 +95,15 @@ function play(c: Case, a: PageAllocator, port: TestPort, requests: readonly Requ
     } else {
       const contig = r.action === 'contig'
       const pages = contig ? 1 + (r.type + 1) * 700 * (r.order + 1) : 2 ** r.order
-      const pfn = contig ? a.allocContig(pages, { node, flags: r.zone }) : a.alloc(r.order, r.type | r.zone, node, r.cpu)
+      const pfn = contig
+        ? a.allocContig(pages, { node, flags: r.zone })
+        : a.alloc(r.order, r.type | r.zone, node, r.cpu)
       out.push(pfn)
       if (pfn < 0) continue
       checkRun(c, pfn, pages, r.zone)
       for (const h of held) {
-        if (pfn < h.pfn + h.pages && h.pfn < pfn + pages) throw new Error(`page ${Math.max(pfn, h.pfn)} was handed out twice`)
+        const again = pfn < h.pfn + h.pages && h.pfn < pfn + pages
+        if (again) throw new Error(`page ${Math.max(pfn, h.pfn)} was handed out twice`)
       }
       // The page after the run too: a read may run over its end.
       const guarded = Math.min((pfn + pages + 1) * PAGE, TOP)
@@ -120,7 +125,7 @@ describe('for any memory map', () => {
       expect(lines(a)).toEqual(present)
       const mapped = c.map.reduce((n, r) => n + (r.end - r.start) / PAGE, 0)
       expect(present.reduce((x, y) => x + y, 0)).toBe(mapped)
-      const held: { pfn: number; order: number; pages: number }[] = []
+      const held: Held[] = []
       play(c, a, port, requests, held)
       expect(lines(a)).toEqual(present)
       expect(a.zones().reduce((n, z) => n + z.used, 0)).toBe(held.reduce((n, h) => n + h.pages, 0))
@@ -131,7 +136,7 @@ describe('for any memory map', () => {
     fc.assert(fc.property(smallMemory, trace, (c, requests) => {
       fc.pre(c.map.length > 0)
       const { a, port } = boot(c)
-      const held: { pfn: number; order: number; pages: number }[] = []
+      const held: Held[] = []
       play(c, a, port, requests, held)
       for (const h of held) {
         if (h.order < 0) a.freeContig(h.pfn, h.pages)
@@ -155,7 +160,7 @@ describe('for any memory map', () => {
     fc.assert(fc.property(memory, trace, trace, (c, before, after) => {
       fc.pre(c.map.length > 0)
       const { a, port } = boot(c)
-      const held: { pfn: number; order: number; pages: number }[] = []
+      const held: Held[] = []
       play(c, a, port, before, held)
       const snapshot = clone(a.snapshot())
       const accepted = clone(port.calls)

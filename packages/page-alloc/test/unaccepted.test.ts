@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import {
-  bootMemory, createPageAllocator, Gfp, type MemoryRange, NO_MEMORY, normaliseMap, type PageAllocator,
-  type PageAllocOptions, type PageEvent,
+  type AcceptWorker, bootMemory, createPageAllocator, Gfp, type MemoryRange, NO_MEMORY, normaliseMap,
+  type PageAllocator,  type PageAllocOptions, type PageEvent,
 } from '../src/index.ts'
 import { createTestPort, type TestPort } from './ports.ts'
 
@@ -30,7 +30,8 @@ function boot(
   return { a, port, events, map }
 }
 const sum = (a: PageAllocator): number =>
-  a.zones().reduce((n, z) => n + z.free + z.pcp + z.isolated + z.used + z.unaccepted + z.accepting + z.bad + z.reserved, 0)
+  a.zones().flatMap((z) => [z.free, z.pcp, z.isolated, z.used, z.unaccepted, z.accepting, z.bad, z.reserved])
+    .reduce((n, x) => n + x, 0)
 
 describe('unaccepted memory in the zones', () => {
   it('waits in blocks, counted as Unaccepted in meminfo and by zone', () => {
@@ -147,7 +148,8 @@ describe('the eager policy', () => {
 
   it.each([1, 2, 5])('can be carried out by %i processors in steps, in any order', (processors) => {
     const { a, port } = boot(GiB)
-    const workers = Array.from({ length: processors }, () => ({ worker: a.acceptWorker(), over: false, busy: undefined as { start: number; end: number } | undefined }))
+    const workers: { worker: AcceptWorker; over: boolean; busy?: { start: number; end: number } }[] =
+      Array.from({ length: processors }, () => ({ worker: a.acceptWorker(), over: false }))
     let turns = 0
     while (workers.some((w) => !w.over)) {
       const w = workers[(turns * 7 + (turns >> 3)) % processors]

@@ -82,4 +82,6 @@ export const FEATURES0_DYNAMIC_PAMT = 1n << 36n
 export const SYS_CONFIG_DYNAMIC_PAMT = 1n << 16n
 
 /** Page types that TDH.PHYMEM.PAGE.RDMD returns in RCX. */
-export const PT_NAMES = ['PT_NDA', 'PT_RSVD', undefined, 'PT_REG', 'PT_TDR', 'PT_TDCX', 'PT_TDVPR', undefined, 'PT_EPT'] as const
+export const PT_NAMES = [
+  'PT_NDA', 'PT_RSVD', undefined, 'PT_REG', 'PT_TDR', 'PT_TDCX', 'PT_TDVPR', undefined, 'PT_EPT',
+] as const

@@ -97,7 +97,8 @@ function allocate(
     let at = whole.value.range.start
     parts.forEach((part, i) => {
       const pamt = { start: at, end: at + pamtTotal(sizes[i]) }
-      placed.push({ part, pamt, set: placePamts(at, sizes[i]), ownNode: whole.value.ownNode && part.node === parts[0].node })
+      const ownNode = whole.value.ownNode && part.node === parts[0].node
+      placed.push({ part, pamt, set: placePamts(at, sizes[i]), ownNode })
       at = pamt.end
     })
   } else {
@@ -111,7 +112,9 @@ function allocate(
   return ok({ placed, allocations })
 }
 
-function tryOnce(attempt: Attempt, options: BuildOptions, memory: readonly MemoryRegion[]): Result<TdmrPlan, TdmrError> {
+function tryOnce(
+  attempt: Attempt, options: BuildOptions, memory: readonly MemoryRegion[],
+): Result<TdmrPlan, TdmrError> {
   const { limits, pamts } = options
   const max = limits.maxReservedPerTdmr
   const parts = partition(memory, {

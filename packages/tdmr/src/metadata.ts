@@ -22,7 +22,9 @@ export interface MetadataError {
   readonly message: string
 }
 
-type MetadataResult = { readonly ok: true; readonly info: ModuleInfo } | { readonly ok: false; readonly error: MetadataError }
+type MetadataResult =
+  | { readonly ok: true; readonly info: ModuleInfo }
+  | { readonly ok: false; readonly error: MetadataError }
 
 /** The most CMRs that the module's interface can name (MAX_CMR). */
 const MAX_CMRS = 32
@@ -37,7 +39,7 @@ class BadField extends Error {
   }
 }
 
-function* field(lp: number, id: bigint, retries: Retries, name = METADATA_NAMES.get(id) ?? `0x${id.toString(16)}`): TdxSequence<bigint> {
+function* field(lp: number, id: bigint, retries: Retries, name = METADATA_NAMES.get(id) ?? ''): TdxSequence<bigint> {
   const got = yield* call(lp, Leaf.tdhSysRd, { rdx: id }, retries)
   if (!got.ok) throw new BadField(name, describeSeamcallError(got.error))
   return got.regs.r8

@@ -77,7 +77,9 @@ export type TdxRequest =
 /** A sequence of requests: its driver answers SEAMCALLs, and does the rest. */
 export type TdxSequence<T> = Generator<TdxRequest, T, SeamcallResult | undefined>
 
-type CallResult = { readonly ok: true; readonly regs: SeamcallOutput } | { readonly ok: false; readonly error: SeamcallError }
+type CallResult =
+  | { readonly ok: true; readonly regs: SeamcallOutput }
+  | { readonly ok: false; readonly error: SeamcallError }
 
 /** Makes one SEAMCALL, again while the module asks for that. */
 export function* call(

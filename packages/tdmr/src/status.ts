@@ -40,7 +40,8 @@ export const Status = {
 export const Operand = { rax: 0n, rcx: 1n, rdx: 2n, r8: 8n } as const
 
 const NAMES: ReadonlyMap<bigint, string> = new Map(Object.entries(Status).map(([name, code]) => [code, name]))
-const OPERANDS: ReadonlyMap<bigint, string> = new Map(Object.entries(Operand).map(([name, id]) => [id, name.toUpperCase()]))
+const OPERANDS: ReadonlyMap<bigint, string> =
+  new Map(Object.entries(Operand).map(([name, id]) => [id, name.toUpperCase()]))
 
 /** The code without its details. */
 export const statusCode = (rax: bigint): bigint => rax & 0xffff_ffff_0000_0000n

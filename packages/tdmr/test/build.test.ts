@@ -20,6 +20,9 @@ function error(memory: MemoryRegion[], change: Partial<BuildOptions> = {}): Tdmr
   expect(pamts.allocated()).toEqual([])
   return result.error
 }
+/** Regions from 4 GiB at equal distances, half memory and half hole. */
+const pieces = (count: number, step: number): MemoryRegion[] =>
+  Array.from({ length: count }, (_, i) => region(4 * GiB + i * step, 4 * GiB + i * step + step / 2))
 const spans = (p: TdmrPlan): string[] => p.tdmrs.map((t) => `${t.start / GiB}..${t.end / GiB}@${t.node}`)
 
 describe('PAMT sizes', () => {
@@ -142,7 +145,7 @@ describe('a map that TDX cannot have', () => {
   })
 
   it('is refused when one GiB has more holes than a TDMR may have reserved areas', () => {
-    const memory = Array.from({ length: 20 }, (_, i) => region(4 * GiB + i * 32 * MiB, 4 * GiB + i * 32 * MiB + 16 * MiB))
+    const memory = pieces(20, 32 * MiB)
     expect(error(memory)).toEqual({
       kind: 'limit', limit: 'max_reserved_per_tdmr', at: { start: 4 * GiB, end: 5 * GiB, node: 0 }, needed: 20, max: 16,
       holes: 20,
@@ -150,7 +153,7 @@ describe('a map that TDX cannot have', () => {
   })
 
   it('is refused when it needs more TDMRs than there are, saying where the first too many would begin', () => {
-    const memory = Array.from({ length: 40 }, (_, i) => region(4 * GiB + i * 128 * MiB, 4 * GiB + i * 128 * MiB + 64 * MiB))
+    const memory = pieces(40, 128 * MiB)
     const e = error(memory, { limits: { ...LIMITS, maxTdmrs: 2 } })
     expect(describeTdmrError(e))
       .toBe('TDMRs: 3 needed, the module takes 2 (max_tdmrs); the first too many would begin at 0x200000000')

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { describeInitError, drive, initTdx, Leaf, Status, type TdxInitOptions, type TdxInitResult } from '../src/index.ts'
+import {
+  describeInitError, drive, initTdx, Leaf, Status, type TdxInitOptions, type TdxInitResult,
+} from '../src/index.ts'
 import { GiB, KEY_IDS, LIMITS, LPS, machine, MiB, region, TWO_SOCKETS } from './machines.ts'
 
 function errorOf(result: TdxInitResult) {
@@ -48,10 +50,14 @@ describe('the initialisation sequence', () => {
 
   it('repeats calls while the module is busy or has no entropy, and gives up in the end', () => {
     const answers = [Status.TDX_SYS_BUSY, Status.TDX_RND_NO_ENTROPY, Status.TDX_KEY_GENERATION_FAILED, undefined]
-    const { model, init } = machine(TWO_SOCKETS, { inject: (_lp, leaf, n) => (leaf === Leaf.tdhSysRd ? undefined : answers[n % 4]) })
+    const { model, init } = machine(TWO_SOCKETS, {
+      inject: (_lp, leaf, n) => (leaf === Leaf.tdhSysRd ? undefined : answers[n % 4]),
+    })
     tdxOf(initTdx(init, model))
 
-    const never = machine(TWO_SOCKETS, { inject: (_lp, leaf) => (leaf === Leaf.tdhSysLpInit ? Status.TDX_RND_NO_ENTROPY : undefined) })
+    const never = machine(TWO_SOCKETS, {
+      inject: (_lp, leaf) => (leaf === Leaf.tdhSysLpInit ? Status.TDX_RND_NO_ENTROPY : undefined),
+    })
     const { error } = errorOf(initTdx(never.init, never.model))
     expect(describeInitError(error))
       .toBe('TDH.SYS.LP.INIT on LP 0: TDX_RND_NO_ENTROPY (0x8000020300000000) after 10 tries')
@@ -69,16 +75,20 @@ describe('initialisation fails, and says why', () => {
   }
 
   it.each([
-    ['with no loader', { loaded: 'nothing' as const }, {}, 'SEAMLDR.INFO on LP 0: VMfailInvalid, no module to enter is loaded'],
+    ['with no loader', { loaded: 'nothing' as const }, {},
+      'SEAMLDR.INFO on LP 0: VMfailInvalid, no module to enter is loaded'],
     ['with no module', { loaded: 'loader' as const }, {}, 'SEAMLDR.INFO: the loader is there, a TDX module is not'],
-    ['outside VMX operation', { notInVmx: [0] }, {}, 'SEAMLDR.INFO on LP 0: #UD, the processor is not in VMX operation'],
-    ['with too few KeyIDs', {}, { keyIds: { first: 64, count: 1 } }, '1 private KeyIDs: the module needs one for itself'],
+    ['outside VMX operation', { notInVmx: [0] }, {},
+      'SEAMLDR.INFO on LP 0: #UD, the processor is not in VMX operation'],
+    ['with too few KeyIDs', {}, { keyIds: { first: 64, count: 1 } },
+      '1 private KeyIDs: the module needs one for itself'],
     ['with an LP offline', {}, { lps: LPS.map((lp) => ({ ...lp, online: lp.id !== 5 })) }, 'LPs 5 are not online'],
     ['with an LP that the host does not know', {}, { lps: LPS.slice(0, 7) },
       'TDH.SYS.CONFIG on LP 0: TDX_SYS_CONFIG_NOT_PENDING'],
     ['when a package has no LP', { inject: refuse(Leaf.tdhSysTdmrInit, Status.TDX_SYS_NOT_READY) }, {},
       'TDH.SYS.KEY.CONFIG has not run on every package'],
-    ['on metadata that cannot be', { limits: { ...LIMITS, maxTdmrs: 0 } }, {}, 'metadata field MAX_TDMRS: 0x0 is not in 0x1..'],
+    ['on metadata that cannot be', { limits: { ...LIMITS, maxTdmrs: 0 } }, {},
+      'metadata field MAX_TDMRS: 0x0 is not in 0x1..'],
     ['on a CMR list out of order', { cmrs: [{ base: GiB, size: GiB }, { base: MiB, size: MiB }] }, {},
       'TDH.SYS.INIT on LP 0: TDX_CMR_LIST_INVALID'],
     ['on memory that is not convertible', { cmrs: [{ base: MiB, size: 10 * GiB }] }, {}, 'is in no CMR'],
@@ -149,7 +159,8 @@ describe('a host with TDX', () => {
     tdx.takeBack(5 * GiB + 4 * MiB, 6 * GiB)
     const ranges = tdx.kexecRanges()
     expect(ranges.filter((r) => r.why === 'pamt').map(({ start, end }) => ({ start, end }))).toEqual(tdx.pamts())
-    expect(ranges.filter((r) => r.why === 'private')).toEqual([{ start: 5 * GiB, end: 5 * GiB + 4 * MiB, why: 'private' }])
+    expect(ranges.filter((r) => r.why === 'private'))
+      .toEqual([{ start: 5 * GiB, end: 5 * GiB + 4 * MiB, why: 'private' }])
     expect(tdx.isPamt(tdx.plan.tdmrs[1].pamt4k.start)).toBe(true)
     expect(tdx.isPamt(tdx.plan.tdmrs[1].pamt1g.end)).toBe(false)
     tdx.takeBack(0, 64 * GiB)

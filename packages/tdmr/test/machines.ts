@@ -1,5 +1,7 @@
 /** Machines for tests: memory maps with the CMRs that firmware would report for them. */
-import { type Cmr, createModelMemory, createModuleModel, type MemoryRegion, type ModuleModelOptions, type TdmrLimits } from '../src/index.ts'
+import {
+  type Cmr, createModelMemory, createModuleModel, type MemoryRegion, type ModuleModelOptions, type TdmrLimits,
+} from '../src/index.ts'
 
 export const MiB = 2 ** 20
 export const GiB = 2 ** 30
@@ -26,7 +28,7 @@ export function machine(memory: MemoryRegion[] = TWO_SOCKETS, options: Partial<M
     .filter((r) => r.end > r.start))
   const model = createModuleModel({
     lps: LPS, cmrs, limits: LIMITS, keyIds: KEY_IDS, initStep: GiB,
-    read: host.read, write: host.write, ...options,
+    memory: host, ...options,
   })
   return { host, model, init: { lps: LPS, keyIds: KEY_IDS, memory, host } }
 }

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
-  buildTdmrs, createModelMemory, describeInitError, describeStatus, initTdx, type MemoryRegion, type Range, type TdmrError,
-  type TdmrPlan,
+  buildTdmrs, createModelMemory, describeInitError, initTdx, type MemoryRegion, type Range, type TdmrError,
+  type TdmrLimits, type TdmrPlan,
 } from '../src/index.ts'
 import { cmrsOf, GiB, LIMITS, machine, MiB } from './machines.ts'
 
@@ -92,7 +92,7 @@ function fewestTdmrs(memory: readonly MemoryRegion[], maxReserved: number): numb
 }
 
 /** The error must be true: no choice of TDMRs would have done. Where PAMTs decide, at most by what they can add. */
-function checkError(error: TdmrError, memory: readonly MemoryRegion[], max: { maxTdmrs: number; maxReservedPerTdmr: number }): void {
+function checkError(error: TdmrError, memory: readonly MemoryRegion[], max: TdmrLimits): void {
   switch (error.kind) {
     case 'no-memory':
       expect(memory.every((m) => m.end <= MiB)).toBe(true)
@@ -117,7 +117,7 @@ function checkError(error: TdmrError, memory: readonly MemoryRegion[], max: { ma
 }
 
 describe('TDMRs for any memory map', () => {
-  it('cover every usable page outside reserved areas exactly once, and the module accepts them; or the error is true', () => {
+  it('cover every usable page outside reserved areas once, and the module accepts them; or the error is true', () => {
     let built = 0
     let total = 0
     fc.assert(fc.property(memoryMap, limits, (memory, max) => {
@@ -134,7 +134,6 @@ describe('TDMRs for any memory map', () => {
       const m = machine(memory, { limits: max, initStep: 64 * GiB, cmrs: cmrsOf(memory) })
       const init = initTdx(m.init, m.model)
       if (!init.ok) throw new Error(`${describeInitError(init.error)} for ${memory.map(show).join(', ')}`)
-      expect(describeStatus(0n)).toContain('TDX_SUCCESS')
       expect(m.model.violations).toEqual([])
       expect(init.tdx.plan.tdmrs.map((t) => t.start)).toEqual(result.value.tdmrs.map((t) => t.start))
     }), { numRuns: 300 })
@@ -154,7 +153,8 @@ describe('TDMRs for any memory map', () => {
         return [{ base: c.base, size: page - c.base }, { base: page + PAGE, size: c.base + c.size - page - PAGE }]
       })
       const result = buildTdmrs({ memory, cmrs, limits: LIMITS, pamts: createModelMemory(memory) })
-      expect(result).toMatchObject({ ok: false, error: { kind: 'not-convertible', range: { start: page, end: page + PAGE } } })
+      const range = { start: page, end: page + PAGE }
+      expect(result).toMatchObject({ ok: false, error: { kind: 'not-convertible', range } })
     }), { numRuns: 100 })
   })
 })

@@ -51,7 +51,8 @@ export function copyTdmr(bytes: Uint8Array, maxReserved: number): TdmrCopy {
 const aligned = (x: bigint, unit: bigint): boolean => x % unit === 0n
 const overlaps = (a: Span, b: Span): boolean => a.base < b.base + b.size && b.base < a.base + a.size
 /** A status with up to three numbers in its low bytes. */
-const info = (status: bigint, a: number, b = 0, c = 0): bigint => status | BigInt(a) | (BigInt(b) << 8n) | (BigInt(c) << 16n)
+const info = (status: bigint, a: number, b = 0, c = 0): bigint =>
+  status | BigInt(a) | (BigInt(b) << 8n) | (BigInt(c) << 16n)
 
 /** Parts of a TDMR that are not reserved. */
 function available(t: TdmrCopy): Span[] {

@@ -8,7 +8,7 @@ import {
 } from '../abi.ts'
 import type { TdmrLimits } from '../build.ts'
 import { tdmrInfoStride } from '../encode.ts'
-import type { TdxPlatform } from '../init.ts'
+import type { HostMemory, TdxPlatform } from '../init.ts'
 import type { Cmr } from '../memory.ts'
 import type { SeamcallInput, SeamcallOutput, SeamcallResult } from '../seamcall.ts'
 import { Operand, Status } from '../status.ts'
@@ -34,8 +34,8 @@ export interface ModuleModelOptions {
   readonly loaded?: 'nothing' | 'loader' | 'both'
   /** LPs that are not in VMX operation. */
   readonly notInVmx?: readonly number[]
-  readonly read: (address: number, length: number) => Uint8Array
-  readonly write: (address: number, bytes: Uint8Array) => void
+  /** The host's memory, where operands are. */
+  readonly memory: Pick<HostMemory, 'read' | 'write'>
   /** A status to answer instead of doing anything, for tests of retries and failures. */
   readonly inject?: (lp: number, leaf: bigint, call: number) => bigint | undefined
 }
@@ -74,7 +74,8 @@ export function createModuleModel(options: ModuleModelOptions): ModuleModel {
   let flushed = false
   let calls = 0
 
-  const regs = (rax: bigint, more: Partial<SeamcallOutput> = {}): SeamcallOutput => ({ rcx: 0n, rdx: 0n, r8: 0n, ...more, rax })
+  const regs = (rax: bigint, more: Partial<SeamcallOutput> = {}): SeamcallOutput =>
+    ({ rcx: 0n, rdx: 0n, r8: 0n, ...more, rax })
   const operand = (id: bigint): SeamcallOutput => regs(Status.TDX_OPERAND_INVALID | id)
 
   const fields = new Map<bigint, bigint>([
@@ -115,11 +116,12 @@ export function createModuleModel(options: ModuleModelOptions): ModuleModel {
   const sysRd = (lp: number, id: bigint): SeamcallOutput => {
     if (!initialised.has(lp)) return regs(Status.TDX_SYS_LP_INIT_NOT_DONE)
     const value = fields.get(id)
-    return value === undefined ? regs(Status.TDX_METADATA_FIELD_ID_INCORRECT) : regs(Status.TDX_SUCCESS, { rdx: id, r8: value })
+    if (value === undefined) return regs(Status.TDX_METADATA_FIELD_ID_INCORRECT)
+    return regs(Status.TDX_SUCCESS, { rdx: id, r8: value })
   }
 
   const u64s = (address: bigint, count: number): bigint[] => {
-    const bytes = options.read(Number(address), count * 8)
+    const bytes = options.memory.read(Number(address), count * 8)
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     return Array.from({ length: count }, (_, i) => view.getBigUint64(i * 8, true))
   }
@@ -139,7 +141,7 @@ export function createModuleModel(options: ModuleModelOptions): ModuleModel {
     const copies: TdmrCopy[] = []
     for (const pa of u64s(rcx, Number(rdx))) {
       if (!sharedAddress(pa)) return operand(Operand.rcx)
-      const bytes = options.read(Number(pa), tdmrInfoStride(limits.maxReservedPerTdmr))
+      const bytes = options.memory.read(Number(pa), tdmrInfoStride(limits.maxReservedPerTdmr))
       copies.push(copyTdmr(bytes, limits.maxReservedPerTdmr))
       const status = checkTdmr(copies, context)
       if (status !== Status.TDX_SUCCESS) return regs(status)
@@ -182,7 +184,7 @@ export function createModuleModel(options: ModuleModelOptions): ModuleModel {
 
   const seamldrInfo = (rcx: bigint): SeamcallOutput => {
     if (rcx % BigInt(SeamldrInfo.size) !== 0n || rcx >= paLimit) return operand(Operand.rcx)
-    options.write(Number(rcx), SeamldrInfo.create({
+    options.memory.write(Number(rcx), SeamldrInfo.create({
       version: 0, vendorId: 0x8086, majorVersion: 1, minorVersion: 5, pSeamReady: 1,
       seamReady: options.loaded === 'loader' ? 0 : 1,
     }))
