@@ -22,7 +22,7 @@ export { formatZones, type Meminfo, type ZoneCounters, type ZoneInfo } from './r
 export type { PageAllocSnapshot, RestorePorts } from './snapshot.ts'
 export {
   decodeUnacceptedTable, DEFAULT_UNIT_SIZE, encodeUnacceptedTable, LINUX_EFI_UNACCEPTED_MEM_TABLE_GUID,
-  placeUnacceptedTable, planUnacceptedTable, UNACCEPTED_TABLE_HEADER, type UnacceptedTable, unacceptedTableSize,
+  placeUnacceptedTable, planUnacceptedTable, UnacceptedHeader, type UnacceptedTable, unacceptedTableSize,
 } from './unaccepted-table.ts'
 export { alignDown, alignUp, BLOCK_PAGES, MAX_ORDER, NO_MEMORY, PAGE_SHIFT, PAGE_SIZE, type Range } from './units.ts'
 export type { WatermarkOptions } from './watermarks.ts'

@@ -3,6 +3,7 @@
  * base. Source: Linux include/linux/efi.h (struct efi_unaccepted_memory), drivers/firmware/efi/libstub/
  * unaccepted_memory.c (where it is sized and allocated).
  */
+import { layout } from '@cofferdam/spec'
 import { PageAllocError } from './errors.ts'
 import type { MemoryRange } from './memory-map.ts'
 import type { Memblock } from './memblock.ts'
@@ -12,8 +13,8 @@ import { alignDown, alignUp, NO_MEMORY, PAGE_SIZE } from './units.ts'
 export const LINUX_EFI_UNACCEPTED_MEM_TABLE_GUID = 'd5d1de3c-105c-44f9-9ea9-bcef98120031'
 /** The unit that the EFI stub uses on x86: 2 MiB. */
 export const DEFAULT_UNIT_SIZE = 0x20_0000
-/** Version (4), unit_size (4), phys_base (8), size (8); the bitmap follows. */
-export const UNACCEPTED_TABLE_HEADER = 24
+/** struct efi_unaccepted_memory without its bitmap, which follows: `size` bytes. */
+export const UnacceptedHeader = layout(24, { version: [0, 4], unitSize: [4, 4], physBase: [8, 8], size: [16, 8] })
 
 /** The table in memory. */
 export interface UnacceptedTable {
@@ -47,7 +48,7 @@ export function planUnacceptedTable(
 }
 
 /** Bytes that the table takes in memory. */
-export const unacceptedTableSize = (table: UnacceptedTable): number => UNACCEPTED_TABLE_HEADER + table.bitmap.length
+export const unacceptedTableSize = (table: UnacceptedTable): number => UnacceptedHeader.size + table.bitmap.length
 
 /**
  * Finds room for the table in memory that needs no acceptance, and reserves every page that it touches (a table
@@ -70,12 +71,10 @@ export function placeUnacceptedTable(
 /** The table as it lies in memory (little-endian). */
 export function encodeUnacceptedTable(table: UnacceptedTable): Uint8Array {
   const out = new Uint8Array(unacceptedTableSize(table))
-  const view = new DataView(out.buffer)
-  view.setUint32(0, 1, true)
-  view.setUint32(4, table.unitSize, true)
-  view.setBigUint64(8, BigInt(table.physBase), true)
-  view.setBigUint64(16, BigInt(table.bitmap.length), true)
-  out.set(table.bitmap, UNACCEPTED_TABLE_HEADER)
+  const { unitSize, physBase, bitmap } = table
+  const header = { version: 1, unitSize, physBase: BigInt(physBase), size: BigInt(bitmap.length) }
+  UnacceptedHeader.write(new DataView(out.buffer), header)
+  out.set(bitmap, UnacceptedHeader.size)
   return out
 }
 
@@ -84,21 +83,18 @@ export function encodeUnacceptedTable(table: UnacceptedTable): Uint8Array {
  * @throws PageAllocError naming the field that is wrong.
  */
 export function decodeUnacceptedTable(bytes: Uint8Array): UnacceptedTable {
-  if (bytes.length < UNACCEPTED_TABLE_HEADER) {
-    throw new PageAllocError(`unaccepted table: ${bytes.length} bytes, a header has ${UNACCEPTED_TABLE_HEADER}`)
+  if (bytes.length < UnacceptedHeader.size) {
+    throw new PageAllocError(`unaccepted table: ${bytes.length} bytes, a header has ${UnacceptedHeader.size}`)
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const version = view.getUint32(0, true)
+  const header = UnacceptedHeader.read(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+  const { version, unitSize, physBase: base, size } = header
   if (version !== 1) throw new PageAllocError(`unaccepted table: version ${version}, expected 1`)
-  const unitSize = view.getUint32(4, true)
   checkUnit(unitSize)
-  const base = view.getBigUint64(8, true)
   if (base >= 1n << 52n || base % BigInt(PAGE_SIZE) !== 0n) {
     throw new PageAllocError(`unaccepted table: phys_base 0x${base.toString(16)} is no page address below 2^52`)
   }
-  const size = view.getBigUint64(16, true)
-  const room = bytes.length - UNACCEPTED_TABLE_HEADER
+  const room = bytes.length - UnacceptedHeader.size
   if (size > BigInt(room)) throw new PageAllocError(`unaccepted table: size ${size}, but ${room} bytes follow`)
-  const bitmap = bytes.slice(UNACCEPTED_TABLE_HEADER, UNACCEPTED_TABLE_HEADER + Number(size))
+  const bitmap = bytes.slice(UnacceptedHeader.size, UnacceptedHeader.size + Number(size))
   return { unitSize, physBase: Number(base), bitmap }
 }
