@@ -237,6 +237,9 @@ interface ColdCallParts {
 function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, repeat, top }: ColdCallParts): void {
   const result = f.newLocal(I32)
   const next = local(result, I32)
+  // A device that is accessed inside asks for the time: it follows from the budget and the micro-op.
+  f.store(4, none, local(BUDGET_LOCAL, I32), BUDGET)
+  f.store(4, none, pc, EXIT_UOP)
   f.callIndirect(coldType, [pc, tlb], load16U(pc, UOP.FORM))
   f.code.u8(0x21)
   f.code.u32(result)

@@ -30,6 +30,9 @@ export interface MmuOptions {
   readonly memory: PhysicalMemory
   readonly physicalBits: number
   readonly faults: TranslationFaults | null
+  /** Called around an access to a device that generated code makes, so that virtual time is exact inside. */
+  readonly beforeIo: () => void
+  readonly afterIo: () => void
 }
 
 export interface Mmu {
@@ -219,6 +222,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       else u8.copyWithin(to, memory.backPage(Math.floor(address / PAGE)) + (address % PAGE), memory.backPage(Math.floor(address / PAGE)) + (address % PAGE) + length)
       return
     }
+    options.beforeIo()
     for (let at = 0; at < length;) {
       const n = accessSize(address + at, length - at)
       const value = isLocal(address) && mmu.local !== null
@@ -226,6 +230,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       for (let i = 0; i < n; i++) u8[to + at + i] = value >>> (8 * i)
       at += n
     }
+    options.afterIo()
   }
 
   const writePart = ({ address, length }: Part, from: number): void => {
@@ -237,6 +242,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       if ((word & FRAME_WATCHED) !== 0) memory.notifyWrite(address, length)
       return
     }
+    options.beforeIo()
     for (let at = 0; at < length;) {
       const n = accessSize(address + at, length - at)
       let value = 0
@@ -245,6 +251,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       else memory.mmio.write(address + at, n, value >>> 0)
       at += n
     }
+    options.afterIo()
   }
 
   const dropEntry = (entry: number): void => {

@@ -98,7 +98,23 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const { i32, u16, u8, i64, f64 } = memory.views
   const area = memory.reserve(HOT_END - HOT)
   const slot = index * 4
-  const mmu = createMmu({ memory, physicalBits: options.physicalBits, faults: options.faults ?? null }, slot)
+  /** Charged but not yet executed instructions of the block that is running: what BUDGET must be raised by. */
+  let uncharged = 0
+  let inGenerated = false
+  const mmu = createMmu({
+    memory, physicalBits: options.physicalBits, faults: options.faults ?? null,
+    beforeIo: () => {
+      // Inside a meaning in TypeScript it is known already.
+      if (uncharged !== 0) return
+      const uop = i32[EXIT_UOP >>> 2]
+      uncharged = cache.blockAt(uop).count - cache.indexAt(uop)
+      inGenerated = true
+    },
+    afterIo: () => {
+      if (inGenerated) uncharged = 0
+      inGenerated = false
+    },
+  }, slot)
   engine.mmus.push(mmu)
   /** A GOTO that enters whatever block it is pointed at. */
   const trampoline = memory.reserve(64)
@@ -106,8 +122,6 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const fetched = createInsn()
   const counts: ProcessorCounts = { host: 0, faults: 0, interrupts: 0, lookups: 0, links: 0, translated: 0, steps: 0 }
 
-  /** Charged but not yet executed instructions of the block that is running: what BUDGET must be raised by. */
-  let uncharged = 0
   let nextRip = 0n
   let attention = false
 
