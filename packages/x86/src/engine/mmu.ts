@@ -405,9 +405,11 @@ const accessSize = (address: number, left: number): 1 | 2 | 4 =>
 /** Page tables in plain physical memory. Guards see table accesses through the extension that installs its own port. */
 function createPort(memory: PhysicalMemory): PageTablePort {
   const { u32 } = memory.views
+  const low = memory.lowFrames
+  /** Index of the word at `pa`, −1 where no frame is. */
   const word = (pa: number): number => {
-    const frame = memory.frameWord(Math.floor(pa / PAGE))
-    return frame < PAGE ? -1 : (frame - (frame % PAGE) + (pa % PAGE)) / 4
+    const frame = pa < 0x1_0000_0000 ? low[pa >>> 12] : memory.frameWord(Math.floor(pa / PAGE))
+    return frame < PAGE ? -1 : ((frame & ~0xfff) >>> 2) + ((pa >>> 2) & 0x3ff)
   }
   const port: PageTablePort = {
     high: 0,
