@@ -1,5 +1,5 @@
 /** A processor without an engine, for tests of meanings: state, flat memory, and what was asked of the hooks. */
-import type { Cpu, Meaning } from '../src/cpu.ts'
+import type { Cpu } from '../src/cpu.ts'
 import { guestFault, raise, raisePageFault, VECTOR } from '../src/cpu.ts'
 import type { Insn } from '../src/insn.ts'
 import { MODE64 } from '../src/insn.ts'
@@ -154,7 +154,7 @@ export const insn = (fields: Partial<Insn> = {}): Insn => ({ ...BLANK, ...fields
 export interface Fault { vector: number; errorCode: number; address?: bigint }
 
 /** Runs a meaning as the engine would: nextRip behind it, RIP at it. Returns the fault that it raised, if any. */
-export function run(cpu: FakeCpu, meaning: Meaning, instruction: Insn = insn()): Fault | undefined {
+export function run(cpu: FakeCpu, meaning: (cpu: FakeCpu, insn: Insn) => void, instruction: Insn = insn()): Fault | undefined {
   cpu.setNextRip(cpu.rip() + BigInt(instruction.len))
   try {
     meaning(cpu, instruction)

@@ -18,7 +18,7 @@ const ARCH_CAPABILITIES = {
 export const sapphireRapids: CpuModel = {
   name: 'sapphire-rapids',
   vendor: 'GenuineIntel',
-  brand: 'Intel Xeon Processor (Sapphire Rapids, Cofferdam)',
+  brand: 'Intel Xeon Sapphire Rapids (Cofferdam)',
   family: 6,
   model: 0x8f,
   stepping: 8,
