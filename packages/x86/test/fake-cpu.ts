@@ -97,7 +97,10 @@ export function createFakeCpu(options: FakeOptions = {}): FakeCpu {
       msrs: createMsrTable(model),
     }),
     host: {
-      portRead: (port, size) => { ports.reads.push(port); return size === 4 ? ports.answer : ports.answer & (2 ** (size * 8) - 1) },
+      portRead: (port, size) => {
+        ports.reads.push(port)
+        return size === 4 ? ports.answer : ports.answer & (2 ** (size * 8) - 1)
+      },
       portWrite: (port, size, value) => { ports.writes.push([port, size, value]) },
       random64: () => { random = BigInt.asUintN(64, random * 3n + 1n); return random },
       externalVector: () => -1,
@@ -131,7 +134,9 @@ export function createFakeCpu(options: FakeOptions = {}): FakeCpu {
     modeChanged: () => { log.push('mode') },
     flushTlb: (kind) => { log.push(`flush ${String(kind)}`) },
     invalidatePage: (address) => { log.push(`page ${address.toString(16)}`) },
-    cacheOperation: (kind, address) => { log.push(`cache ${String(kind)}${address === undefined ? '' : ` ${address.toString(16)}`}`) },
+    cacheOperation: (kind, address) => {
+      log.push(`cache ${String(kind)}${address === undefined ? '' : ` ${address.toString(16)}`}`)
+    },
     halt: () => { cpu.halted = true },
     shutdown: (reason) => { cpu.stopped = reason },
     timestamp: () => cpu.time,
@@ -154,7 +159,9 @@ export const insn = (fields: Partial<Insn> = {}): Insn => ({ ...BLANK, ...fields
 export interface Fault { vector: number; errorCode: number; address?: bigint }
 
 /** Runs a meaning as the engine would: nextRip behind it, RIP at it. Returns the fault that it raised, if any. */
-export function run(cpu: FakeCpu, meaning: (cpu: FakeCpu, insn: Insn) => void, instruction: Insn = insn()): Fault | undefined {
+export function run(
+  cpu: FakeCpu, meaning: (cpu: FakeCpu, insn: Insn) => void, instruction: Insn = insn(),
+): Fault | undefined {
   cpu.setNextRip(cpu.rip() + BigInt(instruction.len))
   try {
     meaning(cpu, instruction)
@@ -199,7 +206,9 @@ export const SEL = {
 const GDT_LIMIT = 0x8f
 
 /** A code or data descriptor: access byte, flags nibble (G D L AVL), flat unless `limit` says otherwise. */
-export function setDescriptor(cpu: FakeCpu, selector: number, access: number, flags: number, base = 0, limit = 0xf_ffff): void {
+export function setDescriptor(
+  cpu: FakeCpu, selector: number, access: number, flags: number, base = 0, limit = 0xf_ffff,
+): void {
   const at = GDT + (selector & 0xfff8)
   cpu.memory.setUint32(at, (limit & 0xffff) | ((base & 0xffff) << 16), true)
   cpu.memory.setUint32(at + 4,
@@ -207,7 +216,9 @@ export function setDescriptor(cpu: FakeCpu, selector: number, access: number, fl
 }
 
 /** Loads a segment record directly. */
-export function setSeg(cpu: FakeCpu, seg: number, selector: number, attributes: number, limit = 0xffff_ffff, base = 0n): void {
+export function setSeg(
+  cpu: FakeCpu, seg: number, selector: number, attributes: number, limit = 0xffff_ffff, base = 0n,
+): void {
   cpu.views.u16[(S.SEG + seg * 16) >>> 1] = selector
   cpu.views.u16[(S.SEG + seg * 16 + 2) >>> 1] = attributes
   cpu.views.u32[(S.SEG + seg * 16 + 4) >>> 2] = limit
@@ -277,7 +288,8 @@ export function protectedCpu(level: 0 | 3 = 0, options: FakeOptions = {}): FakeC
 
 /** Writes a gate into the IDT: 16 bytes in long mode, else 8. */
 export function setGate(
-  cpu: FakeCpu, vector: number, fields: { selector?: number; offset?: bigint; type?: number; dpl?: number; present?: boolean; ist?: number },
+  cpu: FakeCpu, vector: number,
+  fields: { selector?: number; offset?: bigint; type?: number; dpl?: number; present?: boolean; ist?: number },
 ): void {
   const { selector = SEL.CODE64, offset = 0x6000n, type = 14, dpl = 0, present = true, ist = 0 } = fields
   const long = (state32(cpu, S.EFER) & EFER_BITS.LMA) !== 0

@@ -32,7 +32,9 @@ export const setGpr64 = (cpu: Cpu, reg: number, value: bigint): void => {
   cpu.views.u64[(GPR >>> 3) + reg] = value
 }
 
-/** Writes `size` bytes of a register; 4-byte writes clear bits 63:32 (SDM vol. 1 §3.4.1.1), shorter ones keep the rest. */
+/**
+ * Writes `size` bytes of a register; 4-byte writes clear bits 63:32 (SDM vol. 1 §3.4.1.1), shorter ones keep the rest.
+ */
 export function setGpr(cpu: Cpu, reg: number, size: number, value: number): void {
   const { u8, u16, u32 } = cpu.views
   const at = GPR + reg * 8
@@ -126,7 +128,10 @@ export function writeOperand64(cpu: Cpu, insn: Insn, n: number, value: bigint): 
   else setGpr64(cpu, operandReg(insn, n), value)
 }
 
-/** Writes `value` to operand `n`: a register at the operand size of the instruction, memory always 16 bits (SLDT, STR, SMSW). */
+/**
+ * Writes `value` to operand `n`: a register at the operand size of the instruction, memory always 16 bits (SLDT, STR,
+ * SMSW).
+ */
 export function writeSelectorOperand(cpu: Cpu, insn: Insn, n: number, value: number): void {
   if (operandKind(insn, n) === MEM) cpu.store(cpu.operandAddress(insn, 2, true), 2, value & 0xffff)
   else setGpr(cpu, operandReg(insn, n), insn.size === 2 ? 2 : 4, value)

@@ -113,7 +113,10 @@ export function readUpperHalf(cpu: Cpu, selector: number, out: Descriptor): bool
 /** Base of a system descriptor, all 64 bits. */
 export const base64 = (d: Descriptor): bigint => (BigInt(d.upper) << 32n) | BigInt(d.base)
 
-/** Sets the accessed bit of a code or data descriptor in its table. May raise #PF, so it comes before anything is changed. */
+/**
+ * Sets the accessed bit of a code or data descriptor in its table. May raise #PF, so it comes before anything is
+ * changed.
+ */
 export function markAccessed(cpu: Cpu, d: Descriptor): void {
   if ((d.attributes & ATTR.ACCESSED) !== 0) return
   d.hi |= 0x100
@@ -122,7 +125,9 @@ export function markAccessed(cpu: Cpu, d: Descriptor): void {
 }
 
 /** Loads a segment record. */
-export function setSegment(cpu: Cpu, seg: number, selector: number, attributes: number, limit: number, base: bigint): void {
+export function setSegment(
+  cpu: Cpu, seg: number, selector: number, attributes: number, limit: number, base: bigint,
+): void {
   const at = SEG + seg * SEG_SIZE
   cpu.views.u16[at >>> 1] = selector
   cpu.views.u16[(at >>> 1) + 1] = attributes

@@ -1,11 +1,12 @@
 /** The 512-byte legacy region, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, EMMS (SDM vol. 1 §10.5, vol. 2). */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
+import { checkMmx, checkSse } from '../fp/checks.ts'
 import type { Insn } from '../insn.ts'
 import { CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, XMM } from '../state.ts'
 import { in64, readOperand, readU32, readU64, writeOperand, writeU32, writeU64 } from './access.ts'
 import { CR4_BITS } from './bits.ts'
-import { checkFpu, checkMmx, checkSse } from './fpu-checks.ts'
+import { checkFxsave } from './fpu-checks.ts'
 
 /** Bits of MXCSR that exist; DAZ is among them, so the mask is the full one (SDM vol. 1 §11.6.6). */
 export const MXCSR_MASK = 0xffff
@@ -94,7 +95,7 @@ const hasOsfxsr = (cpu: Cpu): boolean => (readU32(cpu, CR4) & CR4_BITS.OSFXSR) !
 
 /** FXSAVE and FXSAVE64. Bytes 464–511 belong to software and are left alone. */
 export const fxsave: Meaning = (cpu, insn) => {
-  checkFpu(cpu)
+  checkFxsave(cpu)
   const address = areaAddress(cpu, insn, true)
   cpu.checkWrite(address, 512)
   cpu.loadBytes(address, legacy)
@@ -107,7 +108,7 @@ export const fxsave: Meaning = (cpu, insn) => {
 
 /** FXRSTOR and FXRSTOR64. */
 export const fxrstor: Meaning = (cpu, insn) => {
-  checkFpu(cpu)
+  checkFxsave(cpu)
   cpu.loadBytes(areaAddress(cpu, insn, false), legacy)
   const mxcsr = legacyView.getUint32(24, true)
   if (hasOsfxsr(cpu)) checkMxcsr(mxcsr)

@@ -1,8 +1,10 @@
-/** CPUID, time, random numbers, segment bases, protection keys, XCR0, MONITOR/MWAIT, and a few long loads and stores. */
+/**
+ * CPUID, time, random numbers, segment bases, protection keys, XCR0, MONITOR/MWAIT, and a few long loads and stores.
+ */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
-import { ES, FS, GS, MSR_TSC_AUX, PKRU, XCR0 } from '../state.ts'
+import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, XCR0 } from '../state.ts'
 import {
   addressRegister, cpl, cr4Has, edxEax, gpr32, gpr64, in64, isProtected, operandReg, RAX, RBX, RCX, RDX, readU32,
   readU64, requireCpl0, segBase, setEdxEax, setGpr, setGpr64, setSegBase,
@@ -115,7 +117,8 @@ export const xsetbv: Meaning = (cpu) => {
 export const monitor: Meaning = (cpu, insn) => {
   checkMonitor(cpu)
   if (gpr32(cpu, RCX) !== 0) raise(VECTOR.GP, 0)
-  const address = cpu.segmentAddress(insn.segOverride >= 0 ? insn.segOverride : 3, addressRegister(cpu, insn, RAX), 1, false)
+  const seg = insn.segOverride >= 0 ? insn.segOverride : DS
+  const address = cpu.segmentAddress(seg, addressRegister(cpu, insn, RAX), 1, false)
   cpu.load(address, 1)
   systemOf(cpu).monitorAddress = address
 }

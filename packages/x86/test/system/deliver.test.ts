@@ -4,7 +4,8 @@ import * as S from '../../src/state.ts'
 import { FLAG } from '../../src/system/bits.ts'
 import { combineFaults, deliverException, deliverInterrupt, enterHandler, SOFTWARE } from '../../src/system/deliver.ts'
 import {
-  attributesOf, createFakeCpu, GP, gpr, insn, longCpu, NP, protectedCpu, run, SEL, selectorOf, setDescriptor, setGate, setReg,
+  attributesOf, createFakeCpu, GP, gpr, insn, longCpu, NP, protectedCpu, run, SEL, selectorOf, setDescriptor, setGate,
+  setReg,
   setSeg, setState64, SSF, STACK, STACK0, STACK_IST1, state32, state64, TSF, TSS,
 } from '../fake-cpu.ts'
 import type { FakeCpu, Fault } from '../fake-cpu.ts'
@@ -90,14 +91,17 @@ describe('delivery in 64-bit mode', () => {
   })
 
   const faults: [string, (cpu: FakeCpu) => void, Fault][] = [
-    ['a vector beyond the IDT is #GP(vector, IDT)', (cpu) => { cpu.views.u32[S.IDTR >>> 2] = 0x40 * 16 + 14 }, GP(0x202)],
+    ['a vector beyond the IDT is #GP(vector, IDT)',
+      (cpu) => { cpu.views.u32[S.IDTR >>> 2] = 0x40 * 16 + 14 }, GP(0x202)],
     ['a 32-bit gate type is #GP', (cpu) => { setGate(cpu, 0x40, { type: 6 }) }, GP(0x202)],
     ['a task gate is #GP in long mode', (cpu) => { setGate(cpu, 0x40, { type: 5 }) }, GP(0x202)],
     ['an absent gate is #NP', (cpu) => { setGate(cpu, 0x40, { present: false, dpl: 3 }) }, NP(0x202)],
     ['a null selector is #GP(0)', (cpu) => { setGate(cpu, 0x40, { selector: 0, dpl: 3 }) }, GP(0)],
-    ['a selector beyond the GDT is #GP(selector)', (cpu) => { setGate(cpu, 0x40, { selector: SEL.BEYOND, dpl: 3 }) }, GP(SEL.BEYOND)],
+    ['a selector beyond the GDT is #GP(selector)',
+      (cpu) => { setGate(cpu, 0x40, { selector: SEL.BEYOND, dpl: 3 }) }, GP(SEL.BEYOND)],
     ['a data segment is #GP(selector)', (cpu) => { setGate(cpu, 0x40, { selector: SEL.DATA, dpl: 3 }) }, GP(SEL.DATA)],
-    ['a 32-bit code segment is #GP(selector)', (cpu) => { setGate(cpu, 0x40, { selector: SEL.CODE32, dpl: 3 }) }, GP(SEL.CODE32)],
+    ['a 32-bit code segment is #GP(selector)',
+      (cpu) => { setGate(cpu, 0x40, { selector: SEL.CODE32, dpl: 3 }) }, GP(SEL.CODE32)],
     ['an entry that is not canonical is #GP(0)', (cpu) => { setGate(cpu, 0x40, { offset: 1n << 60n, dpl: 3 }) }, GP(0)],
     ['a TSS too short for RSP0 is #TS(TR)', (cpu) => {
       setGate(cpu, 0x40, { dpl: 3 })
@@ -136,7 +140,8 @@ describe('faults inside delivery', () => {
   const table: [number, number, number][] = [
     [VECTOR.GP, VECTOR.NP, VECTOR.DF], [VECTOR.DE, VECTOR.GP, VECTOR.DF], [VECTOR.GP, VECTOR.PF, VECTOR.PF],
     [VECTOR.PF, VECTOR.PF, VECTOR.DF], [VECTOR.PF, VECTOR.GP, VECTOR.DF], [VECTOR.UD, VECTOR.GP, VECTOR.GP],
-    [VECTOR.PF, VECTOR.DB, VECTOR.DB], [VECTOR.DF, VECTOR.GP, -1], [VECTOR.DF, VECTOR.PF, -1], [VECTOR.BP, VECTOR.PF, VECTOR.PF],
+    [VECTOR.PF, VECTOR.DB, VECTOR.DB], [VECTOR.DF, VECTOR.GP, -1], [VECTOR.DF, VECTOR.PF, -1],
+    [VECTOR.BP, VECTOR.PF, VECTOR.PF],
   ]
   it.each(table)('vector %i and then %i make %i', (first, second, expected) => {
     expect(combineFaults(first, second)).toBe(expected)
@@ -203,10 +208,12 @@ describe('delivery in 32-bit protected mode', () => {
 
   const faults: [string, (cpu: FakeCpu) => void, Fault][] = [
     ['a null SS0 is #TS(0)', (cpu) => { cpu.memory.setUint16(TSS + 8, 0, true) }, TSF(0)],
-    ['an SS0 of another ring is #TS(SS)', (cpu) => { cpu.memory.setUint16(TSS + 8, SEL.USER_DATA, true) }, TSF(SEL.USER_DATA & ~3)],
+    ['an SS0 of another ring is #TS(SS)',
+      (cpu) => { cpu.memory.setUint16(TSS + 8, SEL.USER_DATA, true) }, TSF(SEL.USER_DATA & ~3)],
     ['a read-only SS0 is #TS(SS)', (cpu) => { cpu.memory.setUint16(TSS + 8, SEL.READ_ONLY, true) }, TSF(SEL.READ_ONLY)],
     ['an absent SS0 is #SS(SS)', (cpu) => { cpu.memory.setUint16(TSS + 8, SEL.ABSENT, true) }, SSF(SEL.ABSENT)],
-    ['an entry beyond the code limit is #GP(0)', (cpu) => { setDescriptor(cpu, SEL.CODE32, 0x9b, 0x4, 0, 0x5fff) }, GP(0)],
+    ['an entry beyond the code limit is #GP(0)',
+      (cpu) => { setDescriptor(cpu, SEL.CODE32, 0x9b, 0x4, 0, 0x5fff) }, GP(0)],
   ]
   it.each(faults)('INT n from user mode: %s', (_name, prepare, expected) => {
     const cpu = protectedCpu(3)

@@ -206,6 +206,7 @@ describe('CPUID', () => {
 
   it('pads every level of the APIC ID to a power of two', () => {
     const topology = { packages: 2, coresPerPackage: 3, threadsPerCore: 2 }
-    expect(Array.from({ length: 12 }, (_, i) => apicIdOf(topology, i))).toEqual([0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13])
+    expect(Array.from({ length: 12 }, (_, i) => apicIdOf(topology, i))).toEqual(
+      [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13])
   })
 })

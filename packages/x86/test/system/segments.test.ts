@@ -3,7 +3,8 @@ import { MEM, MODE32, REG, SEG_REG } from '../../src/insn.ts'
 import * as S from '../../src/state.ts'
 import { systemMeaningOf, systemMeanings as op } from '../../src/system/meanings.ts'
 import {
-  attributesOf, createFakeCpu, GDT, GP, gpr, insn, longCpu, NP, protectedCpu, run, SEL, selectorOf, setDescriptor, setReg, setSeg, SSF, STACK,
+  attributesOf, createFakeCpu, GDT, GP, gpr, insn, longCpu, NP, protectedCpu, run, SEL, selectorOf, setDescriptor,
+  setReg, setSeg, SSF, STACK,
   state32, state64, UD,
 } from '../fake-cpu.ts'
 import type { FakeCpu, Fault } from '../fake-cpu.ts'
@@ -56,7 +57,8 @@ describe('MOV Sreg', () => {
     const cpu = protectedCpu()
     setDescriptor(cpu, SEL.DATA, 0x93, 0xc, 0x1234_5678, 0x1_0000)
     load(cpu, S.ES, SEL.DATA, true)
-    expect([baseOf(cpu, S.ES), state32(cpu, S.SEG + 4), attributesOf(cpu, S.ES)]).toEqual([0x1234_5678n, 0x1000_0fff, 0xc93])
+    expect([baseOf(cpu, S.ES), state32(cpu, S.SEG + 4), attributesOf(cpu, S.ES)]).toEqual(
+      [0x1234_5678n, 0x1000_0fff, 0xc93])
   })
 
   it('sets the accessed bit in the table', () => {

@@ -6,7 +6,8 @@ import { configureModel } from '../../src/system/cpuid/model.ts'
 import { sapphireRapids } from '../../src/system/cpuid/models/sapphire-rapids.ts'
 import { systemMeanings as op } from '../../src/system/meanings.ts'
 import {
-  attributesOf, createFakeCpu, GDT, GP, gpr, insn, longCpu, NP, protectedCpu, run, SEL, selectorOf, setDescriptor, setReg, setSeg,
+  attributesOf, createFakeCpu, GDT, GP, gpr, insn, longCpu, NP, protectedCpu, run, SEL, selectorOf, setDescriptor,
+  setReg, setSeg,
   setState64, SSF, STACK, STACK0, state32, state64, UD,
 } from '../fake-cpu.ts'
 import type { FakeCpu, Fault } from '../fake-cpu.ts'
@@ -14,7 +15,9 @@ import type { FakeCpu, Fault } from '../fake-cpu.ts'
 const RSP = 4
 const HIGH = 0xffff_8000_0000_0000n
 
-function pushFrame(cpu: FakeCpu, frame: { rip?: bigint; cs?: number; flags?: number; rsp?: bigint; ss?: number }): void {
+function pushFrame(
+  cpu: FakeCpu, frame: { rip?: bigint; cs?: number; flags?: number; rsp?: bigint; ss?: number },
+): void {
   const { rip = 0x7000n, cs = SEL.CODE64, flags = 2, rsp = 0xc000n, ss = SEL.DATA } = frame
   const values = [rip, BigInt(cs), BigInt(flags), rsp, BigInt(ss)]
   values.forEach((v, i) => { cpu.memory.setBigUint64(STACK + i * 8, v, true) })
@@ -27,7 +30,8 @@ describe('IRETQ', () => {
     const cpu = longCpu()
     pushFrame(cpu, { ...USER, flags: FLAG.IF | FLAG.ZF | 2 })
     expect(run(cpu, op.iret, iretq)).toBeUndefined()
-    expect([cpu.nextRip(), gpr(cpu, RSP), state32(cpu, S.CPL), cpu.getFlags()]).toEqual([0x7000n, 0xc000n, 3, FLAG.IF | FLAG.ZF | 2])
+    expect([cpu.nextRip(), gpr(cpu, RSP), state32(cpu, S.CPL), cpu.getFlags()]).toEqual(
+      [0x7000n, 0xc000n, 3, FLAG.IF | FLAG.ZF | 2])
     expect([selectorOf(cpu, S.CS), selectorOf(cpu, S.SS)]).toEqual([SEL.USER_CODE64, SEL.USER_DATA])
     expect(cpu.log).toContain('mode')
   })
@@ -71,7 +75,8 @@ describe('IRETQ', () => {
     ['an SS of another ring is #GP(SS)', (cpu) => { pushFrame(cpu, { ...USER, ss: SEL.DATA }) }, GP(SEL.DATA)],
     ['an absent SS is #SS(SS)', (cpu) => { pushFrame(cpu, { ss: SEL.ABSENT }) }, SSF(SEL.ABSENT)],
     ['a RIP that is not canonical is #GP(0)', (cpu) => { pushFrame(cpu, { ...USER, rip: 1n << 47n }) }, GP(0)],
-    ['a RIP beyond a compatibility segment is #GP(0)', (cpu) => { pushFrame(cpu, { cs: SEL.USER_CODE32, ss: SEL.USER_DATA, rip: 1n << 32n }) }, GP(0)],
+    ['a RIP beyond a compatibility segment is #GP(0)',
+      (cpu) => { pushFrame(cpu, { cs: SEL.USER_CODE32, ss: SEL.USER_DATA, rip: 1n << 32n }) }, GP(0)],
   ]
   it.each(faults)('%s, and nothing has changed', (_name, prepare, expected) => {
     const cpu = longCpu()
@@ -115,7 +120,8 @@ describe('IRETD and IRET', () => {
     setReg(cpu, RSP, 0x1000n);
     [0x7000, 0x123, 0x202].forEach((v, i) => { cpu.memory.setUint16(0x1000 + i * 2, v, true) })
     run(cpu, op.iret, insn({ size: 2, mode: MODE16 }))
-    expect([cpu.nextRip(), selectorOf(cpu, S.CS), gpr(cpu, RSP), cpu.getFlags()]).toEqual([0x7000n, 0x123, 0x1006n, 0x202])
+    expect([cpu.nextRip(), selectorOf(cpu, S.CS), gpr(cpu, RSP), cpu.getFlags()]).toEqual(
+      [0x7000n, 0x123, 0x1006n, 0x202])
   })
 })
 
@@ -133,7 +139,8 @@ describe('SYSCALL and SYSRET', () => {
     cpu.setFlags(FLAG.IF | FLAG.CF, FLAG.IF | FLAG.CF)
     expect(run(cpu, op.syscall, insn())).toBeUndefined()
     expect([gpr(cpu, 1), gpr(cpu, 11), cpu.nextRip(), cpu.getFlags()]).toEqual([0x5002n, 0x203n, HIGH + 0x1000n, 3])
-    expect([selectorOf(cpu, S.CS), attributesOf(cpu, S.CS), selectorOf(cpu, S.SS), state32(cpu, S.CPL)]).toEqual([0x10, 0xa9b, 0x18, 0])
+    expect([selectorOf(cpu, S.CS), attributesOf(cpu, S.CS), selectorOf(cpu, S.SS), state32(cpu, S.CPL)]).toEqual(
+      [0x10, 0xa9b, 0x18, 0])
   })
 
   it('SYSRETQ restores them at CPL 3', () => {
@@ -183,11 +190,13 @@ describe('SYSENTER and SYSEXIT', () => {
     setState64(cpu, S.MSR_SYSENTER_EIP, HIGH)
     setState64(cpu, S.MSR_SYSENTER_ESP, HIGH + 0x2000n)
     run(cpu, op.sysenter)
-    expect([cpu.nextRip(), gpr(cpu, RSP), state32(cpu, S.CPL), selectorOf(cpu, S.SS)]).toEqual([HIGH, HIGH + 0x2000n, 0, 0x18])
+    expect([cpu.nextRip(), gpr(cpu, RSP), state32(cpu, S.CPL), selectorOf(cpu, S.SS)]).toEqual(
+      [HIGH, HIGH + 0x2000n, 0, 0x18])
     setReg(cpu, 1, 0x8000n)
     setReg(cpu, 2, 0x4000n)
     run(cpu, op.sysexit, insn({ size: 8 }))
-    expect([cpu.nextRip(), gpr(cpu, RSP), state32(cpu, S.CPL), selectorOf(cpu, S.CS)]).toEqual([0x4000n, 0x8000n, 3, 0x33])
+    expect([cpu.nextRip(), gpr(cpu, RSP), state32(cpu, S.CPL), selectorOf(cpu, S.CS)]).toEqual(
+      [0x4000n, 0x8000n, 3, 0x33])
   })
 })
 
@@ -255,11 +264,15 @@ describe('far jumps, calls and returns', () => {
 })
 
 describe('call gates', () => {
-  function setCallGate(cpu: FakeCpu, selector: number, offset: bigint, options: { dpl?: number; parameters?: number; present?: boolean } = {}): void {
+  function setCallGate(
+    cpu: FakeCpu, selector: number, offset: bigint,
+    options: { dpl?: number; parameters?: number; present?: boolean } = {},
+  ): void {
     const { dpl = 3, parameters = 0, present = true } = options
     const at = GDT + SEL.CALL_GATE
     cpu.memory.setUint32(at, (selector << 16) | Number(offset & 0xffffn), true)
-    cpu.memory.setUint32(at + 4, Number(offset & 0xffff_0000n) | (present ? 0x8000 : 0) | (dpl << 13) | 0xc00 | parameters, true)
+    const rights = (present ? 0x8000 : 0) | (dpl << 13) | 0xc00 | parameters
+    cpu.memory.setUint32(at + 4, Number(offset & 0xffff_0000n) | rights, true)
     cpu.memory.setUint32(at + 8, Number(offset >> 32n), true)
     cpu.memory.setUint32(at + 12, 0, true)
   }

@@ -24,7 +24,9 @@ export const cacheLeaf: CpuidLeaf = ({ model, topology }, subleaf, out) => {
 }
 
 /** Associativity codes of Fn8000_0006 (APM vol. 3 table E-4). */
-const WAYS_CODE = new Map([[1, 1], [2, 2], [4, 4], [8, 6], [16, 8], [32, 0xa], [48, 0xb], [64, 0xc], [96, 0xd], [128, 0xe]])
+const WAYS_CODE = new Map([
+  [1, 1], [2, 2], [4, 4], [8, 6], [16, 8], [32, 0xa], [48, 0xb], [64, 0xc], [96, 0xd], [128, 0xe],
+])
 
 /** The older summaries: L1 caches, or L2 and L3. Intel shows the L2 only. */
 export const amdCacheSummary = (level: 1 | 2): CpuidLeaf => ({ model }, _subleaf, out) => {

@@ -37,7 +37,7 @@ export const amdMsrs = (model: CpuModel): readonly Msr[] => [
     legal: SYSCFG_LEGAL,
   }),
   held(0xc001_0015, 'HWCR', { initial: HWCR_INITIAL }),
-  ...Array.from({ length: 4 }, (_, n) => held(0xc001_0016 + n, `IORR${n < 2 ? '0' : '1'}_${n % 2 === 0 ? 'BASE' : 'MASK'}`)),
+  ...['IORR_BASE0', 'IORR_MASK0', 'IORR_BASE1', 'IORR_MASK1'].map((name, n) => held(0xc001_0016 + n, name)),
   held(0xc001_001a, 'TOP_MEM'),
   held(0xc001_001d, 'TOP_MEM2'),
   writeOnly(0xc001_0020, 'PATCH_LOADER', () => undefined),

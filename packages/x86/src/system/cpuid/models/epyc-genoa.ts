@@ -2,11 +2,12 @@ import type { CpuModel } from '../model.ts'
 import { COMMON_FEATURES, TSC_HZ } from './common.ts'
 
 /**
- * AMD EPYC 9004 ("Genoa", family 19h model 11h) without AVX-512. Values from AMD's Processor Programming Reference for
- * that family (publication 55901) and APM vol. 3 appendix E.
+ * AMD EPYC 9004 ("Genoa", family 19h model 11h) without AVX-512, and with TSC-deadline and SERIALIZE, which that family
+ * lacks but this processor has. Values from AMD's Processor Programming Reference for that family (publication 55901)
+ * and APM vol. 3 appendix E.
  *
- * The processor runs one instruction after the other and speculates on nothing, so every "not affected" bit is true, and
- * kernels leave their mitigations out: AutomaticIBRS instead of retpolines, SRSO_NO, BTC_NO, SSB_NO, TSA_*_NO.
+ * The processor runs one instruction after the other and speculates on nothing, so every "not affected" bit is true,
+ * and kernels leave their mitigations out: AutomaticIBRS instead of retpolines, SRSO_NO, BTC_NO, SSB_NO, TSA_*_NO.
  * LfenceAlwaysSerializing saves Linux the write of DE_CFG. XSAVEERPTR spares it the FXSAVE-leak workaround.
  */
 export const epycGenoa: CpuModel = {
