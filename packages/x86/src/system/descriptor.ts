@@ -5,7 +5,7 @@
 import type { Cpu } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import { GDTR, LDTR, SEG, SEG_BASE, SEG_SIZE } from '../state.ts'
-import { isCanonical, isLongMode, segAttributes } from './access.ts'
+import { isCanonical, isLongMode, segAttributes, stateSum } from './access.ts'
 import { ATTR } from './bits.ts'
 
 /** A descriptor as it was read. Records are reused; whoever keeps one copies it. */
@@ -74,7 +74,8 @@ function inTable(cpu: Cpu, selector: number, size: number): boolean {
 /** Linear address of the descriptor of `selector`. */
 function descriptorAddress(cpu: Cpu, selector: number): bigint {
   const table = (selector & 4) === 0 ? GDTR + 8 : SEG + LDTR * SEG_SIZE + SEG_BASE
-  return linear(cpu, cpu.views.u64[table >>> 3] + BigInt(selector & 0xfff8))
+  const address = stateSum(cpu, table, selector & 0xfff8)
+  return isLongMode(cpu) ? address : address & 0xffff_ffffn
 }
 
 /**

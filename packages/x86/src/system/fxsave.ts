@@ -1,7 +1,7 @@
-/** The 512-byte legacy region, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, EMMS (SDM vol. 1 §10.5, vol. 2). */
+/** The 512-byte legacy region, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR (SDM vol. 1 §10.5, vol. 2). */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
-import { checkMmx, checkSse } from '../fp/checks.ts'
+import { checkVector } from '../fp/checks.ts'
 import type { Insn } from '../insn.ts'
 import { CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, XMM } from '../state.ts'
 import { in64, readOperand, readU32, readU64, writeOperand, writeU32, writeU64 } from './access.ts'
@@ -51,11 +51,17 @@ function savePointer(area: DataView, at: number, offset: bigint, selector: numbe
   area.setUint16(at + 6, 0, true)
 }
 
+/** A status word with ES and B as the flags and masks make them: an image cannot hide or invent a pending exception. */
+function withSummary(status: number, control: number): number {
+  const pending = (status & ~control & 0x3f) !== 0
+  return pending ? status | 0x8080 : status & ~0x8080
+}
+
 /** Loads the x87 part. */
 export function loadX87(cpu: Cpu, area: DataView, isWide: boolean): void {
   const { u8 } = cpu.views
   writeU32(cpu, FCW, area.getUint16(0, true))
-  writeU32(cpu, FSW, area.getUint16(2, true))
+  writeU32(cpu, FSW, withSummary(area.getUint16(2, true), area.getUint16(0, true)))
   writeU32(cpu, FTW, area.getUint8(4))
   writeU32(cpu, FOP, area.getUint16(6, true) & 0x7ff)
   writeU64(cpu, FIP, isWide ? area.getBigUint64(8, true) : BigInt(area.getUint32(8, true)))
@@ -120,20 +126,13 @@ export const fxrstor: Meaning = (cpu, insn) => {
 
 /** LDMXCSR: #GP(0) for reserved bits. */
 export const ldmxcsr: Meaning = (cpu, insn) => {
-  checkSse(cpu)
+  checkVector(cpu, insn)
   const value = readOperand(cpu, insn, 0, 4)
   checkMxcsr(value)
   writeU32(cpu, MXCSR, value)
 }
 
 export const stmxcsr: Meaning = (cpu, insn) => {
-  checkSse(cpu)
+  checkVector(cpu, insn)
   writeOperand(cpu, insn, 0, 4, readU32(cpu, MXCSR))
-}
-
-/** EMMS: all x87 tags empty, and TOP 0 as after any MMX instruction. */
-export const emms: Meaning = (cpu) => {
-  checkMmx(cpu)
-  writeU32(cpu, FSW, readU32(cpu, FSW) & ~0x3800)
-  writeU32(cpu, FTW, 0)
 }

@@ -7,7 +7,7 @@ import { aaa, aad, aam, aas, daa, das, enter, popa, pusha, salc, xlat } from './
 import { retf } from './far-return.ts'
 import { callf, jmpf } from './far-transfer.ts'
 import { clac, cli, hlt, lahf, popf, pushf, sahf, stac, sti } from './flags.ts'
-import { emms, fxrstor, fxsave, ldmxcsr, stmxcsr } from './fxsave.ts'
+import { fxrstor, fxsave, ldmxcsr, stmxcsr } from './fxsave.ts'
 import { inPort, ins, outPort, outs } from './io.ts'
 import { iret } from './iret.ts'
 import {
@@ -35,7 +35,7 @@ export const systemMeanings: Readonly<Record<string, Meaning>> = {
   clts, lmsw, smsw, invlpg, invpcid, wbinvd, invd, wbnoinvd, clflush, clflushopt, clwb, xgetbv, xsetbv,
   rdmsr, wrmsr, cpuid, rdtsc, rdtscp, rdpmc, rdrand, rdseed, rdpid, rdfsbase, rdgsbase, wrfsbase, wrgsbase, rdpkru,
   wrpkru,
-  fxsave, fxrstor, xsave, xsaveopt, xsavec, xsaves, xrstor, xrstors, ldmxcsr, stmxcsr, emms,
+  fxsave, fxrstor, xsave, xsaveopt, xsavec, xsaves, xrstor, xrstors, ldmxcsr, stmxcsr,
   pushf, popf, cli, sti, stac, clac, hlt, lahf, sahf, monitor, mwait, in: inPort, out: outPort, ins, outs,
   cmpxchg8b, cmpxchg16b, movdir64b, serialize,
   xlat, aam, aad, aaa, aas, daa, das, salc, enter, pusha, popa,

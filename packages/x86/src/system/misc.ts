@@ -14,6 +14,7 @@ import { writeXcr0 } from './control-registers.ts'
 import { cpuid as answerCpuid } from './cpuid/leaves.ts'
 import { systemOf } from './cpu-system.ts'
 import { requireCanonical } from './descriptor.ts'
+import { PERF_CTR0 } from './msr/amd.ts'
 import { readTsc } from './msr/time-apic.ts'
 import { inUse, setPkru } from './xsave-state.ts'
 
@@ -45,8 +46,15 @@ export const rdtscp: Meaning = (cpu) => {
   setGpr(cpu, RCX, 4, readU32(cpu, MSR_TSC_AUX))
 }
 
-/** RDPMC: the models have no counters, so every number is #GP(0). */
-export const rdpmc: Meaning = () => raise(VECTOR.GP, 0)
+/** RDPMC: the counters that the model's MSRs have; a number without one, and user mode without CR4.PCE, is #GP(0). */
+export const rdpmc: Meaning = (cpu) => {
+  if (cpl(cpu) !== 0 && !cr4Has(cpu, CR4_BITS.PCE)) raise(VECTOR.GP, 0)
+  const counter = gpr32(cpu, RCX)
+  const { model, msrs } = systemOf(cpu)
+  const register = model.vendor === 'AuthenticAMD' && counter < 4 ? msrs.get(PERF_CTR0 + counter) : undefined
+  if (register === undefined) raise(VECTOR.GP, 0)
+  setEdxEax(cpu, register.read(cpu) & 0xffff_ffff_ffffn)
+}
 
 /** RDRAND and RDSEED: always a value, CF = 1 and the other status flags 0. */
 export const rdrand: Meaning = (cpu, insn) => {

@@ -5,6 +5,7 @@ import * as S from '../../src/state.ts'
 import { ATTR, FLAG } from '../../src/system/bits.ts'
 import { configureModel } from '../../src/system/cpuid/model.ts'
 import { epycGenoa } from '../../src/system/cpuid/models/epyc-genoa.ts'
+import { sapphireRapids } from '../../src/system/cpuid/models/sapphire-rapids.ts'
 import { systemMeanings as op } from '../../src/system/meanings.ts'
 import {
   createFakeCpu, GDT, GP, gpr, insn, longCpu, NP, protectedCpu, run, SEL, selectorOf, setDescriptor, setReg, setSeg,
@@ -245,6 +246,18 @@ describe('time, random numbers, bases, keys', () => {
     expect([gpr(cpu, RAX), gpr(cpu, RDX), gpr(cpu, RCX)]).toEqual([1000n, 0n, 7n])
     setState64(cpu, S.CR4, 0x24n)
     expect(run(cpu, op.rdtsc)).toEqual(GP(0))
+  })
+
+  it('RDPMC reads the counters that AMD has, and needs CR4.PCE in user mode', () => {
+    const cpu = longCpu()
+    cpu.system?.held.set(0xc001_0005, -1n)
+    setReg(cpu, RCX, 1n)
+    run(cpu, op.rdpmc)
+    expect([gpr(cpu, RAX), gpr(cpu, RDX)]).toEqual([0xffff_ffffn, 0xffffn])
+    setReg(cpu, RCX, 4n)
+    expect(run(cpu, op.rdpmc)).toEqual(GP(0))
+    expect(run(longCpu(3), op.rdpmc)).toEqual(GP(0))
+    expect(run(longCpu(0, { model: sapphireRapids }), op.rdpmc)).toEqual(GP(0))
   })
 
   it('RDRAND sets CF and clears the other status flags', () => {

@@ -59,6 +59,18 @@ describe('FXSAVE and FXRSTOR', () => {
     expect(state64(cpu, S.FPR + 3 * 16)).toBe(0xdead_beef_0000_0001n)
   })
 
+  it('FXRSTOR works out whether an x87 exception is pending', () => {
+    const cpu = prepared()
+    cpu.memory.setUint16(AREA, 0x37e, true)
+    cpu.memory.setUint16(AREA + 2, 0x0001, true)
+    run(cpu, op.fxrstor, i)
+    expect(state32(cpu, S.FSW)).toBe(0x8081)
+    cpu.memory.setUint16(AREA, 0x37f, true)
+    cpu.memory.setUint16(AREA + 2, 0x8081, true)
+    run(cpu, op.fxrstor, i)
+    expect(state32(cpu, S.FSW)).toBe(1)
+  })
+
   it('refuse an area that is not aligned, and reserved bits of MXCSR', () => {
     const cpu = prepared()
     expect(run(cpu, op.fxsave, insn({ kind0: MEM, disp: AREA + 8 }))).toEqual(GP(0))

@@ -10,6 +10,9 @@ export const SYSCFG = {
 } as const
 const SYSCFG_LEGAL = Object.values(SYSCFG).reduce((all, bit) => all | bit, 0n)
 
+/** The first of four performance counters of 48 bits. */
+export const PERF_CTR0 = 0xc001_0004
+
 const feature = (model: CpuModel, name: string, bits: bigint): bigint => (model.features.has(name) ? bits : 0n)
 
 const specCtrl = (model: CpuModel): bigint =>
@@ -31,7 +34,7 @@ export const amdMsrs = (model: CpuModel): readonly Msr[] => [
   readOnly(0x1de, 'LastExcpToIp', 0n),
   // Performance counters are part of every AMD64 processor; these hold their values and count nothing.
   ...Array.from({ length: 4 }, (_, n) => held(0xc001_0000 + n, `PerfEvtSel${String(n)}`)),
-  ...Array.from({ length: 4 }, (_, n) => held(0xc001_0004 + n, `PerfCtr${String(n)}`)),
+  ...Array.from({ length: 4 }, (_, n) => held(PERF_CTR0 + n, `PerfCtr${String(n)}`)),
   held(0xc001_0010, 'SYSCFG', {
     initial: SYSCFG.MtrrFixDramEn | SYSCFG.MtrrVarDramEn | SYSCFG.MtrrTom2En | SYSCFG.Tom2ForceMemTypeWB,
     legal: SYSCFG_LEGAL,
