@@ -199,6 +199,12 @@ describe('CPUID', () => {
     expect(cpuid(cpu, 1)[2] >>> 31).toBe(1)
   })
 
+  it('summarises AMD caches and TLBs as the family shows them', () => {
+    const cpu = createFakeCpu()
+    expect(cpuid(cpu, 0x8000_0005)).toEqual([0xff48_ff40, 0xff48_ff40, 0x2008_0140, 0x2008_0140])
+    expect(cpuid(cpu, 0x8000_0006).slice(0, 3)).toEqual([0x5c00_2200, 0x6c00_4200, 0x0400_6140])
+  })
+
   it('offers 57-bit addresses with LA57 only', () => {
     expect(cpuid(createFakeCpu(), 0x8000_0008)[0]).toBe(0x3030)
     expect(cpuid(createFakeCpu({ model: configureModel(epycGenoa, { la57: true }) }), 0x8000_0008)[0]).toBe(0x3930)

@@ -43,6 +43,8 @@ export const amdMsrs = (model: CpuModel): readonly Msr[] => [
   ...['IORR_BASE0', 'IORR_MASK0', 'IORR_BASE1', 'IORR_MASK1'].map((name, n) => held(0xc001_0016 + n, name)),
   held(0xc001_001a, 'TOP_MEM'),
   held(0xc001_001d, 'TOP_MEM2'),
+  // Linux sets bit 46 (extended configuration through CF8) in what AMD's northbridge showed here.
+  held(0xc001_001f, 'NB_CFG'),
   writeOnly(0xc001_0020, 'PATCH_LOADER', () => undefined),
   held(0xc001_0055, 'IntPend'),
   held(0xc001_0058, 'MmioCfgBaseAddr'),

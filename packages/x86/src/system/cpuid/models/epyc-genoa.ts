@@ -37,6 +37,8 @@ export const epycGenoa: CpuModel = {
     { level: 2, type: 'unified', size: 0x10_0000, ways: 8, lineSize: 64, sharedBy: 'core', inclusive: true },
     { level: 3, type: 'unified', size: 0x200_0000, ways: 16, lineSize: 64, sharedBy: 'package', inclusive: false },
   ],
+  // L1: 64 instruction and 72 data entries, fully associative. L2: 512 and 3072 entries.
+  tlb: { l1Large: 0xff48_ff40, l1Small: 0xff48_ff40, l2Large: 0x5c00_2200, l2Small: 0x6c00_4200 },
   // Right behind AVX, as on processors of the family without AVX-512.
   pkruOffset: 832,
   tscHz: TSC_HZ,
