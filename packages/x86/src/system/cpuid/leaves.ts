@@ -80,7 +80,7 @@ const leaf1: CpuidLeaf = (system, _subleaf, out, cpu) => {
 const leaf7: CpuidLeaf = ({ model }, subleaf, out, cpu) => {
   featureBits(model, 7, subleaf, out)
   if (subleaf !== 0) return
-  out[EAX] = model.vendor === 'GenuineIntel' ? 1 : 0
+  out[EAX] = model.vendor === 'GenuineIntel' ? 2 : 0
   if (model.features.has('pku') && (cpu.views.u32[CR4 >>> 2] & CR4_BITS.PKE) !== 0) out[ECX] |= 1 << 4
 }
 

@@ -13,7 +13,8 @@ const ARCH_CAPABILITIES = {
  *
  * The processor runs one instruction after the other and speculates on nothing, so every "NO" bit of
  * IA32_ARCH_CAPABILITIES is true, and IBRS_ALL lets kernels set IBRS once and build no retpolines. Leaf 0x15 gives
- * the frequency of the time-stamp counter, so nothing needs to be calibrated.
+ * the frequency of the time-stamp counter, so nothing needs to be calibrated. BHI_CTRL is there because kernels that do not
+ * trust BHI_NO otherwise clear the branch history in software at every system call.
  */
 export const sapphireRapids: CpuModel = {
   name: 'sapphire-rapids',
@@ -30,7 +31,7 @@ export const sapphireRapids: CpuModel = {
   features: new Set([
     ...COMMON_FEATURES,
     'ss', 'zero_fcs_fds', 'fzrm', 'fsrs', 'fsrc', 'md_clear',
-    'spec_ctrl', 'intel_stibp', 'flush_l1d', 'arch_capabilities', 'intel_ssbd',
+    'spec_ctrl', 'intel_stibp', 'flush_l1d', 'arch_capabilities', 'intel_ssbd', 'bhi_ctrl', 'mcdt_no',
   ]),
   archCapabilities: Object.values(ARCH_CAPABILITIES).reduce((all, bit) => all | (1n << BigInt(bit)), 0n),
   caches: [
