@@ -13,8 +13,8 @@ const ARCH_CAPABILITIES = {
  *
  * The processor runs one instruction after the other and speculates on nothing, so every "NO" bit of
  * IA32_ARCH_CAPABILITIES is true, and IBRS_ALL lets kernels set IBRS once and build no retpolines. Leaf 0x15 gives
- * the frequency of the time-stamp counter, so nothing needs to be calibrated. BHI_CTRL is there because kernels that do not
- * trust BHI_NO otherwise clear the branch history in software at every system call.
+ * the frequency of the time-stamp counter, so nothing needs to be calibrated. BHI_CTRL is there because kernels that do
+ * not trust BHI_NO otherwise clear the branch history in software at every system call.
  */
 export const sapphireRapids: CpuModel = {
   name: 'sapphire-rapids',
