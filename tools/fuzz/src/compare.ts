@@ -21,12 +21,15 @@ const FIELDS: readonly Field[] = [
 
 const hex = (bytes: Uint8Array): string => [...bytes].reverse().map((b) => b.toString(16).padStart(2, '0')).join('')
 
-/** Whether two records are the same but for the flags of `masked`. Fast: most cases are. */
-export function same(real: Batch, ours: Batch, index: number, masked: number): boolean {
+/**
+ * Whether two records are the same but for the flags of `masked`. Fast: most cases are. `vagueAddress`: of a
+ * page fault's address only the page counts.
+ */
+export function same(real: Batch, ours: Batch, index: number, masked: number, vagueAddress = false): boolean {
   const at = real.at(index)
   const signal = (b: Batch): boolean => b.u32[(at + OUT.SIGNAL) >> 2] !== 0
   if (signal(real) !== signal(ours)) return false
-  if (signal(real) && !sameFault(real, ours, at)) return false
+  if (signal(real) && !sameFault(real, ours, at, vagueAddress)) return false
   if (((real.u32[(at + STATE.RFLAGS) >> 2] ^ ours.u32[(at + STATE.RFLAGS) >> 2]) & FLAGS_COMPARED & ~masked) !== 0) return false
   for (let i = (at + STATE.GPR) >> 2; i < (at + STATE.RFLAGS) >> 2; i++) if (real.u32[i] !== ours.u32[i]) return false
   for (let i = (at + STATE.FS_BASE) >> 2; i < (at + STATE.FCW) >> 2; i++) if (real.u32[i] !== ours.u32[i]) return false
@@ -44,13 +47,15 @@ export function same(real: Batch, ours: Batch, index: number, masked: number): b
 
 const CARRIES_ERROR = 1 << 13 | 1 << 14 | 1 << 12 | 1 << 17
 
-function sameFault(real: Batch, ours: Batch, at: number): boolean {
+function sameFault(real: Batch, ours: Batch, at: number, vagueAddress: boolean): boolean {
   const vector = real.u32[(at + OUT.VECTOR) >> 2]
   if (vector !== ours.u32[(at + OUT.VECTOR) >> 2]) return false
   // For addresses above user space Linux reports P whatever the tables say (arch/x86/mm/fault.c, set_signal_archinfo).
   if (vector === 14 && real.u32[(at + OUT.CR2 + 4) >> 2] >>> 15 !== 0) ours.u32[(at + OUT.ERROR) >> 2] |= 1
   if ((CARRIES_ERROR >> vector & 1) !== 0 && real.u32[(at + OUT.ERROR) >> 2] !== ours.u32[(at + OUT.ERROR) >> 2]) return false
-  return vector !== 14 || real.u64[(at + OUT.CR2) >> 3] === ours.u64[(at + OUT.CR2) >> 3]
+  if (vector !== 14) return true
+  const other = real.u64[(at + OUT.CR2) >> 3] ^ ours.u64[(at + OUT.CR2) >> 3]
+  return other === 0n || (vagueAddress && other < 4096n)
 }
 
 /** What differs, in words: `name is OURS not REAL (was BEFORE)`. */

@@ -44,7 +44,7 @@ export function fuzz(oracle: Available, options: FuzzOptions): FuzzResult {
     const real = oracle.run(batch)
     for (let i = 0; i < BATCH; i++) {
       box = runOurs(box, batch, ours, i)
-      const equal = same(real, ours, i, 0)
+      const equal = same(real, ours, i, 0, used[i].some(({ line }) => VAGUE_ADDRESS.has(line.name)))
       note(result, used[i], equal)
       if (equal) continue
       result.different++
@@ -59,6 +59,13 @@ export function fuzz(oracle: Available, options: FuzzOptions): FuzzResult {
   }
   return result
 }
+
+/**
+ * Instructions that touch many places or only some of their bytes: the SDM does not say which byte of the page that
+ * faults CR2 names, and microcode is free in its order.
+ */
+const VAGUE_ADDRESS = new Set(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq
+  ldmxcsr stmxcsr`.split(/\s+/))
 
 const FORMS_MOST = 15_000
 function runOurs(box: Box, batch: Batch, ours: Batch, i: number): Box {

@@ -90,6 +90,10 @@ export function createGenerator({ lines, pool, longest = 6 }: GeneratorOptions):
       }
       const step = wanted === 1 && (indirect(code[0]) || (steps(used[0]) && code[0].rep === 0 && random.below(16) === 0))
       place(pool, batch, index, code, wanted === 1)
+      // Whether masked bytes fault is the processor's to choose (SDM vol. 2, MASKMOVDQU): none lie outside.
+      if (used.some(({ line }) => line.name.includes('maskmov'))) {
+        batch.u64[((batch.at(index) + STATE.GPR) >> 3) + RDI] = BigInt(batch.windowAt + random.below(batch.window - 15))
+      }
       const bytes = link(pool, code, step)
       batch.setCode(index, bytes, step ? CASE.STEP : 0)
       return used
@@ -228,7 +232,7 @@ function link(pool: Pool, code: readonly Encoded[], step: boolean): number[] {
   }
   starts.push(length)
   code.forEach((made, i) => {
-    if (made.memory !== null && made.memory.ripRelative) {
+    if (made.memory?.ripRelative === true) {
       const to = DATA_END - 256 + random.below(random.below(8) === 0 ? 256 : 225)
       writeBytes(made, made.dispAt, 4, BigInt(to - CODE_AT - starts[i + 1]))
     }
