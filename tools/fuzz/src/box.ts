@@ -7,7 +7,7 @@ import { CASE, CODE_AT, DATA_END, DATA_PAGE, IN, OUT, RECORD_HEAD, SIGNAL, STATE
 import { createPageTables } from '@cofferdam/paging'
 import {
   configureModel, createCpuSystem, createEngine, createMsrTable, createPlainApic, createProcessor, engineOverhead, flatTopology,
-  loadState, sapphireRapids, standardMeanings, type Engine, type Processor, type SegmentImage,
+  loadState, sapphireRapids, standardMeanings, type Engine, type SegmentImage,
 } from '@cofferdam/x86'
 import { S } from './inside.ts'
 
@@ -49,7 +49,7 @@ export function createBox(options: BoxOptions): Box {
     host: { portRead: () => 0, portWrite: () => undefined, random64: () => 0n, externalVector: () => 0 },
     acknowledge: () => -1, attend: () => undefined,
   })
-  const { u8, u16, u32, u64, i32, i64 } = memory.views
+  const { u8, u32, u64, i32, i64 } = memory.views
   const words = new DataView(new ArrayBuffer(8))
   const put = (at: number, value: bigint): void => {
     words.setBigUint64(0, BigInt.asUintN(64, value), true)

@@ -46,7 +46,7 @@ function groupOf(line: Line): Group {
 
 const hasMeaning = (name: string): boolean => {
   const insn = createInsn()
-  insn.op = OPS.indexOf(name as never)
+  insn.op = OPS.indexOf(name)
   return wasmMeanings.has(name) || standardMeanings(insn) !== undefined
 }
 

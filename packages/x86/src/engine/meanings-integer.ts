@@ -4,6 +4,7 @@ import {
   popcnt, remS, remU, rotl, rotr, select, shl, shrS, shrU, sub, typeOf, wrap, xor,
 } from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'
+import { IMM } from '../insn.ts'
 import { SYSFLAGS } from '../state.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
 import { FLAG, KIND, signed, truncate } from './flags.ts'
@@ -112,7 +113,10 @@ const rotateValue = (size: number, left: boolean, a: Expr, c: Expr): Expr => {
   return truncate(size, left ? or(shl(a, d), shrU(a, e)) : or(shrU(a, d), shl(a, e)))
 }
 
-/** ROL and ROR change CF and OF only; OF is as for a rotation of the same operand by 1 (undefined for others). */
+/**
+ * ROL and ROR change CF and OF only. OF of counts above 1 is undefined: Intel processors leave it alone when they rotate a
+ * register by an immediate, else they set it as for a rotation of the same operand by 1.
+ */
 const rotate = (left: boolean): WasmMeaning => (b) => {
   const { size } = b.form
   const c = shiftCount(b)
@@ -123,7 +127,13 @@ const rotate = (left: boolean): WasmMeaning => (b) => {
       const top = (e: Expr): Expr => narrow(and(shrU(e, sized(b, bits(b) - 1)), sized(b, 1)))
       const low = (e: Expr): Expr => and(narrow(e), i32(1))
       const overflow = left ? top(xor(a, shl(a, sized(b, 1)))) : xor(low(a), top(a))
-      b.flagsUnless(eqz(c), () => { b.replaceFlags(FLAG.CF | FLAG.OF, or(left ? low(r) : top(r), shl(overflow, i32(11)))) })
+      const carry = left ? low(r) : top(r)
+      b.flagsUnless(eqz(c), () => {
+        const old = b.let(b.flagImage())
+        const byOne = shl(overflow, i32(11))
+        const of = b.form.kinds[1] === IMM && b.form.memory === 0 ? select(eq(c, sized(b, 1)), byOne, and(old, i32(FLAG.OF))) : byOne
+        b.imageFlags(or(or(and(old, i32(~(FLAG.CF | FLAG.OF))), carry), of))
+      })
     }
     return r
   })
@@ -345,8 +355,8 @@ const bitScan = (reverse: boolean): WasmMeaning => (b) => {
   const v = b.let(b.get(1))
   const position = reverse ? sub(sized(b, size === 8 ? 63 : 31), clz(v)) : ctz(v)
   const none = b.let(eqz(v))
-  const r = b.let(select(none, b.get(0), position))
-  b.set(0, r)
+  const r = b.let(position)
+  b.f.if(eqz(none), () => { b.set(0, r) })
   // Bit 8 tells position 0 from a source of 0.
   if (b.flagsNeeded) {
     const result = b.let(select(none, sized(b, 0), or(r, sized(b, 0x100))))

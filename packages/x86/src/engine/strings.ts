@@ -85,8 +85,9 @@ const scas = comparing((b, by) => {
   return [a, value]
 })
 const cmps = comparing((b, by) => {
-  const left = b.load(b.form.size, b.gpr(RSI, 8))
+  // The destination is read first: it is the one that faults when both would.
   const right = b.load(b.form.size, b.gpr(RDI, 8))
+  const left = b.load(b.form.size, b.gpr(RSI, 8))
   advance(b, RSI, by)
   advance(b, RDI, by)
   return [left, right]

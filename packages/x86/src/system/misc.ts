@@ -4,7 +4,7 @@
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
-import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, XCR0 } from '../state.ts'
+import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
 import {
   addressRegister, cpl, cr4Has, edxEax, gpr32, gpr64, in64, isProtected, operandReg, RAX, RBX, RCX, RDX, readU32,
   readU64, requireCpl0, segBase, setEdxEax, setGpr, setGpr64, setSegBase,
@@ -14,7 +14,7 @@ import { writeXcr0 } from './control-registers.ts'
 import { cpuid as answerCpuid } from './cpuid/leaves.ts'
 import { systemOf } from './cpu-system.ts'
 import { requireCanonical } from './descriptor.ts'
-import { PERF_CTR0 } from './msr/amd.ts'
+import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
 import { readTsc } from './msr/time-apic.ts'
 import { inUse, setPkru } from './xsave-state.ts'
 
@@ -180,6 +180,8 @@ const pairBytes = new Uint8Array(pair.buffer)
 
 /** CMPXCHG16B: #GP(0) unless the operand is aligned to 16 bytes. */
 export const cmpxchg16b: Meaning = (cpu, insn) => {
+  // Alignment comes before canonicality: #GP also where the address would be #SS.
+  if ((effectiveOffset(cpu, insn) & 15n) !== 0n && insn.seg === SS) raise(VECTOR.GP, 0)
   const address = cpu.operandAddress(insn, 16, true)
   if ((address & 15n) !== 0n) raise(VECTOR.GP, 0)
   cpu.checkWrite(address, 16)
