@@ -8,7 +8,9 @@ import { PageAllocError } from './errors.ts'
 import type { Memblock } from './memblock.ts'
 import { drainZone } from './pcp.ts'
 import { releasePages } from './release.ts'
-import { formatZones, type Meminfo, meminfo, metadataBytes, type ZoneInfo, zoneInfos } from './report.ts'
+import {
+  formatZones, type Meminfo, meminfo, metadataBytes, type Stretch, stretches, type ZoneInfo, zoneInfos,
+} from './report.ts'
 import { type PageAllocSnapshot, restoreCore, type RestorePorts, takeSnapshot } from './snapshot.ts'
 import { BLOCK_BYTES, MAX_ORDER, NO_MEMORY, PAGE_SIZE } from './units.ts'
 import { setWatermarks, type WatermarkOptions } from './watermarks.ts'
@@ -74,6 +76,8 @@ export interface PageAllocator {
   acceptWorker(): AcceptWorker
   zones(): ZoneInfo[]
   meminfo(): Meminfo
+  /** All memory by address, as stretches in one state: for maps of memory. */
+  stretches(): Stretch[]
   /** {@link zones} as a table. */
   format(): string
   /** Ranges of memory that are out of use, as bytes. */
@@ -172,6 +176,7 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
     acceptWorker: () => createAcceptWorker(c),
     zones: () => zoneInfos(c),
     meminfo: () => meminfo(c),
+    stretches: () => stretches(c),
     format: () => formatZones(zoneInfos(c)),
     failed: () => c.acceptor?.failed() ?? [],
     metadataBytes: () => metadataBytes(c),
