@@ -16,9 +16,12 @@ import { BLOCK_BYTES, MAX_ORDER, NO_MEMORY, PAGE_SIZE } from './units.ts'
 import { setWatermarks, type WatermarkOptions } from './watermarks.ts'
 import { buildZones, type ZoneOptions } from './zones.ts'
 
-/** When memory is accepted. `budget`: bytes that the background worker may accept in all. */
+/**
+ * When memory is accepted. `byWorkers`: not by this call but by processors that run an `acceptWorker` each; until they
+ * are through, requests accept what they need. `budget`: bytes that the background worker may accept in all.
+ */
 export type Policy =
-  | { readonly kind: 'eager' }
+  | { readonly kind: 'eager'; readonly byWorkers?: boolean }
   | { readonly kind: 'lazy' }
   | { readonly kind: 'background'; readonly budget?: number }
 
@@ -106,6 +109,11 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
     return bytes
   }
 
+  /** All that is left, if the policy says so. */
+  const acceptEagerly = (): void => {
+    if (policy.kind === 'eager' && policy.byWorkers !== true) acceptAll(Infinity, () => true)
+  }
+
   const checkPlace = (node: number, cpu: number): void => {
     if (!(node >= 0 && node < c.nodes)) throw new PageAllocError(`node ${node}: there are ${c.nodes}`)
     if (!(cpu >= 0 && cpu < c.cpus)) throw new PageAllocError(`cpu ${cpu}: there are ${c.cpus}`)
@@ -114,9 +122,9 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
   const setPolicy = (next: Policy): void => {
     policy = next
     spent = 0
-    if (next.kind === 'eager') acceptAll(Infinity, () => true)
+    acceptEagerly()
   }
-  if (initial.kind === 'eager') setPolicy(initial)
+  acceptEagerly()
 
   return {
     alloc(order, flags = Gfp.unmovable, node = 0, cpu = 0) {
@@ -160,7 +168,7 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
     release(start, end) {
       releasePages(c, start, end)
       setWatermarks(c, watermarks)
-      if (policy.kind === 'eager') acceptAll(Infinity, () => true)
+      acceptEagerly()
     },
     drain() {
       for (let zone = 0; zone < c.pcp.length; zone++) drainZone(c, zone)
