@@ -12,7 +12,7 @@ const map = mapFromEfi([
   efi(15, 4 * GiB, 34 * GiB), // EfiUnacceptedMemoryType
 ])
 const totals = mapTotals(map)
-console.log(`usable ${totals.usable / MiB} MiB, unaccepted ${totals.unaccepted / MiB} MiB, ACPI ${totals.acpi / MiB} MiB`)
+console.log(`usable ${totals.usable / MiB} MiB, unaccepted ${totals.unaccepted / MiB} MiB`)
 
 let accepted = 0
 const memory = bootMemory(map, {
@@ -34,10 +34,11 @@ console.log(pages.format())
 
 for (let i = 0; i < 4 * 65536; i++) pages.alloc(0, Gfp.movable, i % 2, i % 16) // 1 GiB, page by page, on both nodes
 const pamt = pages.allocContig((64 * MiB) / 4096, { node: 1, flags: Gfp.thisNode }) // 64 MiB in one piece
-console.log(`\nwith 1 GiB and a run of 64 MiB at 0x${(pamt * 4096).toString(16)} in use, ${accepted / MiB} MiB accepted:`)
+console.log(`\n1 GiB and a run at 0x${(pamt * 4096).toString(16)} in use, ${accepted / MiB} MiB accepted:`)
 console.log(pages.format())
 
 while (pages.background(256 * MiB) > 0); // idle
-console.log(`\nthe background worker stopped when its budget was spent: ${pages.meminfo().Unaccepted / 1024} MiB unaccepted`)
+const left = () => `${pages.meminfo().Unaccepted / 1024} MiB unaccepted`
+console.log(`\nthe background worker stopped when its budget was spent: ${left()}`)
 pages.setPolicy({ kind: 'eager' })
-console.log(`eager: ${pages.meminfo().Unaccepted / 1024} MiB unaccepted, ${accepted / MiB} MiB accepted in all`)
+console.log(`eager: ${left()}, ${accepted / MiB} MiB accepted in all`)

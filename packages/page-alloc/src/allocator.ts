@@ -8,15 +8,20 @@ import { PageAllocError } from './errors.ts'
 import type { Memblock } from './memblock.ts'
 import { drainZone } from './pcp.ts'
 import { releasePages } from './release.ts'
-import { formatZones, type Meminfo, meminfo, metadataBytes, type ZoneInfo, zoneInfos } from './report.ts'
+import {
+  formatZones, type Meminfo, meminfo, metadataBytes, type Stretch, stretches, type ZoneInfo, zoneInfos,
+} from './report.ts'
 import { type PageAllocSnapshot, restoreCore, type RestorePorts, takeSnapshot } from './snapshot.ts'
 import { BLOCK_BYTES, MAX_ORDER, NO_MEMORY, PAGE_SIZE } from './units.ts'
 import { setWatermarks, type WatermarkOptions } from './watermarks.ts'
 import { buildZones, type ZoneOptions } from './zones.ts'
 
-/** When memory is accepted. `budget`: bytes that the background worker may accept in all. */
+/**
+ * When memory is accepted. `byWorkers`: not by this call but by processors that run an `acceptWorker` each; until they
+ * are through, requests accept what they need. `budget`: bytes that the background worker may accept in all.
+ */
 export type Policy =
-  | { readonly kind: 'eager' }
+  | { readonly kind: 'eager'; readonly byWorkers?: boolean }
   | { readonly kind: 'lazy' }
   | { readonly kind: 'background'; readonly budget?: number }
 
@@ -74,6 +79,8 @@ export interface PageAllocator {
   acceptWorker(): AcceptWorker
   zones(): ZoneInfo[]
   meminfo(): Meminfo
+  /** All memory by address, as stretches in one state: for maps of memory. */
+  stretches(): Stretch[]
   /** {@link zones} as a table. */
   format(): string
   /** Ranges of memory that are out of use, as bytes. */
@@ -102,6 +109,11 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
     return bytes
   }
 
+  /** All that is left, if the policy says so. */
+  const acceptEagerly = (): void => {
+    if (policy.kind === 'eager' && policy.byWorkers !== true) acceptAll(Infinity, () => true)
+  }
+
   const checkPlace = (node: number, cpu: number): void => {
     if (!(node >= 0 && node < c.nodes)) throw new PageAllocError(`node ${node}: there are ${c.nodes}`)
     if (!(cpu >= 0 && cpu < c.cpus)) throw new PageAllocError(`cpu ${cpu}: there are ${c.cpus}`)
@@ -110,9 +122,9 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
   const setPolicy = (next: Policy): void => {
     policy = next
     spent = 0
-    if (next.kind === 'eager') acceptAll(Infinity, () => true)
+    acceptEagerly()
   }
-  if (initial.kind === 'eager') setPolicy(initial)
+  acceptEagerly()
 
   return {
     alloc(order, flags = Gfp.unmovable, node = 0, cpu = 0) {
@@ -156,7 +168,7 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
     release(start, end) {
       releasePages(c, start, end)
       setWatermarks(c, watermarks)
-      if (policy.kind === 'eager') acceptAll(Infinity, () => true)
+      acceptEagerly()
     },
     drain() {
       for (let zone = 0; zone < c.pcp.length; zone++) drainZone(c, zone)
@@ -172,6 +184,7 @@ function wrap(c: Core, watermarks: WatermarkOptions, initial: Policy, alreadySpe
     acceptWorker: () => createAcceptWorker(c),
     zones: () => zoneInfos(c),
     meminfo: () => meminfo(c),
+    stretches: () => stretches(c),
     format: () => formatZones(zoneInfos(c)),
     failed: () => c.acceptor?.failed() ?? [],
     metadataBytes: () => metadataBytes(c),

@@ -18,7 +18,9 @@ export {
   EFI_MEMORY_TYPES, type E820Entry, type EfiMemoryDescriptor, mapFromE820, mapFromEfi, mapTotals, type MemoryKind,
   type MemoryRange, normaliseMap,
 } from './memory-map.ts'
-export { formatZones, type Meminfo, type ZoneCounters, type ZoneInfo } from './report.ts'
+export {
+  formatZones, type Meminfo, type Stretch, type StretchState, type ZoneCounters, type ZoneInfo,
+} from './report.ts'
 export type { PageAllocSnapshot, RestorePorts } from './snapshot.ts'
 export {
   decodeUnacceptedTable, DEFAULT_UNIT_SIZE, encodeUnacceptedTable, LINUX_EFI_UNACCEPTED_MEM_TABLE_GUID,

@@ -1,7 +1,7 @@
 /** What the allocator has, for people and for tests: counters, buddy lists, tables. */
 import { type Core, listOf, Mark, MTS, ORDERS, ZONE_TYPES, ZONES, type ZoneType } from './core.ts'
-import { storeBytes } from './pages.ts'
-import { PAGE_SIZE } from './units.ts'
+import { blockIn, BlockState, storeBytes } from './pages.ts'
+import { BLOCK_PAGES, PAGE_SIZE } from './units.ts'
 
 /** Pages of one zone. `present = managed + reserved`; `managed` is the sum of the six after it and `used`. */
 export interface ZoneCounters {
@@ -93,6 +93,42 @@ export function meminfo(c: Core): Meminfo {
     MemFree: kib(sum(c.free) + sum(c.pcp) + unaccepted),
     Unaccepted: kib(unaccepted),
   }
+}
+
+/** What the pages of a stretch of memory are: `mixed` where blocks are partly in use, partly free. */
+export type StretchState = 'reserved' | 'mixed' | 'free' | 'used' | 'unaccepted' | 'accepting'
+
+/** Memory of one zone in one state: bytes `[start, end)`. */
+export interface Stretch {
+  readonly start: number
+  readonly end: number
+  readonly zone: number
+  readonly state: StretchState
+}
+
+const STATES: Readonly<Record<number, StretchState>> = {
+  [BlockState.reserved]: 'reserved', [BlockState.split]: 'mixed', [BlockState.free]: 'free', [BlockState.used]: 'used',
+  [BlockState.unaccepted]: 'unaccepted', [BlockState.accepting]: 'accepting',
+}
+
+/** All memory by address, block by block, neighbours in one state joined: for maps of memory. */
+export function stretches(c: Core): Stretch[] {
+  const out: Stretch[] = []
+  for (const span of [...c.spans].sort((a, b) => a.start - b.start)) {
+    for (let pfn = span.start; pfn < span.end;) {
+      const next = Math.min(span.end, pfn - (pfn % BLOCK_PAGES) + BLOCK_PAGES)
+      const block = blockIn(c.store, pfn, span.zone)
+      const stretch = {
+        start: pfn * PAGE_SIZE, end: next * PAGE_SIZE, zone: span.zone, state: STATES[c.store.blockState[block]],
+      }
+      const last = out.at(-1)
+      if (last?.end === stretch.start && last.zone === stretch.zone && last.state === stretch.state) {
+        out[out.length - 1] = { ...last, end: stretch.end }
+      } else out.push(stretch)
+      pfn = next
+    }
+  }
+  return out
 }
 
 /** Bytes that the allocator's arrays take. */

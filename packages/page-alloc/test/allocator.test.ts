@@ -259,3 +259,14 @@ describe('memory for metadata', () => {
     expect(a.metadataBytes()).toBeLessThan(9 * MiB)
   })
 })
+
+describe('the map of memory', () => {
+  it('names stretches by what their blocks are', () => {
+    const a = build({}, [[16 * MiB, 64 * MiB], [80 * MiB, 84 * MiB]])
+    a.allocContig(8 * 1024)
+    a.alloc(0)
+    expect(a.stretches().map((s) => [s.start / MiB, s.end / MiB, s.state])).toEqual([
+      [16, 48, 'used'], [48, 52, 'mixed'], [52, 64, 'free'], [80, 84, 'free'],
+    ])
+  })
+})

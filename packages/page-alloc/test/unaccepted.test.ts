@@ -147,7 +147,8 @@ describe('the eager policy', () => {
   })
 
   it.each([1, 2, 5])('can be carried out by %i processors in steps, in any order', (processors) => {
-    const { a, port } = boot(GiB)
+    const { a, port } = boot(GiB, { policy: { kind: 'eager', byWorkers: true } })
+    expect(port.bytes()).toBe(0)
     const workers: { worker: AcceptWorker; over: boolean; busy?: { start: number; end: number } }[] =
       Array.from({ length: processors }, () => ({ worker: a.acceptWorker(), over: false }))
     let turns = 0
