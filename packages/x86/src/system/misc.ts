@@ -14,7 +14,6 @@ import { writeXcr0 } from './control-registers.ts'
 import { cpuid as answerCpuid } from './cpuid/leaves.ts'
 import { systemOf } from './cpu-system.ts'
 import { requireCanonical } from './descriptor.ts'
-import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
 import { readTsc } from './msr/time-apic.ts'
 import { inUse, setPkru } from './xsave-state.ts'
 
