@@ -162,9 +162,12 @@ describe('for any memory map', () => {
       const { a, port } = boot(c)
       const held: Held[] = []
       play(c, a, port, before, held)
-      const snapshot = clone(a.snapshot())
+      const taken = a.snapshot()
+      const snapshot = clone(taken)
       const accepted = clone(port.calls)
       const expected = play(c, a, port, after, [...held])
+      // What was taken is a copy: the allocator that goes on does not change it.
+      expect(taken).toEqual(snapshot)
       const port2 = createTestPort(c.map.filter((r) => r.kind === 'unaccepted'))
       for (const r of accepted) port2.accept(r.start, r.end)
       const b = restorePageAllocator(snapshot, { accept: port2 })
