@@ -72,7 +72,10 @@ export function createProcessors(options: ProcessorsOptions): Processors {
     processor.activate()
     const { cpu } = processor
     resetCpu(cpu)
-    if (cpu.system !== undefined) setFirmwareMtrrs(cpu.system, options.holeStart)
+    if (cpu.system !== undefined) {
+      setFirmwareMtrrs(cpu.system, options.holeStart)
+      cpu.system.nmiUnblocked = () => { refresh(index) }
+    }
     mapApic(index)
     if (index !== 0) processor.halted = true
     else apic.enterVirtualWire()

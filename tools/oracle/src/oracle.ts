@@ -10,7 +10,8 @@ const FLAGS = ['-O2', '-static', '-no-pie', '-fno-stack-protector', '-fcf-protec
 
 /** The real processor, or why there is none. */
 export type Oracle =
-  | { readonly available: true, run(batch: Batch): Batch, readonly features: ReadonlySet<string>, readonly model: string }
+  | { readonly available: true, run(batch: Batch): Batch, readonly features: ReadonlySet<string>,
+    readonly model: string }
   | { readonly available: false, readonly reason: string }
 
 /**

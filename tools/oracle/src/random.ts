@@ -13,18 +13,18 @@ export interface Random {
 export function createRandom(seed: number): Random {
   const s = Uint32Array.from({ length: 4 }, (_, i) => Math.imul(seed + i * 0x9e3779b9 | 1, 0x85ebca6b) ^ 0x6a09e667 + i)
   const u32 = (): number => {
-    let t = s[3]!
+    let t = s[3]
     t ^= t << 11
     t ^= t >>> 8
     s.copyWithin(1, 0, 3)
-    const x = s[1]!
+    const x = s[1]
     s[0] = t ^ x ^ x >>> 19
-    return s[0]!
+    return s[0]
   }
   for (let i = 0; i < 16; i++) u32()
   const below = (n: number): number => Math.floor(u32() / 0x1_0000_0000 * n)
   const u64 = (): bigint => BigInt(u32()) << 32n | BigInt(u32())
-  return { u32, below, u64, pick: list => list[below(list.length)]! }
+  return { u32, below, u64, pick: list => list[below(list.length)] }
 }
 
 /** A float of `fraction` fraction bits and `exponent` exponent bits: zeros, denormals, edges, NaNs, near 1, random. */

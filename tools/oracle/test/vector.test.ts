@@ -17,12 +17,14 @@ function prepare(random: Random, batch: Batch, index: number, encoding: Encoding
   }
 }
 
-describe.skipIf(!oracle.available)(`vector instructions against the processor${oracle.available ? '' : `: ${oracle.reason}`}`, () => {
+const why = oracle.available ? '' : `: ${oracle.reason}`
+
+describe.skipIf(!oracle.available)(`vector instructions against the processor${why}`, () => {
   it('leave the state that the processor leaves', () => {
     if (!oracle.available) return
     const list = encodings(name => name in vectorMeanings && (!only || new RegExp(only).test(name)))
     const { ran, differences } = compare(oracle, { encodings: list, meanings: vectorMeanings, cases, seed, prepare })
-    expect(ran).toBeGreaterThan(0)
+    if (!only) expect(ran).toBeGreaterThan(0)
     expect(differences).toEqual([])
   }, 600_000)
 })

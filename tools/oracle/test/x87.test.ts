@@ -15,8 +15,8 @@ function prepare(random: Random, batch: Batch, index: number): void {
   if (random.below(20)) return
   const at = batch.at(index)
   const bit = 1 << random.below(6)
-  batch.u16[(at + STATE.FCW) / 2] = batch.u16[(at + STATE.FCW) / 2]! & ~bit
-  batch.u16[(at + STATE.FSW) / 2] = batch.u16[(at + STATE.FSW) / 2]! | bit | 0x8080
+  batch.u16[(at + STATE.FCW) / 2] = batch.u16[(at + STATE.FCW) / 2] & ~bit
+  batch.u16[(at + STATE.FSW) / 2] = batch.u16[(at + STATE.FSW) / 2] | bit | 0x8080
 }
 
 /** Compared with a tolerance below. */
@@ -25,15 +25,71 @@ const transcendental = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 
 /** Processors store ten bytes in two parts, and the first part stays when the second faults. */
 function forgive(real: Batch, ours: Batch, index: number, encoding: Encoding): void {
   const faulted = real.u32[(real.at(index) + OUT.VECTOR) / 4] === 14
-  if (faulted && / Mt$/.test(encoding.line)) ours.windowOf(index).set(real.windowOf(index))
+  if (faulted && encoding.line.endsWith(' Mt')) ours.windowOf(index).set(real.windowOf(index))
 }
 
-describe.skipIf(!oracle.available)(`x87 instructions against the processor${oracle.available ? '' : `: ${oracle.reason}`}`, () => {
+/** Arguments where the functions are defined and interesting: most exponents around zero. */
+function near(random: Random, batch: Batch, index: number, encoding: Encoding): void {
+  prepare(random, batch, index)
+  const at = batch.at(index)
+  for (const i of [0, 1]) {
+    if (random.below(4) === 0) continue
+    const exponent = 0x3fff - random.below(encoding.name === 'f2xm1' || encoding.name === 'fyl2xp1' ? 70
+      : 4) + random.below(3)
+    batch.u16[(at + STATE.ST) / 2 + 8 * i + 4] = exponent | random.below(2) << 15
+    batch.u64[(at + STATE.ST) / 8 + 2 * i] = random.u64() | 1n << 63n
+  }
+}
+
+const significand = (batch: Batch, at: number, i: number): bigint =>
+  BigInt(batch.u16[(at + STATE.ST) / 2 + 8 * i + 4] & 0x7fff) << 63n
+    | batch.u64[(at + STATE.ST) / 8 + 2 * i] & ~(1n << 63n)
+
+function sameNumbers(real: Batch, ours: Batch, at: number): boolean {
+  return [0, 1].every(i => significand(real, at, i) === significand(ours, at, i))
+}
+
+function withinOneUnit(real: Batch, ours: Batch, at: number): boolean {
+  return [0, 1].every(i => {
+    const sign = (batch: Batch): number => batch.u16[(at + STATE.ST) / 2 + 8 * i + 4] >> 15
+    if (sign(real) !== sign(ours)) return false
+    const distance = significand(real, at, i) - significand(ours, at, i)
+    return distance >= -1n && distance <= 1n
+  })
+}
+
+const why = oracle.available ? '' : `: ${oracle.reason}`
+
+describe.skipIf(!oracle.available)(`x87 instructions against the processor${why}`, () => {
   it('leave the state that the processor leaves', () => {
     if (!oracle.available) return
-    const list = encodings(name => name in x87Meanings && !transcendental.has(name) && (!only || new RegExp(only).test(name)))
-    const { ran, differences } = compare(oracle, { encodings: list, meanings: x87Meanings, cases, seed, prepare, forgive })
-    expect(ran).toBeGreaterThan(0)
+    const list = encodings(name => name in x87Meanings && !transcendental.has(name) && (!only
+      || new RegExp(only).test(name)))
+    const { ran, differences } = compare(oracle, { encodings: list, meanings: x87Meanings, cases, seed, prepare,
+      forgive })
+    if (!only) expect(ran).toBeGreaterThan(0)
+    expect(differences).toEqual([])
+  }, 600_000)
+
+  it('agree on transcendental functions to one unit in the last place', () => {
+    if (!oracle.available) return
+    const list = encodings(name => transcendental.has(name) && (!only || new RegExp(only).test(name)))
+    let exact = 0
+    let close = 0
+    const tolerate = (real: Batch, ours: Batch, index: number): void => {
+      const at = real.at(index)
+      if (sameNumbers(real, ours, at)) exact++
+      else if (withinOneUnit(real, ours, at)) {
+        close++
+        ours.u8.set(real.u8.subarray(at + STATE.ST, at + STATE.ST + 128), at + STATE.ST)
+      }
+      // C1 tells the direction of a rounding that need not be ours.
+      ours.u16[(at + STATE.FSW) / 2] &= ~0x200
+      real.u16[(at + STATE.FSW) / 2] &= ~0x200
+    }
+    const { differences } = compare(oracle, { encodings: list, meanings: x87Meanings, cases: cases * 10, seed,
+      prepare: near, forgive: tolerate })
+    if (process.env.VERBOSE) console.log(`exact ${exact}, one unit off ${close}`)
     expect(differences).toEqual([])
   }, 600_000)
 })

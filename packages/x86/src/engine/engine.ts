@@ -89,7 +89,9 @@ export function createEngine(options: EngineOptions): Engine {
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE, maximum: TABLE_SIZE })
   const layout: InterpreterLayout = { jumpCache, memoryPages: pages, tableSize: TABLE_SIZE }
 
-  const hot = options.hotForms.map(parseForm)
+  // CMPS reads two pages, which may need the same TLB entry: only cold functions do without both at once.
+  const hotForms = options.hotForms.filter((name) => !name.startsWith('cmps.'))
+  const hot = hotForms.map(parseForm)
   const interpreter = new WebAssembly.Instance(new WebAssembly.Module(writeInterpreter(hot, layout)), {
     env: {
       memory: memory.wasm, table,
@@ -109,7 +111,7 @@ export function createEngine(options: EngineOptions): Engine {
     const module = new WebAssembly.Module(writeColdForm(form, layout))
     table.set(number, new WebAssembly.Instance(module, coldImports).exports.cold)
   }
-  const forms = createFormTable(options.hotForms, addCold)
+  const forms = createFormTable(hotForms, addCold)
   const translator = createTranslator(memory.views, (page) => memory.backPage(page), cache, forms)
 
   const lookup = memory.reserve(64)

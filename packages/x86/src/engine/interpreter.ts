@@ -3,7 +3,7 @@
  * a table), and, one at a time, the cold functions for forms outside it and for accesses that the TLB cannot serve.
  */
 import {
-  I32, I64, add, and, call, eq, eqz, i32, i64, load16U, load32, ltS, or, sub, local, load64, shrU, wrap,
+  I32, I64, add, and, call, eq, eqz, i32, i64, leS, load16U, load32, ltS, or, sub, local, load64, shrU, wrap,
 } from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'
 import { WasmFunction } from '../wasm/function.ts'
@@ -99,6 +99,13 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
     f.br(top)
   }
 
+  /** One more round of the micro-op at `pc`: it counts as an instruction. */
+  const repeat = (top: number): void => {
+    f.set(BUDGET_LOCAL, sub(budget, i32(1)))
+    f.if(or(leS(budget, none), and(load32(none, EVENT), i32(EVENT_STOP))), () => { leave(EXIT.REPEAT, pc) })
+    f.br(top)
+  }
+
   f.loop((top) => {
     f.block((cold) => {
       f.block((missed) => {
@@ -116,10 +123,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
           commit() { /* a store that hit the TLB is done */ },
           enter(_b, header, checked) { enter(header, checked, top) },
           leave(_b, reason, uop) { leave(reason, uop) },
-          next(_b, uop) {
-            f.set(PC, uop)
-            f.br(top)
-          },
+          repeat() { repeat(top) },
           bulk(b, kind, size) {
             f.store(4, none, budget, BUDGET)
             const outcome = b.let(call(parts.bulk[kind](size), I32, [tlb]))
@@ -155,7 +159,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
       f.code.u8(0x0d)
       f.code.u32(1)
     })
-    writeColdCall(f, { pc, tlb, coldType: parts.coldType, leave, enter, top })
+    writeColdCall(f, { pc, tlb, coldType: parts.coldType, leave, enter, repeat, top })
   })
 }
 
@@ -225,13 +229,17 @@ interface ColdCallParts {
   coldType: number
   leave: (reason: number, uop: Expr) => void
   enter: (header: Expr, checked: boolean, top: number) => void
+  repeat: (top: number) => void
   top: number
 }
 
-/** Calls the form's function: 0 = leave as it says, odd = enter that block, else the micro-op to go on at. */
-function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, top }: ColdCallParts): void {
+/** Calls the form's function: 0 = leave as it says, odd = enter that block, itself = repeat, else the micro-op to go on at. */
+function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, repeat, top }: ColdCallParts): void {
   const result = f.newLocal(I32)
   const next = local(result, I32)
+  // A device that is accessed inside asks for the time: it follows from the budget and the micro-op.
+  f.store(4, none, local(BUDGET_LOCAL, I32), BUDGET)
+  f.store(4, none, pc, EXIT_UOP)
   f.callIndirect(coldType, [pc, tlb], load16U(pc, UOP.FORM))
   f.code.u8(0x21)
   f.code.u32(result)
@@ -240,6 +248,7 @@ function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, top }
     f.return()
   })
   f.if(and(next, i32(1)), () => { enter(and(next, i32(-2)), true, top) })
+  f.if(eq(next, pc), () => { repeat(top) })
   f.if(and(load32(none, EVENT), i32(EVENT_STOP)), () => { leave(EXIT.EVENT, next) })
   f.set(PC, next)
   f.br(top)
@@ -283,7 +292,7 @@ export function writeColdForm(form: Form, layout: InterpreterLayout): Uint8Array
     },
     enter(_b, header) { f.return(or(header, i32(1))) },
     leave(_b, reason, uop) { leave(reason, uop) },
-    next(_b, uop) { f.return(uop) },
+    repeat() { f.return(pc) },
     bulk(b, kind, size) { repeatOnce(b, kind, size) },
   }
   const b = new InterpreterBuilder(f, form, pc, local(1, I32), access, { image, conditions }, layout.jumpCache)

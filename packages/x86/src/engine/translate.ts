@@ -103,11 +103,11 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     if (insn.status !== DECODED || !isWasm[insn.op]) return true
     if (isVector[insn.op] && !vectorAllowed(insn, mode)) return true
     if (isBitTest[insn.op] && insn.kind0 === MEM && insn.kind1 === REG && insn.addrSize !== 8) return true
+    if (insn.op === OP.mov && (insn.kind0 > XMM_REG || insn.kind1 > XMM_REG)) return true
     if (insn.mode !== MODE64) return isOnly64[insn.op] || (insn.op === OP.jmp && insn.kind0 !== REL)
     if (isString[insn.op]) return insn.addrSize !== 8 || insn.segOverride === FS || insn.segOverride === GS
     switch (insn.op) {
       case OP.push: case OP.pop: return insn.kind0 !== REG && insn.kind0 !== MEM && insn.kind0 !== IMM
-      case OP.mov: return insn.kind0 > XMM_REG || insn.kind1 > XMM_REG
       case OP.pushf: case OP.popf: return insn.size !== 8
       case OP.jmp: case OP.call: case OP.ret: return false
       default: return false
@@ -156,9 +156,10 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       i32[slot >>> 2] = linkStub(0, target, block, HANDLER.STEP)
       return
     }
-    const samePage = ((target + BigInt(block.page.base)) & ~0xfffn) === linearAddress(block.page.linear, 0)
+    const linear = block.page.base === 0 ? target : BigInt.asUintN(32, target + BigInt(block.page.base))
+    const samePage = (linear & ~0xfffn) === linearAddress(block.page.linear, 0)
     if (samePage || mayLeave) {
-      const known = samePage ? block.page.entries.get(Number((target + BigInt(block.page.base)) & 0xfffn)) : undefined
+      const known = samePage ? block.page.entries.get(Number(linear & 0xfffn)) : undefined
       i32[slot >>> 2] = known === undefined ? linkStub(slot, target, block, HANDLER.LINK) : known.header
       return
     }
@@ -201,6 +202,10 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
   /** Answers whether the address took the place of the immediate. */
   const writeAddress = (uop: number, insn: Insn, nextRip: bigint): boolean => {
     if (insn.absolute64 !== 0) {
+      if (insn.op === OP.call) {
+        i32[(uop + UOP.DISP) >>> 2] = insn.disp
+        return true
+      }
       u32[(uop + UOP.IMM) >>> 2] = insn.disp
       u32[(uop + UOP.IMM + 4) >>> 2] = insn.dispHi
       if (insn.ripRelative !== 0) i64[(uop + UOP.IMM) >>> 3] = nextRip + BigInt(insn.disp)

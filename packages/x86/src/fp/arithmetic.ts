@@ -1,5 +1,6 @@
 /** The five operations of IEEE 754 §5.4.1 and the fused multiply-add, over any `Format`. */
-import { bitLength, denormals, DOWN, INFINITY, infinity, invalid, propagate, quiet, roundPack, shiftJam, SNAN, QNAN,
+import { bitLength, denormals, DOWN, INFINITY, infinity, invalid, propagate, propagateOne, quiet, roundPack,
+  shiftJam, SNAN, QNAN,
   ZE, IE, ZERO, zero, unpack, type Float, type FloatEnv, type Format } from './softfloat.ts'
 
 /** Sign of an exact zero sum of operands with different signs. */
@@ -97,8 +98,7 @@ function integerRoot(value: bigint): bigint {
 
 export function squareRoot(env: FloatEnv, f: Format, bits: bigint, precision?: number): bigint {
   const a = unpack(f, bits)
-  const nan = propagate(env, f, a, bits, a, bits)
-  if (nan !== undefined) return nan
+  if (a.kind >= QNAN) return propagateOne(env, f, a, bits)
   if (env.daz) denormals(env, a)
   if (a.kind === ZERO) return zero(f, a.sign)
   if (a.sign) return invalid(env, f)

@@ -18,21 +18,21 @@ export const FSW_ES = 0x80
 
 /** Legacy SSE: #UD with CR0.EM or without CR4.OSFXSR, #NM with CR0.TS. */
 export function checkSse(cpu: Cpu): void {
-  const cr0 = cpu.views.u32[CR0 >> 2]!
-  if (cr0 & CR0_EM || !(cpu.views.u32[CR4 >> 2]! & CR4_OSFXSR)) raise(VECTOR.UD)
+  const cr0 = cpu.views.u32[CR0 >> 2]
+  if (cr0 & CR0_EM || !(cpu.views.u32[CR4 >> 2] & CR4_OSFXSR)) raise(VECTOR.UD)
   if (cr0 & CR0_TS) raise(VECTOR.NM)
 }
 
 /** VEX: #UD unless CR4.OSXSAVE is set and XCR0 enables SSE and AVX state, #NM with CR0.TS. CR0.EM plays no part. */
 export function checkAvx(cpu: Cpu): void {
   const { u32 } = cpu.views
-  if (!(u32[CR4 >> 2]! & CR4_OSXSAVE) || (u32[XCR0 >> 2]! & 6) !== 6) raise(VECTOR.UD)
-  if (u32[CR0 >> 2]! & CR0_TS) raise(VECTOR.NM)
+  if (!(u32[CR4 >> 2] & CR4_OSXSAVE) || (u32[XCR0 >> 2] & 6) !== 6) raise(VECTOR.UD)
+  if (u32[CR0 >> 2] & CR0_TS) raise(VECTOR.NM)
 }
 
 /** MMX: #UD with CR0.EM, #NM with CR0.TS, #MF when an x87 exception is pending. */
 export function checkMmx(cpu: Cpu): void {
-  const cr0 = cpu.views.u32[CR0 >> 2]!
+  const cr0 = cpu.views.u32[CR0 >> 2]
   if (cr0 & CR0_EM) raise(VECTOR.UD)
   if (cr0 & CR0_TS) raise(VECTOR.NM)
   deliverPending(cpu)
@@ -48,13 +48,13 @@ export function checkVector(cpu: Cpu, insn: Insn): void {
 
 /** x87: #NM with CR0.EM or CR0.TS. Waiting instructions also deliver a pending exception first. */
 export function checkX87(cpu: Cpu, waiting: boolean): void {
-  if (cpu.views.u32[CR0 >> 2]! & (CR0_EM | CR0_TS)) raise(VECTOR.NM)
+  if (cpu.views.u32[CR0 >> 2] & (CR0_EM | CR0_TS)) raise(VECTOR.NM)
   if (waiting) deliverPending(cpu)
 }
 
 /** WAIT/FWAIT: #NM only when both CR0.MP and CR0.TS are set. */
 export function checkWait(cpu: Cpu): void {
-  const cr0 = cpu.views.u32[CR0 >> 2]!
+  const cr0 = cpu.views.u32[CR0 >> 2]
   if (cr0 & CR0_MP && cr0 & CR0_TS) raise(VECTOR.NM)
   deliverPending(cpu)
 }
@@ -65,10 +65,10 @@ export function checkWait(cpu: Cpu): void {
  */
 function deliverPending(cpu: Cpu): void {
   const { u32 } = cpu.views
-  if (u32[FSW >> 2]! & FSW_ES && u32[CR0 >> 2]! & CR0_NE) raise(VECTOR.MF)
+  if (u32[FSW >> 2] & FSW_ES && u32[CR0 >> 2] & CR0_NE) raise(VECTOR.MF)
 }
 
 /** Raises #XM, or #UD where the system has not said that it handles it (CR4.OSXMMEXCPT). */
 export function raiseSimd(cpu: Cpu): never {
-  return raise(cpu.views.u32[CR4 >> 2]! & CR4_OSXMMEXCPT ? VECTOR.XM : VECTOR.UD)
+  return raise(cpu.views.u32[CR4 >> 2] & CR4_OSXMMEXCPT ? VECTOR.XM : VECTOR.UD)
 }

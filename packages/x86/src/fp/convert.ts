@@ -1,5 +1,6 @@
 /** Conversions among floating-point formats and integers, and rounding to an integer (IEEE 754 §5.4.1, §5.8, §5.9). */
-import { bitLength, DENORMAL, denormals, encode, IE, INFINITY, infinity, invalid, PE, QNAN, quiet, roundPack, roundsUp,
+import { bitLength, DENORMAL, denormals, encode, IE, INFINITY, infinity, invalid, PE, propagateOne, QNAN, quiet,
+  roundPack, roundsUp,
   SNAN, UNSUPPORTED, unpack, ZERO, zero, type Float, type FloatEnv, type Format } from './softfloat.ts'
 
 /** A value of format `from` in format `to`. NaNs keep the high bits of their fraction. */
@@ -64,13 +65,10 @@ export function toInteger(env: FloatEnv, f: Format, bits: bigint, width: number,
 }
 
 /** A number rounded to an integer in its own format. `precise` false suppresses PE (imm8[3] of ROUNDPS). */
-export function roundToIntegral(env: FloatEnv, f: Format, bits: bigint, rounding = env.rounding, precise = true): bigint {
+export function roundToIntegral(env: FloatEnv, f: Format, bits: bigint, rounding = env.rounding,
+  precise = true): bigint {
   const a = unpack(f, bits)
-  if (a.kind === UNSUPPORTED) return invalid(env, f)
-  if (a.kind === QNAN || a.kind === SNAN) {
-    if (a.kind === SNAN) env.flags |= IE
-    return quiet(f, bits)
-  }
+  if (a.kind >= QNAN) return propagateOne(env, f, a, bits)
   if (a.kind === INFINITY) return bits
   if (env.x87 || env.daz) denormals(env, a)
   if (a.kind === ZERO) return zero(f, a.sign)

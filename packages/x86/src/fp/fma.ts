@@ -16,9 +16,9 @@ const SIGNS: Record<string, readonly [product: number, evenAddend: number, oddAd
 const ORDERS: Record<string, readonly [number, number, number]> = { 132: [0, 2, 1], 213: [1, 0, 2], 231: [1, 2, 0] }
 
 function fma(operation: string, order: string, f: Format, scalar: boolean): Meaning {
-  const [negateProduct, even, odd] = SIGNS[operation]!
+  const [negateProduct, even, odd] = SIGNS[operation]
   const operands: readonly Vec[] = [A, B, C]
-  const [x, y, z] = ORDERS[order]!.map(n => operands[n]!) as [Vec, Vec, Vec]
+  const [x, y, z] = ORDERS[order].map(n => operands[n]) as [Vec, Vec, Vec]
   const width = f === F32 ? 4 : 8
   return (cpu, insn) => {
     checkAvx(cpu)
@@ -30,7 +30,8 @@ function fma(operation: string, order: string, f: Format, scalar: boolean): Mean
     R.u8.set(A.u8)
     const lanes = scalar ? 1 : bytes / width
     for (let i = 0; i < lanes; i++) {
-      const bits = fusedMultiplyAdd(env, f, getLane(f, x, i), getLane(f, y, i), getLane(f, z, i), negateProduct, i & 1 ? odd : even)
+      const bits = fusedMultiplyAdd(env, f, getLane(f, x, i), getLane(f, y, i), getLane(f, z, i), negateProduct,
+        i & 1 ? odd : even)
       setLane(f, R, i, bits)
     }
     finishSse(cpu)

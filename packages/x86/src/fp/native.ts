@@ -100,52 +100,53 @@ const normal64 = (x: number): boolean => {
   return m > MIN64 && m <= MAX64
 }
 
-export const add32: NativeOp = (a, i, b, j, r, k) => addition32(a.f32[i]!, b.f32[j]!, r, k)
-export const subtract32: NativeOp = (a, i, b, j, r, k) => addition32(a.f32[i]!, -b.f32[j]!, r, k)
-export const add64: NativeOp = (a, i, b, j, r, k) => addition64(a.f64[i]!, b.f64[j]!, r, k)
-export const subtract64: NativeOp = (a, i, b, j, r, k) => addition64(a.f64[i]!, -b.f64[j]!, r, k)
+export const add32: NativeOp = (a, i, b, j, r, k) => addition32(a.f32[i], b.f32[j], r, k)
+export const subtract32: NativeOp = (a, i, b, j, r, k) => addition32(a.f32[i], -b.f32[j], r, k)
+export const add64: NativeOp = (a, i, b, j, r, k) => addition64(a.f64[i], b.f64[j], r, k)
+export const subtract64: NativeOp = (a, i, b, j, r, k) => addition64(a.f64[i], -b.f64[j], r, k)
 
 export const multiply32: NativeOp = (a, i, b, j, r, k) => {
-  const x = a.f32[i]!
-  const y = b.f32[j]!
+  const x = a.f32[i]
+  const y = b.f32[j]
   return plain32(x) && plain32(y) && store32(r, k, x * y, true)
 }
 
 export const multiply64: NativeOp = (a, i, b, j, r, k) => {
-  const x = a.f64[i]!
-  const y = b.f64[j]!
+  const x = a.f64[i]
+  const y = b.f64[j]
   if (!plain64(x) || !plain64(y)) return false
   const p = x * y
   return normal64(p) && store64(r, k, p, native === 2 ? true : exactProduct(x, y, p))
 }
 
 export const divide32: NativeOp = (a, i, b, j, r, k) => {
-  const x = a.f32[i]!
-  const y = b.f32[j]!
+  const x = a.f32[i]
+  const y = b.f32[j]
   if (!plain32(x) || !plain32(y) || y === 0) return false
   const q = x / y
   return store32(r, k, q, Math.fround(q) * y === x)
 }
 
 export const divide64: NativeOp = (a, i, b, j, r, k) => {
-  const x = a.f64[i]!
-  const y = b.f64[j]!
+  const x = a.f64[i]
+  const y = b.f64[j]
   if (!plain64(x) || !plain64(y) || y === 0) return false
   const q = x / y
   if (!normal64(q)) return false
   const back = q * y
-  return store64(r, k, q, native === 2 ? true : back === x ? exactProduct(q, y, back) : safe(x) && safe(y) ? false : undefined)
+  return store64(r, k, q, native === 2 ? true : back === x ? exactProduct(q, y,
+    back) : safe(x) && safe(y) ? false : undefined)
 }
 
 export const root32: NativeOp = (_a, _i, b, j, r, k) => {
-  const x = b.f32[j]!
+  const x = b.f32[j]
   if (!plain32(x) || !(x > 0)) return false
   const q = Math.sqrt(x)
   return store32(r, k, q, Math.fround(q) * Math.fround(q) === x)
 }
 
 export const root64: NativeOp = (_a, _i, b, j, r, k) => {
-  const x = b.f64[j]!
+  const x = b.f64[j]
   if (!plain64(x) || !(x > 0)) return false
   const q = Math.sqrt(x)
   const back = q * q

@@ -40,7 +40,8 @@ export interface FloatEnv {
 
 /** An environment of masked exceptions, rounding to nearest. */
 export function createEnv(): FloatEnv {
-  return { rounding: NEAREST, flags: 0, unmasked: 0, daz: false, ftz: false, x87: false, roundedUp: false, widened: false }
+  return { rounding: NEAREST, flags: 0, unmasked: 0, daz: false, ftz: false, x87: false, roundedUp: false,
+    widened: false }
 }
 
 /** A binary format. Values travel as BigInts of all their bits (32, 64 or 80). */
@@ -59,7 +60,8 @@ export interface Format {
 export const F16: Format = { precision: 11, stored: 10, bias: 15, top: 31, indefinite: 0xfe00n }
 export const F32: Format = { precision: 24, stored: 23, bias: 127, top: 255, indefinite: 0xffc0_0000n }
 export const F64: Format = { precision: 53, stored: 52, bias: 1023, top: 2047, indefinite: 0xfff8_0000_0000_0000n }
-export const F80: Format = { precision: 64, stored: 64, bias: 16383, top: 32767, indefinite: 0xffff_c000_0000_0000_0000n }
+export const F80: Format = { precision: 64, stored: 64, bias: 16383, top: 32767,
+  indefinite: 0xffff_c000_0000_0000_0000n }
 
 export const ZERO = 0
 export const DENORMAL = 1
@@ -99,7 +101,10 @@ export function unpack(f: Format, bits: bigint): Float {
   return { kind: NORMAL, sign, exp: scale + biased - 1, sig }
 }
 
-/** Puts an encoding together from the biased exponent and a significand with its integer bit (if the number has one). */
+/**
+ * Puts an encoding together from the biased exponent and a significand with its integer bit (if the number has
+ * one).
+ */
 export function encode(f: Format, sign: number, biased: number, sig: bigint): bigint {
   return BigInt(sign ? biased + f.top + 1 : biased) << BigInt(f.stored) | sig & mask(f.stored)
 }
@@ -240,7 +245,8 @@ export function invalid(env: FloatEnv, f: Format): bigint {
  * The NaN (or unsupported operand) among two operands as a result; undefined when there is none. SSE gives the first
  * operand's, x87 the one with the larger significand, quiet ones before signalling ones (SDM vol. 1, table 4-7).
  */
-export function propagate(env: FloatEnv, f: Format, a: Float, aBits: bigint, b: Float, bBits: bigint): bigint | undefined {
+export function propagate(env: FloatEnv, f: Format, a: Float, aBits: bigint, b: Float,
+  bBits: bigint): bigint | undefined {
   if (a.kind < QNAN && b.kind < QNAN) return undefined
   if (a.kind === UNSUPPORTED || b.kind === UNSUPPORTED) return invalid(env, f)
   if (a.kind === SNAN || b.kind === SNAN) env.flags |= IE
@@ -250,6 +256,13 @@ export function propagate(env: FloatEnv, f: Format, a: Float, aBits: bigint, b: 
   if (a.kind !== b.kind) return a.kind === QNAN ? aBits : bBits
   if (a.sig !== b.sig) return quiet(f, a.sig > b.sig ? aBits : bBits)
   return quiet(f, a.sign < b.sign ? aBits : bBits)
+}
+
+/** The result that a single NaN or unsupported operand gives. */
+export function propagateOne(env: FloatEnv, f: Format, a: Float, bits: bigint): bigint {
+  if (a.kind === UNSUPPORTED) return invalid(env, f)
+  if (a.kind === SNAN) env.flags |= IE
+  return quiet(f, bits)
 }
 
 /** Notes denormal operands, or with DAZ makes them zeros. */

@@ -14,7 +14,8 @@ const entry = (value: number): number => (Math.floor(value * 8192 + 0.5) - 4096)
 /** By bits 22:12 of the operand. */
 const RECIPROCAL = Int32Array.from({ length: 2048 }, (_, i) => entry(1 / (1 + (i + 0.5) / 2048)))
 /** By bits 23:13: an odd biased exponent (lowest bit set) means an even power of two. */
-const ROOT = Int32Array.from({ length: 2048 }, (_, i) => entry(1 / Math.sqrt((1 + (i % 1024 + 0.5) / 1024) * (i < 1024 ? 2 : 1))))
+const ROOT = Int32Array.from({ length: 2048 }, (_,
+  i) => entry(1 / Math.sqrt((1 + (i % 1024 + 0.5) / 1024) * (i < 1024 ? 2 : 1))))
 
 const INFINITE = 0x7f80_0000
 const QUIET = 0x40_0000
@@ -26,7 +27,7 @@ function reciprocal(bits: number): number {
   if (exponent === 0) return sign | INFINITE
   if (exponent === 255) return bits & 0x7f_ffff ? bits | QUIET : sign
   if (exponent > 252) return sign
-  return sign | (253 - exponent) << 23 | RECIPROCAL[bits >> 12 & 0x7ff]!
+  return sign | (253 - exponent) << 23 | RECIPROCAL[bits >> 12 & 0x7ff]
 }
 
 /** 1 / √x with the same error. */
@@ -37,7 +38,7 @@ function reciprocalRoot(bits: number): number {
   if (exponent === 255 && bits & 0x7f_ffff) return bits | QUIET
   if (sign) return 0xffc0_0000
   if (exponent === 255) return 0
-  return (380 - exponent) >> 1 << 23 | ROOT[bits >> 13 & 0x7ff]!
+  return (380 - exponent) >> 1 << 23 | ROOT[bits >> 13 & 0x7ff]
 }
 
 function packed(f: (bits: number) => number): Meaning {
@@ -45,7 +46,7 @@ function packed(f: (bits: number) => number): Meaning {
     checkVector(cpu, insn)
     const bytes = vectorBytes(insn)
     readOperand(cpu, insn, 1, bytes, B)
-    for (let i = 0; i < bytes / 4; i++) R.i32[i] = f(B.i32[i]!)
+    for (let i = 0; i < bytes / 4; i++) R.i32[i] = f(B.i32[i])
     writeXmm(cpu, insn, insn.reg0, bytes, R)
   }
 }
@@ -56,7 +57,7 @@ function scalar(f: (bits: number) => number): Meaning {
     const first = firstSource(insn)
     readOperand(cpu, insn, first + 1, 4, B, false)
     readXmm(cpu, regOf(insn, first), 16, A)
-    A.i32[0] = f(B.i32[0]!)
+    A.i32[0] = f(B.i32[0])
     writeXmm(cpu, insn, insn.reg0, 16, A)
   }
 }

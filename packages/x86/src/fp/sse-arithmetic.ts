@@ -22,7 +22,8 @@ function lane(f: Format, quick: host.NativeOp, exact: (a: bigint, b: bigint) => 
 
 type Pair = readonly [LaneOp, LaneOp]
 
-const ADD: Pair = [lane(F32, host.add32, (a, b) => add(env, F32, a, b)), lane(F64, host.add64, (a, b) => add(env, F64, a, b))]
+const ADD: Pair = [lane(F32, host.add32, (a, b) => add(env, F32, a, b)), lane(F64, host.add64, (a, b) => add(env,
+  F64, a, b))]
 const SUB: Pair = [lane(F32, host.subtract32, (a, b) => add(env, F32, a, b, 1)),
   lane(F64, host.subtract64, (a, b) => add(env, F64, a, b, 1))]
 const MUL: Pair = [lane(F32, host.multiply32, (a, b) => multiply(env, F32, a, b)),
@@ -39,7 +40,8 @@ function extreme(f: Format, wanted: number): LaneOp {
   return lane(f, never, (a, b) => {
     const first = compare(env, f, a, b, false) === wanted
     const bits = first ? a : b
-    return env.daz && unpack(f, bits).kind === DENORMAL ? bits >> BigInt(f === F32 ? 31 : 63) << BigInt(f === F32 ? 31 : 63) : bits
+    return env.daz && unpack(f,
+      bits).kind === DENORMAL ? bits >> BigInt(f === F32 ? 31 : 63) << BigInt(f === F32 ? 31 : 63) : bits
   })
 }
 
@@ -54,9 +56,9 @@ const RELATION_BIT = { [LESS]: 1, [EQUAL]: 2, [GREATER]: 4, [UNORDERED]: 8 } as 
 function predicate(f: Format): LaneOp {
   return (a, i, b, j, r, k, imm) => {
     const p = imm & 15
-    const signals = SIGNALS[p]! ^ (imm >> 4 & 1)
+    const signals = SIGNALS[p] ^ (imm >> 4 & 1)
     const relation = compare(env, f, getLane(f, a, i), getLane(f, b, j), !signals)
-    const yes = (RESULTS[p]! & RELATION_BIT[relation]!) !== 0
+    const yes = (RESULTS[p] & RELATION_BIT[relation]) !== 0
     if (f === F32) r.i32[k] = yes ? -1 : 0
     else r.i64[k] = yes ? -1n : 0n
   }
@@ -101,8 +103,8 @@ function scalar(f: Format, op: LaneOp, legacyMask: number): Meaning {
     const first = firstSource(insn)
     readOperand(cpu, insn, first + 1, width, B, false)
     readXmm(cpu, regOf(insn, first), 16, A)
-    R.u64[0] = A.u64[0]!
-    R.u64[1] = A.u64[1]!
+    R.u64[0] = A.u64[0]
+    R.u64[1] = A.u64[1]
     op(A, 0, B, 0, R, 0, insn.vex ? insn.immLo : insn.immLo & legacyMask)
     finish(cpu, insn, 16)
   }
@@ -196,7 +198,8 @@ function compareFlags(f: Format, quietly: boolean): Meaning {
 }
 
 export const sseArithmeticMeanings: Record<string, Meaning> = {
-  ...family('add', ADD), ...family('sub', SUB), ...family('mul', MUL), ...family('div', DIV), ...family('sqrt', SQRT, true),
+  ...family('add', ADD), ...family('sub', SUB), ...family('mul', MUL), ...family('div', DIV), ...family('sqrt', SQRT,
+    true),
   ...family('min', both(f => extreme(f, LESS))), ...family('max', both(f => extreme(f, GREATER))),
   ...family('cmp', both(predicate), false, 7), ...family('round', both(round), true),
   haddps: horizontal(F32, ADD[0]), haddpd: horizontal(F64, ADD[1]),

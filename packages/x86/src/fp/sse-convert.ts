@@ -2,7 +2,8 @@
 import { raise, VECTOR, type Cpu, type Meaning } from '../cpu.ts'
 import { MEM, MMX_REG, type Insn } from '../insn.ts'
 import { MXCSR } from '../state.ts'
-import { enterMmx, firstSource, kindOf, readOperand, readXmm, regOf, vectorBytes, writeGpr32, writeGpr64, writeMmx, writeXmm }
+import { enterMmx, firstSource, kindOf, readOperand, readXmm, regOf, vectorBytes, writeGpr32, writeGpr64, writeMmx,
+  writeXmm }
   from '../vector/operands.ts'
 import { A, B, R } from '../vector/vec.ts'
 import { checkVector } from './checks.ts'
@@ -12,7 +13,7 @@ import { F16, F32, F64, IE, PE, UE, ZERO_RC, type Format } from './softfloat.ts'
 
 /** Signed doubleword lane `i` of B as a number of lane `i` of R. Binary64 holds every one exactly. */
 function laneFromInteger(to: Format, i: number): void {
-  const value = B.i32[i]!
+  const value = B.i32[i]
   if (to === F64) R.f64[i] = value
   else if (native) {
     R.f32[i] = value
@@ -98,7 +99,7 @@ function fromGeneral(to: Format): Meaning {
     const wide = insn.size2 === 8
     readOperand(cpu, insn, first + 1, wide ? 8 : 4, B, false)
     readXmm(cpu, regOf(insn, first), 16, A)
-    setLane(to, A, 0, fromInteger(env, to, wide ? B.i64[0]! : BigInt(B.i32[0]!)))
+    setLane(to, A, 0, fromInteger(env, to, wide ? B.i64[0] : BigInt(B.i32[0])))
     finishSse(cpu)
     writeXmm(cpu, insn, insn.reg0, 16, A)
   }
@@ -152,7 +153,7 @@ const halfToSingle: Meaning = (cpu, insn) => {
   readOperand(cpu, insn, 1, bytes / 2, B, false)
   env.daz = false
   for (let i = 0; i < bytes / 4; i++) {
-    setLane(F32, R, i, convert(env, F16, F32, BigInt(B.u16[i]!)))
+    setLane(F32, R, i, convert(env, F16, F32, BigInt(B.u16[i])))
   }
   env.flags &= IE
   finishSse(cpu)
@@ -178,11 +179,11 @@ const singleToHalf: Meaning = (cpu, insn) => {
   if (!(insn.immLo & 4)) env.rounding = insn.immLo & 3
   env.ftz = false
   R.u8.fill(0)
-  for (let i = 0; i < bytes / 4; i++) R.u16[i] = Number(toHalf(BigInt(B.u32[i]!)))
+  for (let i = 0; i < bytes / 4; i++) R.u16[i] = Number(toHalf(BigInt(B.u32[i])))
   if (insn.kind0 === MEM) {
     const address = cpu.operandAddress(insn, bytes / 2, true)
     finishSse(cpu)
-    return cpu.storeBytes(address, R.first[bytes / 2]!)
+    return cpu.storeBytes(address, R.first[bytes / 2])
   }
   finishSse(cpu)
   writeXmm(cpu, insn, insn.reg0, 16, R)
@@ -198,7 +199,7 @@ const ldmxcsr: Meaning = (cpu, insn) => {
 
 const stmxcsr: Meaning = (cpu, insn) => {
   checkVector(cpu, insn)
-  cpu.store(cpu.operandAddress(insn, 4, true), 4, cpu.views.u32[MXCSR >> 2]!)
+  cpu.store(cpu.operandAddress(insn, 4, true), 4, cpu.views.u32[MXCSR >> 2])
 }
 
 export const sseConvertMeanings: Record<string, Meaning> = {

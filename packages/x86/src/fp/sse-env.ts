@@ -21,7 +21,7 @@ export let native = 0
 
 /** Sets `env` up from MXCSR. */
 export function beginSse(cpu: Cpu): void {
-  const mxcsr = cpu.views.u32[MXCSR >> 2]!
+  const mxcsr = cpu.views.u32[MXCSR >> 2]
   env.flags = 0
   env.rounding = mxcsr >> 13 & 3
   env.unmasked = ~mxcsr >> 7 & 0x3f
@@ -37,13 +37,13 @@ export function beginSse(cpu: Cpu): void {
 export function finishSse(cpu: Cpu): void {
   if (env.flags === 0) return
   const before = env.flags & env.unmasked & BEFORE
-  cpu.views.u32[MXCSR >> 2]! |= before ? env.flags & BEFORE : env.flags
+  cpu.views.u32[MXCSR >> 2] |= before ? env.flags & BEFORE : env.flags
   if (env.flags & env.unmasked) raiseSimd(cpu)
 }
 
 /** Bits of lane `i`. */
 export function getLane(f: Format, v: Vec, i: number): bigint {
-  return f === F32 ? BigInt(v.u32[i]!) : v.u64[i]!
+  return f === F32 ? BigInt(v.u32[i]) : v.u64[i]
 }
 
 export function setLane(f: Format, v: Vec, i: number, bits: bigint): void {

@@ -7,7 +7,8 @@ import { checkX87 } from './checks.ts'
 import { fromInteger, roundToIntegral } from './convert.ts'
 import { widen } from './x87-memory.ts'
 import { DENORMAL, F80, INFINITY, QNAN, SNAN, UNSUPPORTED, unpack, ZERO, type FloatEnv } from './softfloat.ts'
-import { beginX87, C0, C1, C2, C3, env, escapeOpcode, freeSt, isEmpty, notePointers, pop, precision, readSt, settle, setTop, topOf,
+import { beginX87, C0, C1, C2, C3, env, escapeOpcode, freeSt, isEmpty, notePointers, pop, precision, readSt, settle,
+  setTop, topOf,
   underflows, writeSt } from './x87-state.ts'
 
 type Operation = (env: FloatEnv, a: bigint, b: bigint, precision: number) => bigint
@@ -75,7 +76,7 @@ function comparison(quietly: boolean, pops: number, integer = false): Meaning {
 }
 
 /** C1 for instructions that leave it alone but for a stack fault. */
-const keptC1 = (cpu: Cpu, stackFault: boolean): number => stackFault ? 0 : cpu.views.u32[FSW >> 2]! & C1
+const keptC1 = (cpu: Cpu, stackFault: boolean): number => stackFault ? 0 : cpu.views.u32[FSW >> 2] & C1
 
 /** FCOMI, FUCOMI: the relation in ZF, PF, CF, also when an unmasked exception is left pending. */
 function compareToFlags(quietly: boolean, pops: boolean): Meaning {

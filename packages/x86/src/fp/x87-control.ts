@@ -24,7 +24,7 @@ function initialise(cpu: Cpu): void {
 
 const fnclex: Meaning = (cpu) => {
   checkX87(cpu, false)
-  cpu.views.u32[FSW >> 2]! &= 0x7f00
+  cpu.views.u32[FSW >> 2] &= 0x7f00
 }
 
 const fldcw: Meaning = (cpu, insn) => {
@@ -36,12 +36,12 @@ const fldcw: Meaning = (cpu, insn) => {
 
 const fnstcw: Meaning = (cpu, insn) => {
   checkX87(cpu, false)
-  cpu.store(cpu.operandAddress(insn, 2, true), 2, cpu.views.u32[FCW >> 2]!)
+  cpu.store(cpu.operandAddress(insn, 2, true), 2, cpu.views.u32[FCW >> 2])
 }
 
 const fnstsw: Meaning = (cpu, insn) => {
   checkX87(cpu, false)
-  const status = cpu.views.u32[FSW >> 2]!
+  const status = cpu.views.u32[FSW >> 2]
   if (insn.kind0 === MEM) cpu.store(cpu.operandAddress(insn, 2, true), 2, status)
   else cpu.views.u16[GPR >> 1] = status
 }
@@ -52,8 +52,8 @@ function tagWord(cpu: Cpu): number {
   let tags = 0
   for (let n = 0; n < 8; n++) {
     const at = FPR + 16 * n
-    const { kind } = unpack(F80, BigInt(u16[(at + 8) >> 1]!) << 64n | u64[at >> 3]!)
-    const tag = !(u32[FTW >> 2]! >> n & 1) ? 3 : kind === ZERO ? 1 : kind === NORMAL ? 0 : 2
+    const { kind } = unpack(F80, BigInt(u16[(at + 8) >> 1]) << 64n | u64[at >> 3])
+    const tag = !(u32[FTW >> 2] >> n & 1) ? 3 : kind === ZERO ? 1 : kind === NORMAL ? 0 : 2
     tags |= tag << 2 * n
   }
   return tags
@@ -65,22 +65,23 @@ function setTagWord(cpu: Cpu, tags: number): void {
   cpu.views.u32[FTW >> 2] = valid
 }
 
-const realMode = (cpu: Cpu): boolean => !(cpu.views.u32[CR0 >> 2]! & 1) || (cpu.getFlags() & 0x2_0000) !== 0
+const realMode = (cpu: Cpu): boolean => !(cpu.views.u32[CR0 >> 2] & 1) || (cpu.getFlags() & 0x2_0000) !== 0
 
 /** The environment in the layout of SDM vol. 1, figures 8-9 to 8-12: seven fields of `size` (2 or 4) bytes. */
 function saveEnvironment(cpu: Cpu, size: number): Uint8Array {
   const { u32, u64 } = cpu.views
-  const [ip, dp] = [Number(u64[FIP >> 3]! & 0xffff_ffffn), Number(u64[FDP >> 3]! & 0xffff_ffffn)]
-  const opcode = u32[FOP >> 2]! & 0x7ff
+  const [ip, dp] = [Number(u64[FIP >> 3] & 0xffff_ffffn), Number(u64[FDP >> 3] & 0xffff_ffffn)]
+  const opcode = u32[FOP >> 2] & 0x7ff
   const fill = size === 4 ? 0xffff_0000 : 0
-  const fields = [fill | u32[FCW >> 2]!, fill | u32[FSW >> 2]!, fill | tagWord(cpu)]
+  const fields = [fill | u32[FCW >> 2], fill | u32[FSW >> 2], fill | tagWord(cpu)]
   if (!realMode(cpu)) {
-    fields.push(ip, size === 4 ? u32[FCS >> 2]! & 0xffff | opcode << 16 : u32[FCS >> 2]!, dp, fill | u32[FDS >> 2]!)
+    fields.push(ip, size === 4 ? u32[FCS >> 2] & 0xffff | opcode << 16 : u32[FCS >> 2], dp, fill | u32[FDS >> 2])
   } else {
     // Real mode stores linear addresses in two parts; the opcode shares a field with the upper part of FIP.
-    const linear = u32[FCS >> 2]! * 16 + ip
-    const data = u32[FDS >> 2]! * 16 + dp
-    if (size === 4) fields.push(fill | linear & 0xffff, (linear >>> 16) << 12 | opcode, fill | data & 0xffff, (data >>> 16) << 12)
+    const linear = u32[FCS >> 2] * 16 + ip
+    const data = u32[FDS >> 2] * 16 + dp
+    if (size === 4) fields.push(fill | linear & 0xffff, (linear >>> 16) << 12 | opcode, fill | data & 0xffff,
+      (data >>> 16) << 12)
     else fields.push(linear, linear >>> 4 & 0xf000 | opcode, data, data >>> 4 & 0xf000)
   }
   const bytes = new Uint8Array(7 * size)
@@ -116,7 +117,7 @@ function loadEnvironment(cpu: Cpu, bytes: Uint8Array, size: number): void {
 const fnstenv: Meaning = (cpu, insn) => {
   checkX87(cpu, false)
   cpu.storeBytes(cpu.operandAddress(insn, 7 * insn.size, true), saveEnvironment(cpu, insn.size))
-  cpu.views.u32[FCW >> 2]! |= 0x3f
+  cpu.views.u32[FCW >> 2] |= 0x3f
   updateSummary(cpu)
 }
 
@@ -147,7 +148,8 @@ const frstor: Meaning = (cpu, insn) => {
   const bytes = new Uint8Array(start + 80)
   cpu.loadBytes(cpu.operandAddress(insn, bytes.length, false), bytes)
   loadEnvironment(cpu, bytes.slice(0, start), insn.size)
-  for (let i = 0; i < 8; i++) cpu.views.u8.set(bytes.subarray(start + 10 * i, start + 10 * i + 10), FPR + 16 * physical(cpu, i))
+  for (let i = 0; i < 8; i++) cpu.views.u8.set(bytes.subarray(start + 10 * i, start + 10 * i + 10),
+    FPR + 16 * physical(cpu, i))
 }
 
 const fwait: Meaning = (cpu: Cpu, _insn: Insn) => checkWait(cpu)

@@ -73,7 +73,7 @@ function storeFloat(pops: boolean): Meaning {
 const NARROW: Record<number, Format> = { 4: F32, 8: F64, 10: F80 }
 
 function storeNarrow(cpu: Cpu, insn: Parameters<Meaning>[1], empty: boolean): boolean {
-  const to = NARROW[insn.size]!
+  const to = NARROW[insn.size]
   const address = cpu.operandAddress(insn, insn.size, true)
   const bits = empty ? to.indefinite : to === F80 ? readSt(cpu, 0) : convertForStore(to, readSt(cpu, 0))
   return storeValue(cpu, insn, address, bits, insn.size)
@@ -93,7 +93,13 @@ function convertForStore(to: Format, bits: bigint): bigint {
  */
 function storeValue(cpu: Cpu, insn: Parameters<Meaning>[1], address: bigint, bits: bigint, size: number): boolean {
   const refused = (env.flags & env.unmasked & (OE | UE)) !== 0
-  if (!(env.flags & env.unmasked & IE)) cpu.checkWrite(address, size)
+  if (!(env.flags & env.unmasked & IE)) {
+    // Ten bytes are stored as eight and two: the eight stay when the two fault (observed on Intel processors).
+    if (size === 10 && !refused && (address & 0xfffn) > 4086n && (address & 0xfffn) <= 4088n) {
+      cpu.storeBytes(address, bytesOf(BigInt.asUintN(64, bits), 8))
+    }
+    cpu.checkWrite(address, size)
+  }
   if (refused) env.flags &= ~PE
   if (!settle(cpu, insn, 0, 0, address) || refused) return false
   cpu.storeBytes(address, bytesOf(BigInt.asUintN(8 * size, bits), size))

@@ -1,9 +1,11 @@
 /** FPREM, FPREM1, FSCALE, FXTRACT: work on exponents rather than significands. */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { fromInteger, toInteger } from './convert.ts'
-import { bitLength, createEnv, DE, DENORMAL, denormals, encode, F80, INFINITY, infinity, invalid, propagate, QNAN, roundPack, unpack,
+import { bitLength, createEnv, DE, DENORMAL, denormals, encode, F80, INFINITY, infinity, invalid, propagate,
+  propagateOne, QNAN, roundPack, unpack,
   UNSUPPORTED, ZE, ZERO, zero, ZERO_RC, type Float } from './softfloat.ts'
-import { beginX87, C0, C1, C2, C3, env, overflows, readSt, setTop, settle, topOf, underflows, writeSt } from './x87-state.ts'
+import { beginX87, C0, C1, C2, C3, env, overflows, readSt, setTop, settle, topOf, underflows,
+  writeSt } from './x87-state.ts'
 
 /** Bits 2:0 of the quotient in C0, C3, C1. */
 const quotientBits = (q: bigint): number => (q & 4n ? C0 : 0) | (q & 2n ? C3 : 0) | (q & 1n ? C1 : 0)
@@ -34,7 +36,8 @@ function partialRemainder(nearest: boolean): Meaning {
   return (cpu, insn) => {
     beginX87(cpu)
     const missing = underflows(cpu, 0) || underflows(cpu, 1)
-    const { bits, condition }: Remainder = missing ? { bits: F80.indefinite } : remainderOf(readSt(cpu, 0), readSt(cpu, 1), nearest)
+    const { bits, condition }: Remainder = missing ? { bits: F80.indefinite } : remainderOf(readSt(cpu, 0),
+      readSt(cpu, 1), nearest)
     // Where there is no quotient, C0 and C3 stay as they are.
     const quotient = condition !== undefined && !(env.flags & env.unmasked & DE)
     const goesOn = quotient ? settle(cpu, insn, C3 | C2 | C0, condition) : settle(cpu, insn, C2)
@@ -58,7 +61,8 @@ function remainderOf(aBits: bigint, bBits: bigint, nearest: boolean): Remainder 
 }
 
 /** A pseudo-denormal (exponent 0, integer bit set) as the normal number that it is. */
-const normalise = (a: Float, bits: bigint): bigint => a.kind === DENORMAL && a.sig >> 63n ? encode(F80, a.sign, 1, a.sig) : bits
+const normalise = (a: Float, bits: bigint): bigint => a.kind === DENORMAL && a.sig >> 63n ? encode(F80, a.sign, 1,
+  a.sig) : bits
 
 /** ST(0) · 2^trunc(ST(1)). */
 function scale(aBits: bigint, bBits: bigint): bigint {
@@ -91,7 +95,8 @@ const fscale: Meaning = (cpu, insn) => {
 const fxtract: Meaning = (cpu, insn) => {
   beginX87(cpu)
   const missing = underflows(cpu, 0) || overflows(cpu)
-  const { exponent, significand } = missing ? { exponent: F80.indefinite, significand: F80.indefinite } : extract(readSt(cpu, 0))
+  const { exponent, significand } = missing ? { exponent: F80.indefinite,
+    significand: F80.indefinite } : extract(readSt(cpu, 0))
   if (!settle(cpu, insn)) return
   writeSt(cpu, 0, exponent)
   push(cpu, significand)
@@ -105,7 +110,7 @@ function push(cpu: Cpu, bits: bigint): void {
 function extract(bits: bigint): { exponent: bigint, significand: bigint } {
   const a = unpack(F80, bits)
   if (a.kind >= QNAN || a.kind === UNSUPPORTED) {
-    const nan = propagate(env, F80, a, bits, a, bits)!
+    const nan = propagateOne(env, F80, a, bits)
     return { exponent: nan, significand: nan }
   }
   if (a.kind === INFINITY) return { exponent: infinity(F80, 0), significand: bits }

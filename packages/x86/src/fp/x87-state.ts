@@ -28,24 +28,24 @@ let overflowed = false
 /** Checks that a waiting instruction may run, and sets the environment up from FCW. */
 export function beginX87(cpu: Cpu): void {
   checkX87(cpu, true)
-  const control = cpu.views.u32[FCW >> 2]!
+  const control = cpu.views.u32[FCW >> 2]
   env.flags = 0
   env.roundedUp = false
   env.widened = false
   env.rounding = control >> 10 & 3
   env.unmasked = ~control & 0x3f
-  precision = [24, 64, 53, 64][control >> 8 & 3]!
+  precision = [24, 64, 53, 64][control >> 8 & 3]
   overflowed = false
 }
 
 /** TOP. */
 export function topOf(cpu: Cpu): number {
-  return cpu.views.u32[FSW >> 2]! >> 11 & 7
+  return cpu.views.u32[FSW >> 2] >> 11 & 7
 }
 
 export function setTop(cpu: Cpu, top: number): void {
   const { u32 } = cpu.views
-  u32[FSW >> 2] = u32[FSW >> 2]! & ~0x3800 | (top & 7) << 11
+  u32[FSW >> 2] = u32[FSW >> 2] & ~0x3800 | (top & 7) << 11
 }
 
 /** Physical number of ST(i). */
@@ -54,13 +54,13 @@ export function physical(cpu: Cpu, i: number): number {
 }
 
 export function isEmpty(cpu: Cpu, i: number): boolean {
-  return !(cpu.views.u32[FTW >> 2]! >> physical(cpu, i) & 1)
+  return !(cpu.views.u32[FTW >> 2] >> physical(cpu, i) & 1)
 }
 
 /** Bits of ST(i). */
 export function readSt(cpu: Cpu, i: number): bigint {
   const at = FPR + 16 * physical(cpu, i)
-  return BigInt(cpu.views.u16[(at + 8) >> 1]!) << 64n | cpu.views.u64[at >> 3]!
+  return BigInt(cpu.views.u16[(at + 8) >> 1]) << 64n | cpu.views.u64[at >> 3]
 }
 
 /** Writes ST(i) and marks it valid. */
@@ -70,12 +70,12 @@ export function writeSt(cpu: Cpu, i: number, bits: bigint): void {
   const at = FPR + 16 * n
   u64[at >> 3] = bits
   u16[(at + 8) >> 1] = Number(bits >> 64n)
-  u32[FTW >> 2]! |= 1 << n
+  u32[FTW >> 2] |= 1 << n
 }
 
 /** Marks ST(i) empty. */
 export function freeSt(cpu: Cpu, i: number): void {
-  cpu.views.u32[FTW >> 2]! &= ~(1 << physical(cpu, i))
+  cpu.views.u32[FTW >> 2] &= ~(1 << physical(cpu, i))
 }
 
 /** Marks ST(0) empty and increments TOP. */
@@ -92,7 +92,8 @@ export function underflows(cpu: Cpu, i: number): boolean {
 }
 
 /**
- * Whether the instruction goes on to its result: writes flags, ES, condition codes (`clear` and `set`, C1 by itself) and
+ * Whether the instruction goes on to its result: writes flags, ES, condition codes (`clear` and `set`, C1 by itself)
+  * and
  * the instruction pointer. An unmasked invalid, denormal or divide-by-zero exception stops it, and then nothing that
  * would have been found later is noted.
  */
@@ -102,7 +103,7 @@ export function settle(cpu: Cpu, insn: Insn, clear = 0, set = 0, address?: bigin
   if (stopped) env.flags &= 7 | SF
   else if (env.roundedUp && env.flags & PE) set |= C1
   if (overflowed) set |= C1
-  let status = u32[FSW >> 2]! & ~(clear | C1) | set | env.flags
+  let status = u32[FSW >> 2] & ~(clear | C1) | set | env.flags
   if (status & env.unmasked) status |= FSW_ES | FSW_B
   u32[FSW >> 2] = status
   notePointers(cpu, insn, address)
@@ -120,24 +121,24 @@ export function notePointers(cpu: Cpu, insn: Insn, address?: bigint): void {
   u32[FOP >> 2] = escapeOpcode(cpu, insn)
   if (address === undefined) return
   const based = insn.mode !== MODE64 || insn.seg >= 4
-  const base = based ? u64[(SEG + SEG_SIZE * insn.seg + SEG_BASE) >> 3]! : 0n
+  const base = based ? u64[(SEG + SEG_SIZE * insn.seg + SEG_BASE) >> 3] : 0n
   u64[FDP >> 3] = BigInt.asUintN(64, address - base)
 }
 
 /** The lower 11 bits of the opcode: the escape byte's lower three and ModRM, read again from the code. */
 export function escapeOpcode(cpu: Cpu, insn: Insn): number {
   const bytes = new Uint8Array(insn.len)
-  const base = insn.mode === MODE64 ? 0n : cpu.views.u64[(SEG + SEG_SIZE * CS + SEG_BASE) >> 3]!
+  const base = insn.mode === MODE64 ? 0n : cpu.views.u64[(SEG + SEG_SIZE * CS + SEG_BASE) >> 3]
   cpu.loadBytes(cpu.rip() + base, bytes)
   const at = bytes.findIndex(byte => byte >> 3 === 0x1b)
-  return at < 0 ? 0 : (bytes[at]! & 7) << 8 | bytes[at + 1]!
+  return at < 0 ? 0 : (bytes[at] & 7) << 8 | bytes[at + 1]
 }
 
 /** Recomputes ES and B after FCW or the flags changed. */
 export function updateSummary(cpu: Cpu): void {
   const { u32 } = cpu.views
-  const pending = u32[FSW >> 2]! & ~u32[FCW >> 2]! & 0x3f
-  u32[FSW >> 2] = u32[FSW >> 2]! & ~(FSW_ES | FSW_B) | (pending ? FSW_ES | FSW_B : 0)
+  const pending = u32[FSW >> 2] & ~u32[FCW >> 2] & 0x3f
+  u32[FSW >> 2] = u32[FSW >> 2] & ~(FSW_ES | FSW_B) | (pending ? FSW_ES | FSW_B : 0)
 }
 
 /** Whether a push would overwrite a register in use (stack overflow). */
@@ -149,7 +150,8 @@ export function overflows(cpu: Cpu): boolean {
 }
 
 /**
- * Ends an instruction that pushes: on overflow the indefinite NaN. Nothing is pushed after an unmasked invalid operation;
+ * Ends an instruction that pushes: on overflow the indefinite NaN. Nothing is pushed after an unmasked invalid
+  * operation;
  * a denormal operand is pushed all the same.
  */
 export function settlePush(cpu: Cpu, insn: Insn, bits: bigint, address?: bigint): void {

@@ -16,7 +16,7 @@ import type { Edge, RegionBlock } from './region-writer.ts'
 /** Largest region, in blocks. */
 const REGION_BLOCKS = 64
 /** A block joins a region when it was entered at least this fraction of the threshold. */
-const JOIN_FRACTION = 16
+const JOIN_FRACTION = 8
 /** Regions that are compiled together. */
 const BATCH = 12
 /** RET compares with at most so many return sites. */
@@ -143,6 +143,11 @@ export function createJit(options: JitOptions): Jit {
     return found.filter((b): b is Block => b !== null)
   }
 
+  const belongsElsewhere = (block: Block, region: Region): boolean => {
+    for (const other of regions.get(block) ?? []) if (other !== region) return true
+    return false
+  }
+
   /** Grows a region from its seeds, most entered first. */
   const grow = (region: Region): Block[] => {
     const chosen = new Set<Block>()
@@ -154,7 +159,9 @@ export function createJit(options: JitOptions): Jit {
       if (chosen.has(block) || expand(block).length === 0) continue
       chosen.add(block)
       for (const b of neighbours(block)) {
-        if (!chosen.has(b) && blockOfHeader(b.header) !== null && entered(b) >= options.threshold / JOIN_FRACTION) queue.push(b)
+        // Code that another region has is left to it: jumping there costs less than compiling it twice.
+        if (chosen.has(b) || blockOfHeader(b.header) === null || belongsElsewhere(b, region)) continue
+        if (entered(b) >= options.threshold / JOIN_FRACTION) queue.push(b)
       }
     }
     return [...chosen]
@@ -243,6 +250,7 @@ export function createJit(options: JitOptions): Jit {
       if (chosen.length === 0) continue
       for (const block of region.blocks) leaveRegion(region, block)
       region.blocks = chosen
+      for (const block of chosen) regions.set(block, (regions.get(block) ?? new Set()).add(region))
       const name = `r${made.length}`
       const described = describe(chosen)
       if (described.every((b) => b.compiled === 0)) continue

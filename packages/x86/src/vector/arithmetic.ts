@@ -13,29 +13,29 @@ const add = (a: number, b: number): number => a + b
 const subtract = (a: number, b: number): number => a - b
 
 const pmuludq: Kernel = (a, b, r, bytes) => {
-  for (let i = 0; i < bytes >> 3; i++) r.u64[i] = BigInt(a.u32[2 * i]!) * BigInt(b.u32[2 * i]!)
+  for (let i = 0; i < bytes >> 3; i++) r.u64[i] = BigInt(a.u32[2 * i]) * BigInt(b.u32[2 * i])
 }
 
 const pmuldq: Kernel = (a, b, r, bytes) => {
-  for (let i = 0; i < bytes >> 3; i++) r.i64[i] = BigInt(a.i32[2 * i]!) * BigInt(b.i32[2 * i]!)
+  for (let i = 0; i < bytes >> 3; i++) r.i64[i] = BigInt(a.i32[2 * i]) * BigInt(b.i32[2 * i])
 }
 
 const pmaddwd: Kernel = (a, b, r, bytes) => {
   for (let i = 0; i < bytes >> 2; i++) {
-    r.i32[i] = a.i16[2 * i]! * b.i16[2 * i]! + a.i16[2 * i + 1]! * b.i16[2 * i + 1]!
+    r.i32[i] = a.i16[2 * i] * b.i16[2 * i] + a.i16[2 * i + 1] * b.i16[2 * i + 1]
   }
 }
 
 const pmaddubsw: Kernel = (a, b, r, bytes) => {
   for (let i = 0; i < bytes >> 1; i++) {
-    r.i16[i] = clampI16(a.u8[2 * i]! * b.i8[2 * i]! + a.u8[2 * i + 1]! * b.i8[2 * i + 1]!)
+    r.i16[i] = clampI16(a.u8[2 * i] * b.i8[2 * i] + a.u8[2 * i + 1] * b.i8[2 * i + 1])
   }
 }
 
 const psadbw: Kernel = (a, b, r, bytes) => {
   for (let q = 0; q < bytes >> 3; q++) {
     let sum = 0
-    for (let i = 8 * q; i < 8 * q + 8; i++) sum += Math.abs(a.u8[i]! - b.u8[i]!)
+    for (let i = 8 * q; i < 8 * q + 8; i++) sum += Math.abs(a.u8[i] - b.u8[i])
     r.u32[2 * q] = sum
     r.u32[2 * q + 1] = 0
   }
@@ -48,8 +48,8 @@ function horizontal(lane: 'i16' | 'i32', f: (even: number, odd: number) => numbe
     const lanes = Math.min(bytes, 16) / width
     for (let base = 0; base < bytes / width; base += lanes) {
       for (let i = 0; i < lanes / 2; i++) {
-        r[lane][base + i] = f(a[lane][base + 2 * i]!, a[lane][base + 2 * i + 1]!)
-        r[lane][base + lanes / 2 + i] = f(b[lane][base + 2 * i]!, b[lane][base + 2 * i + 1]!)
+        r[lane][base + i] = f(a[lane][base + 2 * i], a[lane][base + 2 * i + 1])
+        r[lane][base + lanes / 2 + i] = f(b[lane][base + 2 * i], b[lane][base + 2 * i + 1])
       }
     }
   }
@@ -57,8 +57,8 @@ function horizontal(lane: 'i16' | 'i32', f: (even: number, odd: number) => numbe
 
 const phminposuw: Kernel = (_, b, r) => {
   let at = 0
-  for (let i = 1; i < 8; i++) if (b.u16[i]! < b.u16[at]!) at = i
-  const least = b.u16[at]!
+  for (let i = 1; i < 8; i++) if (b.u16[i] < b.u16[at]) at = i
+  const least = b.u16[at]
   r.u8.fill(0, 0, 16)
   r.u16[0] = least
   r.u16[1] = at
@@ -72,7 +72,7 @@ const mpsadbw: Kernel = (a, b, r, bytes, imm) => {
     const from = lane + (control & 4)
     for (let i = 0; i < 8; i++) {
       let sum = 0
-      for (let j = 0; j < 4; j++) sum += Math.abs(a.u8[from + i + j]! - b.u8[block + j]!)
+      for (let j = 0; j < 4; j++) sum += Math.abs(a.u8[from + i + j] - b.u8[block + j])
       r.u16[(lane >> 1) + i] = sum
     }
   }

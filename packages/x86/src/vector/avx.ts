@@ -12,7 +12,7 @@ function broadcast(width: 1 | 2 | 4 | 8 | 16): Meaning {
     checkAvx(cpu)
     const bytes = vectorBytes(insn)
     readOperand(cpu, insn, 1, kindOf(insn, 1) === MEM ? width : 16, B)
-    for (let i = 0; i < bytes; i++) R.u8[i] = B.u8[i % width]!
+    for (let i = 0; i < bytes; i++) R.u8[i] = B.u8[i % width]
     writeXmm(cpu, insn, insn.reg0, bytes, R)
   }
 }
@@ -22,7 +22,7 @@ const insert128: Meaning = (cpu, insn) => {
   checkAvx(cpu)
   readOperand(cpu, insn, 2, 16, B)
   readXmm(cpu, insn.reg1, 32, R)
-  R.u8.set(B.first[16]!, insn.immLo & 1 ? 16 : 0)
+  R.u8.set(B.first[16], insn.immLo & 1 ? 16 : 0)
   writeXmm(cpu, insn, insn.reg0, 32, R)
 }
 
@@ -31,7 +31,7 @@ const extract128: Meaning = (cpu, insn) => {
   checkAvx(cpu)
   readXmm(cpu, insn.reg1, 32, B)
   if (insn.immLo & 1) B.u8.copyWithin(0, 16, 32)
-  if (insn.kind0 === MEM) cpu.storeBytes(cpu.operandAddress(insn, 16, true), B.first[16]!)
+  if (insn.kind0 === MEM) cpu.storeBytes(cpu.operandAddress(insn, 16, true), B.first[16])
   else writeXmm(cpu, insn, insn.reg0, 16, B)
 }
 
@@ -43,7 +43,7 @@ const permute128: Meaning = (cpu, insn) => {
   for (let half = 0; half < 2; half++) {
     const control = insn.immLo >> (4 * half)
     const from = control & 2 ? B : A
-    for (let i = 0; i < 4; i++) R.u32[4 * half + i] = control & 8 ? 0 : from.u32[4 * (control & 1) + i]!
+    for (let i = 0; i < 4; i++) R.u32[4 * half + i] = control & 8 ? 0 : from.u32[4 * (control & 1) + i]
   }
   writeXmm(cpu, insn, insn.reg0, 32, R)
 }
@@ -53,7 +53,7 @@ const permuteD: Meaning = (cpu, insn) => {
   checkAvx(cpu)
   readOperand(cpu, insn, 2, 32, B)
   readXmm(cpu, insn.reg1, 32, A)
-  for (let i = 0; i < 8; i++) R.u32[i] = B.u32[A.u32[i]! & 7]!
+  for (let i = 0; i < 8; i++) R.u32[i] = B.u32[A.u32[i] & 7]
   writeXmm(cpu, insn, insn.reg0, 32, R)
 }
 
@@ -61,7 +61,7 @@ const permuteD: Meaning = (cpu, insn) => {
 const permuteQ: Meaning = (cpu, insn) => {
   checkAvx(cpu)
   readOperand(cpu, insn, 1, 32, B)
-  for (let i = 0; i < 4; i++) R.u64[i] = B.u64[(insn.immLo >> (2 * i)) & 3]!
+  for (let i = 0; i < 4; i++) R.u64[i] = B.u64[(insn.immLo >> (2 * i)) & 3]
   writeXmm(cpu, insn, insn.reg0, 32, R)
 }
 
@@ -74,8 +74,8 @@ const permilps: Meaning = (cpu, insn) => {
   const from = immediate ? B : A
   if (!immediate) readXmm(cpu, insn.reg1, bytes, A)
   for (let i = 0; i < bytes >> 2; i++) {
-    const control = immediate ? insn.immLo >> (2 * (i & 3)) : B.u32[i]!
-    R.u32[i] = from.u32[(i & ~3) + (control & 3)]!
+    const control = immediate ? insn.immLo >> (2 * (i & 3)) : B.u32[i]
+    R.u32[i] = from.u32[(i & ~3) + (control & 3)]
   }
   writeXmm(cpu, insn, insn.reg0, bytes, R)
 }
@@ -89,15 +89,15 @@ const permilpd: Meaning = (cpu, insn) => {
   const from = immediate ? B : A
   if (!immediate) readXmm(cpu, insn.reg1, bytes, A)
   for (let i = 0; i < bytes >> 3; i++) {
-    const control = immediate ? insn.immLo >> i : B.u32[2 * i]! >> 1
-    R.u64[i] = from.u64[(i & ~1) + (control & 1)]!
+    const control = immediate ? insn.immLo >> i : B.u32[2 * i] >> 1
+    R.u64[i] = from.u64[(i & ~1) + (control & 1)]
   }
   writeXmm(cpu, insn, insn.reg0, bytes, R)
 }
 
 /** Whether mask lane `i` of C selects: its top bit. */
 function selected(width: 4 | 8, i: number): boolean {
-  return C.i32[width === 4 ? i : 2 * i + 1]! < 0
+  return C.i32[width === 4 ? i : 2 * i + 1] < 0
 }
 
 /**
@@ -118,8 +118,8 @@ function maskMove(width: 4 | 8): Meaning {
     R.u8.fill(0)
     for (let i = 0; i < lanes; i++) {
       if (!selected(width, i)) continue
-      cpu.loadBytes(base + BigInt(i * width), B.first[width]!)
-      R.u8.set(B.first[width]!, i * width)
+      cpu.loadBytes(base + BigInt(i * width), B.first[width])
+      R.u8.set(B.first[width], i * width)
     }
     writeXmm(cpu, insn, insn.reg0, bytes, R)
   }
@@ -153,8 +153,8 @@ function gather(indexWidth: 4 | 8, width: 4 | 8): Meaning {
     try {
       for (let i = 0; i < lanes; i++) {
         if (!selected(width, i)) continue
-        cpu.loadBytes(gatherAddress(cpu, insn, indexWidth, width, i), A.first[width]!)
-        R.u8.set(A.first[width]!, i * width)
+        cpu.loadBytes(gatherAddress(cpu, insn, indexWidth, width, i), A.first[width])
+        R.u8.set(A.first[width], i * width)
         C.u8.fill(0, i * width, (i + 1) * width)
         loaded++
       }
@@ -171,8 +171,8 @@ function gather(indexWidth: 4 | 8, width: 4 | 8): Meaning {
 }
 
 function gatherAddress(cpu: Cpu, insn: Insn, indexWidth: 4 | 8, width: number, lane: number): bigint {
-  const index = indexWidth === 4 ? BigInt(B.i32[lane]!) : B.i64[lane]!
-  const base = insn.base < 0 ? 0n : cpu.views.u64[(GPR >> 3) + insn.base]!
+  const index = indexWidth === 4 ? BigInt(B.i32[lane]) : B.i64[lane]
+  const base = insn.base < 0 ? 0n : cpu.views.u64[(GPR >> 3) + insn.base]
   const offset = base + (index << BigInt(insn.scale)) + BigInt(insn.disp)
   return cpu.segmentAddress(insn.seg, BigInt.asUintN(8 * insn.addrSize, offset), width, false)
 }

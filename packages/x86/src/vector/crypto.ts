@@ -20,7 +20,7 @@ function createSboxes(): { sbox: Uint8Array, inverse: Uint8Array } {
     x ^= double(x) // 3 generates the multiplicative group
   }
   for (let i = 0; i < 256; i++) {
-    const b = i ? exp[(255 - log[i]!) % 255]! : 0
+    const b = i ? exp[(255 - log[i]) % 255] : 0
     const spread = b | b << 8
     const s = (b ^ spread >> 7 ^ spread >> 6 ^ spread >> 5 ^ spread >> 4 ^ 0x63) & 0xff
     sbox[i] = s
@@ -33,12 +33,12 @@ const { sbox, inverse } = createSboxes()
 
 /** SubBytes and ShiftRows, or their inverses: they commute. */
 function substitute(from: Uint8Array, to: Uint8Array, box: Uint8Array, direction: 1 | -1): void {
-  for (let i = 0; i < 16; i++) to[i] = box[from[(i + direction * 4 * (i & 3)) & 15]!]!
+  for (let i = 0; i < 16; i++) to[i] = box[from[(i + direction * 4 * (i & 3)) & 15]]
 }
 
 function mixColumns(s: Uint8Array): void {
   for (let c = 0; c < 16; c += 4) {
-    const [s0, s1, s2, s3] = [s[c]!, s[c + 1]!, s[c + 2]!, s[c + 3]!]
+    const [s0, s1, s2, s3] = [s[c], s[c + 1], s[c + 2], s[c + 3]]
     const all = s0 ^ s1 ^ s2 ^ s3
     s[c] = s0 ^ all ^ double(s0 ^ s1)
     s[c + 1] = s1 ^ all ^ double(s1 ^ s2)
@@ -50,12 +50,12 @@ function mixColumns(s: Uint8Array): void {
 /** The inverse is the map itself after one more step: 14 9 13 11 = (2 3 1 1) · (5 0 4 0). */
 function inverseMixColumns(s: Uint8Array): void {
   for (let c = 0; c < 16; c += 4) {
-    const even = double(double(s[c]! ^ s[c + 2]!))
-    const odd = double(double(s[c + 1]! ^ s[c + 3]!))
-    s[c]! ^= even
-    s[c + 1]! ^= odd
-    s[c + 2]! ^= even
-    s[c + 3]! ^= odd
+    const even = double(double(s[c] ^ s[c + 2]))
+    const odd = double(double(s[c + 1] ^ s[c + 3]))
+    s[c] ^= even
+    s[c + 1] ^= odd
+    s[c + 2] ^= even
+    s[c + 3] ^= odd
   }
   mixColumns(s)
 }
@@ -64,32 +64,32 @@ function aesRound(decrypt: boolean, last: boolean): Kernel {
   return (a, b, r) => {
     substitute(a.u8, r.u8, decrypt ? inverse : sbox, decrypt ? -1 : 1)
     if (!last) (decrypt ? inverseMixColumns : mixColumns)(r.u8)
-    for (let i = 0; i < 4; i++) r.u32[i]! ^= b.u32[i]!
+    for (let i = 0; i < 4; i++) r.u32[i] ^= b.u32[i]
   }
 }
 
 const aesimc: Kernel = (_, b, r) => {
-  r.u8.set(b.first[16]!)
+  r.u8.set(b.first[16])
   inverseMixColumns(r.u8)
 }
 
 const subWord = (x: number): number =>
-  sbox[x & 0xff]! | sbox[x >>> 8 & 0xff]! << 8 | sbox[x >>> 16 & 0xff]! << 16 | sbox[x >>> 24]! << 24
+  sbox[x & 0xff] | sbox[x >>> 8 & 0xff] << 8 | sbox[x >>> 16 & 0xff] << 16 | sbox[x >>> 24] << 24
 
 const rotateRight = (x: number, by: number): number => x >>> by | x << (32 - by)
 
 const aeskeygenassist: Kernel = (_, b, r, _bytes, imm) => {
   for (const [lane, from] of [[0, 1], [2, 3]] as const) {
-    const word = subWord(b.u32[from]!)
+    const word = subWord(b.u32[from])
     r.u32[lane] = word
     r.u32[lane + 1] = rotateRight(word, 8) ^ (imm & 0xff)
   }
 }
 
 const pclmulqdq: Kernel = (a, b, r, _bytes, imm) => {
-  let x = a.u64[imm & 1]!
+  let x = a.u64[imm & 1]
   let product = 0n
-  let y = b.u64[(imm >> 4) & 1]!
+  let y = b.u64[(imm >> 4) & 1]
   for (; y; y >>= 1n, x <<= 1n) if (y & 1n) product ^= x
   r.u64[0] = product
   r.u64[1] = product >> 64n
@@ -97,22 +97,22 @@ const pclmulqdq: Kernel = (a, b, r, _bytes, imm) => {
 
 // SHA-1: registers hold A (or the newest word) in the highest lane.
 const sha1nexte: Kernel = (a, b, r) => {
-  r.u8.set(b.first[16]!)
-  r.u32[3]! += rotateRight(a.u32[3]!, 2)
+  r.u8.set(b.first[16])
+  r.u32[3] += rotateRight(a.u32[3], 2)
 }
 
 const sha1msg1: Kernel = (a, b, r) => {
-  r.u32[3] = a.u32[3]! ^ a.u32[1]!
-  r.u32[2] = a.u32[2]! ^ a.u32[0]!
-  r.u32[1] = a.u32[1]! ^ b.u32[3]!
-  r.u32[0] = a.u32[0]! ^ b.u32[2]!
+  r.u32[3] = a.u32[3] ^ a.u32[1]
+  r.u32[2] = a.u32[2] ^ a.u32[0]
+  r.u32[1] = a.u32[1] ^ b.u32[3]
+  r.u32[0] = a.u32[0] ^ b.u32[2]
 }
 
 const sha1msg2: Kernel = (a, b, r) => {
-  r.u32[3] = rotateRight(a.u32[3]! ^ b.u32[2]!, 31)
-  r.u32[2] = rotateRight(a.u32[2]! ^ b.u32[1]!, 31)
-  r.u32[1] = rotateRight(a.u32[1]! ^ b.u32[0]!, 31)
-  r.u32[0] = rotateRight(a.u32[0]! ^ r.u32[3]!, 31)
+  r.u32[3] = rotateRight(a.u32[3] ^ b.u32[2], 31)
+  r.u32[2] = rotateRight(a.u32[2] ^ b.u32[1], 31)
+  r.u32[1] = rotateRight(a.u32[1] ^ b.u32[0], 31)
+  r.u32[0] = rotateRight(a.u32[0] ^ r.u32[3], 31)
 }
 
 const choose = (b: number, c: number, d: number): number => b & c ^ ~b & d
@@ -122,10 +122,10 @@ const SHA1_F = [choose, parity, majority, parity]
 const SHA1_K = [0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6]
 
 const sha1rnds4: Kernel = (state, words, r, _bytes, imm) => {
-  const f = SHA1_F[imm & 3]!
-  let [a, b, c, d, e] = [state.u32[3]!, state.u32[2]!, state.u32[1]!, state.u32[0]!, 0]
+  const f = SHA1_F[imm & 3]
+  let [a, b, c, d, e] = [state.u32[3], state.u32[2], state.u32[1], state.u32[0], 0]
   for (let i = 3; i >= 0; i--) {
-    const next = f(b, c, d) + rotateRight(a, 27) + words.u32[i]! + e + SHA1_K[imm & 3]! | 0
+    const next = f(b, c, d) + rotateRight(a, 27) + words.u32[i] + e + SHA1_K[imm & 3] | 0
     e = d
     d = c
     c = rotateRight(b, 2)
@@ -142,23 +142,26 @@ const sigma0 = (x: number): number => rotateRight(x, 7) ^ rotateRight(x, 18) ^ x
 const sigma1 = (x: number): number => rotateRight(x, 17) ^ rotateRight(x, 19) ^ x >>> 10
 
 const sha256msg1: Kernel = (a, b, r) => {
-  for (let i = 0; i < 4; i++) r.u32[i] = a.u32[i]! + sigma0(i < 3 ? a.u32[i + 1]! : b.u32[0]!)
+  for (let i = 0; i < 4; i++) r.u32[i] = a.u32[i] + sigma0(i < 3 ? a.u32[i + 1] : b.u32[0])
 }
 
 const sha256msg2: Kernel = (a, b, r) => {
-  r.u32[0] = a.u32[0]! + sigma1(b.u32[2]!)
-  r.u32[1] = a.u32[1]! + sigma1(b.u32[3]!)
-  r.u32[2] = a.u32[2]! + sigma1(r.u32[0]!)
-  r.u32[3] = a.u32[3]! + sigma1(r.u32[1]!)
+  r.u32[0] = a.u32[0] + sigma1(b.u32[2])
+  r.u32[1] = a.u32[1] + sigma1(b.u32[3])
+  r.u32[2] = a.u32[2] + sigma1(r.u32[0])
+  r.u32[3] = a.u32[3] + sigma1(r.u32[1])
 }
 
-/** Two rounds: the destination holds C D G H (H lowest), the source A B E F, XMM0 two words with their constants added. */
+/**
+ * Two rounds: the destination holds C D G H (H lowest), the source A B E F, XMM0 two words with their constants
+ * added.
+ */
 function sha256rnds2(old: Vec, newer: Vec, words: Vec, r: Vec): void {
-  let [a, b, e, f] = [newer.u32[3]!, newer.u32[2]!, newer.u32[1]!, newer.u32[0]!]
-  let [c, d, g, h] = [old.u32[3]!, old.u32[2]!, old.u32[1]!, old.u32[0]!]
+  let [a, b, e, f] = [newer.u32[3], newer.u32[2], newer.u32[1], newer.u32[0]]
+  let [c, d, g, h] = [old.u32[3], old.u32[2], old.u32[1], old.u32[0]]
   for (let i = 0; i < 2; i++) {
     const s1 = rotateRight(e, 6) ^ rotateRight(e, 11) ^ rotateRight(e, 25)
-    const t1 = choose(e, f, g) + s1 + words.u32[i]! + h | 0
+    const t1 = choose(e, f, g) + s1 + words.u32[i] + h | 0
     const s0 = rotateRight(a, 2) ^ rotateRight(a, 13) ^ rotateRight(a, 22)
     const t2 = majority(a, b, c) + s0 | 0
     h = g
@@ -195,7 +198,7 @@ const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
 const crc32: Meaning = (cpu, insn) => {
   readOperand(cpu, insn, 1, insn.size2, B, false)
   let crc = readGpr32(cpu, insn.reg0)
-  for (let i = 0; i < insn.size2; i++) crc = crc >>> 8 ^ CRC[(crc ^ B.u8[i]!) & 0xff]!
+  for (let i = 0; i < insn.size2; i++) crc = crc >>> 8 ^ CRC[(crc ^ B.u8[i]) & 0xff]
   writeGpr32(cpu, insn.reg0, crc)
 }
 

@@ -57,14 +57,14 @@ export function each(lane: NumberLane, f: (a: number, b: number) => number): Ker
     const from = a[lane]
     const other = b[lane]
     const to = r[lane]
-    for (let i = 0; i < bytes >> shift; i++) to[i] = f(from[i]!, other[i]!)
+    for (let i = 0; i < bytes >> shift; i++) to[i] = f(from[i], other[i])
   }
 }
 
 /** The same for 64-bit lanes. */
 export function eachQ(lane: 'u64' | 'i64', f: (a: bigint, b: bigint) => bigint): Kernel {
   return (a, b, r, bytes) => {
-    for (let i = 0; i < bytes >> 3; i++) r[lane][i] = f(a[lane][i]!, b[lane][i]!)
+    for (let i = 0; i < bytes >> 3; i++) r[lane][i] = f(a[lane][i], b[lane][i])
   }
 }
 

@@ -57,8 +57,8 @@ function writeLow(cpu: Cpu, insn: Insn, reg: number, mmx: boolean): void {
 /** The lowest `bytes` bytes of B to operand 0: memory, or a general register that is zero-extended. */
 function storeLow(cpu: Cpu, insn: Insn, bytes: number): void {
   if (insn.kind0 === MEM) return writeMemory(cpu, insn, bytes, B)
-  if (bytes === 8) return writeGpr64(cpu, insn.reg0, B.u64[0]!)
-  writeGpr32(cpu, insn.reg0, bytes === 4 ? B.u32[0]! : bytes === 2 ? B.u16[0]! : B.u8[0]!)
+  if (bytes === 8) return writeGpr64(cpu, insn.reg0, B.u64[0])
+  writeGpr32(cpu, insn.reg0, bytes === 4 ? B.u32[0] : bytes === 2 ? B.u16[0] : B.u8[0])
 }
 
 /** MOVSS (4), MOVSD (8): loads clear the rest, register forms merge with the first source, stores store. */
@@ -77,8 +77,8 @@ function moveScalar(bytes: 4 | 8): Meaning {
     const first = firstSource(insn)
     readXmm(cpu, regOf(insn, first), 16, R)
     readXmm(cpu, regOf(insn, first + 1), 8, B)
-    R.u32[0] = B.u32[0]!
-    if (bytes === 8) R.u32[1] = B.u32[1]!
+    R.u32[0] = B.u32[0]
+    if (bytes === 8) R.u32[1] = B.u32[1]
     writeXmm(cpu, insn, insn.reg0, 16, R)
   }
 }
@@ -89,14 +89,14 @@ function moveHalf(to: 0 | 1, registerFrom: 0 | 1): Meaning {
     checkVector(cpu, insn)
     if (insn.kind0 === MEM) {
       readXmm(cpu, insn.reg1, 16, B)
-      if (to) B.u64[0] = B.u64[1]!
+      if (to) B.u64[0] = B.u64[1]
       return writeMemory(cpu, insn, 8, B)
     }
     const first = firstSource(insn)
     const memory = kindOf(insn, first + 1) === MEM
     readOperand(cpu, insn, first + 1, memory ? 8 : 16, B)
     readXmm(cpu, regOf(insn, first), 16, R)
-    R.u64[to] = B.u64[memory ? 0 : registerFrom]!
+    R.u64[to] = B.u64[memory ? 0 : registerFrom]
     writeXmm(cpu, insn, insn.reg0, 16, R)
   }
 }
@@ -107,7 +107,7 @@ function duplicate(odd: 0 | 1): Meaning {
     checkVector(cpu, insn)
     const bytes = vectorBytes(insn)
     readOperand(cpu, insn, 1, bytes, B)
-    for (let i = 0; i < bytes >> 2; i++) R.u32[i] = B.u32[(i & ~1) | odd]!
+    for (let i = 0; i < bytes >> 2; i++) R.u32[i] = B.u32[(i & ~1) | odd]
     writeXmm(cpu, insn, insn.reg0, bytes, R)
   }
 }
@@ -117,8 +117,8 @@ const movddup: Meaning = (cpu, insn) => {
   checkVector(cpu, insn)
   const bytes = vectorBytes(insn)
   readOperand(cpu, insn, 1, bytes === 32 ? 32 : 8, B, false)
-  R.u64[0] = R.u64[1] = B.u64[0]!
-  if (bytes === 32) R.u64[2] = R.u64[3] = B.u64[2]!
+  R.u64[0] = R.u64[1] = B.u64[0]
+  if (bytes === 32) R.u64[2] = R.u64[3] = B.u64[2]
   writeXmm(cpu, insn, insn.reg0, bytes, R)
 }
 
@@ -138,13 +138,14 @@ const maskmov: Meaning = (cpu, insn) => {
   readOperand(cpu, insn, 0, mmx ? 8 : 16, A)
   readOperand(cpu, insn, 1, mmx ? 8 : 16, B)
   const bytes = mmx ? 8 : 16
-  let offset = cpu.views.u64[(GPR >> 3) + 7]!
+  let offset = cpu.views.u64[(GPR >> 3) + 7]
   if (insn.addrSize === 4) offset &= 0xffff_ffffn
   else if (insn.addrSize === 2) offset &= 0xffffn
   const seg = insn.segOverride >= 0 ? insn.segOverride : 3
   if (mmx) enterMmx(cpu)
   const runs = maskedRuns(bytes)
-  for (const [from, to] of runs) cpu.checkWrite(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), to - from)
+  for (const [from, to] of runs) cpu.checkWrite(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true),
+    to - from)
   for (const [from, to] of runs) {
     cpu.storeBytes(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), A.u8.subarray(from, to))
   }
@@ -153,9 +154,9 @@ const maskmov: Meaning = (cpu, insn) => {
 function maskedRuns(bytes: number): [number, number][] {
   const runs: [number, number][] = []
   for (let i = 0; i < bytes; i++) {
-    if (B.i8[i]! >= 0) continue
+    if (B.i8[i] >= 0) continue
     const from = i
-    while (i < bytes && B.i8[i]! < 0) i++
+    while (i < bytes && B.i8[i] < 0) i++
     runs.push([from, i])
   }
   return runs
@@ -170,7 +171,7 @@ function extract(bytes: 0 | 1 | 2 | 4): Meaning {
     readOperand(cpu, insn, 1, mmx ? 8 : 16, A)
     const at = (insn.immLo & ((mmx ? 8 : 16) / width - 1)) * width
     B.u64[0] = 0n
-    for (let i = 0; i < width; i++) B.u8[i] = A.u8[at + i]!
+    for (let i = 0; i < width; i++) B.u8[i] = A.u8[at + i]
     storeLow(cpu, insn, width)
     if (mmx) enterMmx(cpu)
   }
@@ -187,7 +188,7 @@ function insert(bytes: 0 | 1 | 2): Meaning {
     if (mmx) readMmx(cpu, insn.reg0, R)
     else readXmm(cpu, regOf(insn, first), 16, R)
     const at = (insn.immLo & ((mmx ? 8 : 16) / width - 1)) * width
-    for (let i = 0; i < width; i++) R.u8[at + i] = B.u8[i]!
+    for (let i = 0; i < width; i++) R.u8[at + i] = B.u8[i]
     if (!mmx) return writeXmm(cpu, insn, insn.reg0, 16, R)
     enterMmx(cpu)
     writeMmx(cpu, insn.reg0, R)
@@ -203,7 +204,7 @@ function signBits(lane: 'i8' | 'i32' | 'i64', width: number): Meaning {
     const bytes = mmx ? 8 : insn.size2 === 32 ? 32 : 16
     readOperand(cpu, insn, 1, bytes, A)
     let bits = 0
-    for (let i = 0; i < bytes / width; i++) if (A[lane][i]! < 0) bits |= 1 << i
+    for (let i = 0; i < bytes / width; i++) if (A[lane][i] < 0) bits |= 1 << i
     writeGpr32(cpu, insn.reg0, bits)
     if (mmx) enterMmx(cpu)
   }
@@ -218,7 +219,7 @@ function widen(from: 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32', fromWidth: num
     const size = lanes * fromWidth
     readOperand(cpu, insn, 1, size, B, false)
     for (let i = 0; i < lanes; i++) {
-      const value = B[from][i]!
+      const value = B[from][i]
       if (toWidth === 2) R.i16[i] = value
       else if (toWidth === 4) R.i32[i] = value
       else R.i64[i] = BigInt(value)
@@ -237,8 +238,8 @@ function test(mask: (i: number) => number): Meaning {
     let both = 0
     let rest = 0
     for (let i = 0; i < bytes >> 2; i++) {
-      both |= A.u32[i]! & B.u32[i]! & mask(i)
-      rest |= ~A.u32[i]! & B.u32[i]! & mask(i)
+      both |= A.u32[i] & B.u32[i] & mask(i)
+      rest |= ~A.u32[i] & B.u32[i] & mask(i)
     }
     cpu.setFlags((both ? 0 : 0x40) | (rest ? 0 : 1), 0x8d5)
   }
@@ -252,7 +253,8 @@ const emms: Meaning = (cpu) => {
 }
 
 const WIDENINGS: Record<string, Meaning> = {}
-for (const [suffix, narrow, wide] of [['bw', 1, 2], ['bd', 1, 4], ['bq', 1, 8], ['wd', 2, 4], ['wq', 2, 8], ['dq', 4, 8]] as const) {
+for (const [suffix, narrow, wide] of [['bw', 1, 2], ['bd', 1, 4], ['bq', 1, 8], ['wd', 2, 4], ['wq', 2, 8], ['dq', 4,
+  8]] as const) {
   WIDENINGS[`pmovsx${suffix}`] = widen(narrow === 1 ? 'i8' : narrow === 2 ? 'i16' : 'i32', narrow, wide)
   WIDENINGS[`pmovzx${suffix}`] = widen(narrow === 1 ? 'u8' : narrow === 2 ? 'u16' : 'u32', narrow, wide)
 }

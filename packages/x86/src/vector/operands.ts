@@ -4,8 +4,9 @@
  * (SDM vol. 1, §14.1.3).
  */
 import { raise, VECTOR, type Cpu } from '../cpu.ts'
-import { IMM, MEM, MMX_REG, REG, REG_HIGH, XMM_REG, type Insn } from '../insn.ts'
-import { FPR, FSW, FTW, GPR, XMM, YMMH } from '../state.ts'
+import { IMM, MEM, MMX_REG, MODE64, REG, REG_HIGH, XMM_REG, type Insn } from '../insn.ts'
+import { FPR, FSW, FTW, GPR, SS, XMM, YMMH } from '../state.ts'
+import { effectiveOffset } from '../system/effective.ts'
 import type { Vec } from './vec.ts'
 
 /** Kind of operand `n` (0–3). */
@@ -33,17 +34,17 @@ export function readXmm(cpu: Cpu, reg: number, bytes: number, out: Vec): void {
   const { u32 } = cpu.views
   const low = (XMM + 16 * reg) >> 2
   const to = out.u32
-  to[0] = u32[low]!
-  to[1] = u32[low + 1]!
+  to[0] = u32[low]
+  to[1] = u32[low + 1]
   if (bytes <= 8) return
-  to[2] = u32[low + 2]!
-  to[3] = u32[low + 3]!
+  to[2] = u32[low + 2]
+  to[3] = u32[low + 3]
   if (bytes !== 32) return
   const high = (YMMH + 16 * reg) >> 2
-  to[4] = u32[high]!
-  to[5] = u32[high + 1]!
-  to[6] = u32[high + 2]!
-  to[7] = u32[high + 3]!
+  to[4] = u32[high]
+  to[5] = u32[high + 1]
+  to[6] = u32[high + 2]
+  to[7] = u32[high + 3]
 }
 
 /** Writes a whole vector of 16 or 32 bytes to XMM/YMM register `reg`; VEX.128 clears bits 255:128. */
@@ -51,32 +52,32 @@ export function writeXmm(cpu: Cpu, insn: Insn, reg: number, bytes: number, value
   const { u32 } = cpu.views
   const from = value.u32
   const low = (XMM + 16 * reg) >> 2
-  u32[low] = from[0]!
-  u32[low + 1] = from[1]!
-  u32[low + 2] = from[2]!
-  u32[low + 3] = from[3]!
+  u32[low] = from[0]
+  u32[low + 1] = from[1]
+  u32[low + 2] = from[2]
+  u32[low + 3] = from[3]
   const high = (YMMH + 16 * reg) >> 2
   if (bytes === 32) {
-    u32[high] = from[4]!
-    u32[high + 1] = from[5]!
-    u32[high + 2] = from[6]!
-    u32[high + 3] = from[7]!
+    u32[high] = from[4]
+    u32[high + 1] = from[5]
+    u32[high + 2] = from[6]
+    u32[high + 3] = from[7]
   } else if (insn.vex) u32.fill(0, high, high + 4)
 }
 
 /** Reads MMn. */
 export function readMmx(cpu: Cpu, reg: number, out: Vec): void {
   const at = (FPR + 16 * (reg & 7)) >> 2
-  out.u32[0] = cpu.views.u32[at]!
-  out.u32[1] = cpu.views.u32[at + 1]!
+  out.u32[0] = cpu.views.u32[at]
+  out.u32[1] = cpu.views.u32[at + 1]
 }
 
 /** Writes MMn: bits 79:64 of the x87 register under it become ones. Call `enterMmx` too. */
 export function writeMmx(cpu: Cpu, reg: number, value: Vec): void {
   const { u32, u16 } = cpu.views
   const at = (FPR + 16 * (reg & 7)) >> 2
-  u32[at] = value.u32[0]!
-  u32[at + 1] = value.u32[1]!
+  u32[at] = value.u32[0]
+  u32[at + 1] = value.u32[1]
   u16[(at + 2) << 1] = 0xffff
 }
 
@@ -88,11 +89,15 @@ export function enterMmx(cpu: Cpu): void {
 
 /** The first half of `enterMmx`, which stores do even when they then fault (observed on Intel processors). */
 export function clearTop(cpu: Cpu): void {
-  cpu.views.u32[FSW >> 2]! &= ~0x3800
+  cpu.views.u32[FSW >> 2] &= ~0x3800
 }
 
 /** Linear address of the memory operand; #GP(0) where it is no multiple of `align` (1: any address will do). */
 export function memoryAddress(cpu: Cpu, insn: Insn, size: number, write: boolean, align = 1): bigint {
+  // Alignment comes first: a stack address that is neither aligned nor canonical is #GP, not #SS.
+  if (align > 1 && insn.mode === MODE64 && insn.seg === SS && Number(effectiveOffset(cpu, insn) & 0x3fn) & (align - 1)) {
+    raise(VECTOR.GP, 0)
+  }
   const address = cpu.operandAddress(insn, size, write)
   if (align > 1 && Number(address & 0x3fn) & (align - 1)) raise(VECTOR.GP, 0)
   return address
@@ -112,13 +117,13 @@ export function readOperand(cpu: Cpu, insn: Insn, n: number, bytes: number, out:
     case MMX_REG:
       return readMmx(cpu, reg, out)
     case MEM:
-      cpu.loadBytes(memoryAddress(cpu, insn, bytes, false, aligned ? bytes : 1), out.first[bytes]!)
+      cpu.loadBytes(memoryAddress(cpu, insn, bytes, false, aligned ? bytes : 1), out.first[bytes])
       return
     case REG:
-      out.u64[0] = cpu.views.u64[(GPR >> 3) + reg]!
+      out.u64[0] = cpu.views.u64[(GPR >> 3) + reg]
       return
     case REG_HIGH:
-      out.u8[0] = cpu.views.u8[GPR + 8 * reg + 1]!
+      out.u8[0] = cpu.views.u8[GPR + 8 * reg + 1]
       return
     case IMM:
       out.u32[0] = insn.immLo & 0xff
@@ -131,12 +136,12 @@ export function readOperand(cpu: Cpu, insn: Insn, n: number, bytes: number, out:
 
 /** Writes the lowest `bytes` bytes (1–32) of `value` to the memory operand. */
 export function writeMemory(cpu: Cpu, insn: Insn, bytes: number, value: Vec, aligned = false): void {
-  cpu.storeBytes(memoryAddress(cpu, insn, bytes, true, aligned ? bytes : 1), value.first[bytes]!)
+  cpu.storeBytes(memoryAddress(cpu, insn, bytes, true, aligned ? bytes : 1), value.first[bytes])
 }
 
 /** Bits 31:0 of a general register, unsigned. */
 export function readGpr32(cpu: Cpu, reg: number): number {
-  return cpu.views.u32[(GPR >> 2) + 2 * reg]!
+  return cpu.views.u32[(GPR >> 2) + 2 * reg]
 }
 
 /** Writes a 32-bit result, which clears bits 63:32 of the register. */

@@ -6,7 +6,8 @@ import type { Meaning } from '../cpu.ts'
 import { MEM, MMX_REG } from '../insn.ts'
 import { checkVector } from '../fp/checks.ts'
 import { binary, clampI16, clampI8, clampU16, clampU8, each, eachQ, unary, type Kernel } from './forms.ts'
-import { enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeMmx, writeXmm } from './operands.ts'
+import { enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeMmx,
+  writeXmm } from './operands.ts'
 import { A, B, C, R } from './vec.ts'
 
 type Narrow = 'u8' | 'i8' | 'u16' | 'i16'
@@ -18,8 +19,8 @@ function pack(from: 'i16' | 'i32', to: Narrow, saturate: (value: number) => numb
     const lanes = Math.min(bytes, 16) / width
     for (let base = 0; base < bytes / width; base += lanes) {
       for (let i = 0; i < lanes; i++) {
-        r[to][2 * base + i] = saturate(a[from][base + i]!)
-        r[to][2 * base + lanes + i] = saturate(b[from][base + i]!)
+        r[to][2 * base + i] = saturate(a[from][base + i])
+        r[to][2 * base + lanes + i] = saturate(b[from][base + i])
       }
     }
   }
@@ -33,8 +34,8 @@ function unpack(width: 1 | 2 | 4 | 8, high: boolean): Kernel {
       const from = high ? base + half : base
       for (let i = 0; i < half; i += width) {
         for (let k = 0; k < width; k++) {
-          r.u8[base + 2 * i + k] = a.u8[from + i + k]!
-          r.u8[base + 2 * i + width + k] = b.u8[from + i + k]!
+          r.u8[base + 2 * i + k] = a.u8[from + i + k]
+          r.u8[base + 2 * i + width + k] = b.u8[from + i + k]
         }
       }
     }
@@ -44,13 +45,13 @@ function unpack(width: 1 | 2 | 4 | 8, high: boolean): Kernel {
 const pshufb: Kernel = (a, b, r, bytes) => {
   const mask = Math.min(bytes, 16) - 1
   for (let i = 0; i < bytes; i++) {
-    const control = b.u8[i]!
-    r.u8[i] = control & 0x80 ? 0 : a.u8[(i & ~mask) + (control & mask)]!
+    const control = b.u8[i]
+    r.u8[i] = control & 0x80 ? 0 : a.u8[(i & ~mask) + (control & mask)]
   }
 }
 
 const pshufd: Kernel = (_, b, r, bytes, imm) => {
-  for (let i = 0; i < bytes >> 2; i++) r.u32[i] = b.u32[(i & ~3) + ((imm >> 2 * (i & 3)) & 3)]!
+  for (let i = 0; i < bytes >> 2; i++) r.u32[i] = b.u32[(i & ~3) + ((imm >> 2 * (i & 3)) & 3)]
 }
 
 /** PSHUFLW, PSHUFHW: one half of each lane is shuffled, the other copied. PSHUFW is all low half. */
@@ -60,7 +61,7 @@ function shuffleWords(high: boolean): Kernel {
     for (let i = 0; i < bytes >> 1; i++) {
       const within = i & 7
       const moved = within >= start && within < start + 4
-      r.u16[i] = b.u16[moved ? (i & ~7) + start + ((imm >> 2 * (within & 3)) & 3) : i]!
+      r.u16[i] = b.u16[moved ? (i & ~7) + start + ((imm >> 2 * (within & 3)) & 3) : i]
     }
   }
 }
@@ -68,14 +69,14 @@ function shuffleWords(high: boolean): Kernel {
 const shufps: Kernel = (a, b, r, bytes, imm) => {
   for (let i = 0; i < bytes >> 2; i++) {
     const from = i & 2 ? b : a
-    r.u32[i] = from.u32[(i & ~3) + ((imm >> 2 * (i & 3)) & 3)]!
+    r.u32[i] = from.u32[(i & ~3) + ((imm >> 2 * (i & 3)) & 3)]
   }
 }
 
 const shufpd: Kernel = (a, b, r, bytes, imm) => {
   for (let i = 0; i < bytes >> 3; i++) {
     const from = i & 1 ? b : a
-    r.u64[i] = from.u64[(i & ~1) + ((imm >> i) & 1)]!
+    r.u64[i] = from.u64[(i & ~1) + ((imm >> i) & 1)]
   }
 }
 
@@ -86,15 +87,18 @@ const palignr: Kernel = (a, b, r, bytes, imm) => {
   for (let i = 0; i < bytes; i++) {
     const at = (i % lane) + shift
     const base = i - (i % lane)
-    r.u8[i] = at < lane ? b.u8[base + at]! : at < 2 * lane ? a.u8[base + at - lane]! : 0
+    r.u8[i] = at < lane ? b.u8[base + at] : at < 2 * lane ? a.u8[base + at - lane] : 0
   }
 }
 
-/** Lane i comes from the second source where bit i of the immediate is set; the pattern repeats every `period` lanes. */
+/**
+ * Lane i comes from the second source where bit i of the immediate is set; the pattern repeats every `period`
+ * lanes.
+ */
 function blendImmediate(lane: 'u16' | 'u32' | 'u64', period: number): Kernel {
   const width = lane === 'u16' ? 2 : lane === 'u32' ? 4 : 8
   return (a, b, r, bytes, imm) => {
-    for (let i = 0; i < bytes / width; i++) r[lane][i] = ((imm >> i % period) & 1 ? b : a)[lane][i]!
+    for (let i = 0; i < bytes / width; i++) r[lane][i] = ((imm >> i % period) & 1 ? b : a)[lane][i]
   }
 }
 
@@ -108,7 +112,7 @@ function blendVariable(lane: 'i8' | 'i32' | 'i64'): Meaning {
     readOperand(cpu, insn, first + 1, bytes, B)
     readXmm(cpu, first ? insn.reg1 : insn.reg0, bytes, A)
     readXmm(cpu, insn.vex ? insn.reg3 : 0, bytes, C)
-    for (let i = 0; i < bytes / width; i++) R[lane][i] = (C[lane][i]! < 0 ? B : A)[lane][i]!
+    for (let i = 0; i < bytes / width; i++) R[lane][i] = (C[lane][i] < 0 ? B : A)[lane][i]
     writeXmm(cpu, insn, insn.reg0, bytes, R)
   }
 }
@@ -122,7 +126,7 @@ const insertps: Meaning = (cpu, insn) => {
   const memory = kindOf(insn, n) === MEM
   readOperand(cpu, insn, n, memory ? 4 : 16, B, false)
   readXmm(cpu, first ? insn.reg1 : insn.reg0, 16, R)
-  R.u32[(imm >> 4) & 3] = B.u32[memory ? 0 : (imm >> 6) & 3]!
+  R.u32[(imm >> 4) & 3] = B.u32[memory ? 0 : (imm >> 6) & 3]
   for (let i = 0; i < 4; i++) if ((imm >> i) & 1) R.u32[i] = 0
   writeXmm(cpu, insn, insn.reg0, 16, R)
 }
@@ -135,7 +139,7 @@ function shiftAll(kernel: (count: number) => Kernel): Meaning {
     const n = first + 1
     const mmx = insn.kind0 === MMX_REG
     readOperand(cpu, insn, n, mmx ? 8 : 16, B)
-    const count = B.u32[1] ? 255 : Math.min(B.u32[0]!, 255)
+    const count = B.u32[1] ? 255 : Math.min(B.u32[0], 255)
     if (mmx) {
       readMmx(cpu, insn.reg0, A)
       kernel(count)(A, B, R, 8, 0)
@@ -167,7 +171,7 @@ function shiftBytes(direction: 1 | -1): Meaning {
     readXmm(cpu, regOf(insn, firstSource(insn)), bytes, A)
     for (let i = 0; i < bytes; i++) {
       const at = (i & 15) + direction * count
-      R.u8[i] = at >= 0 && at < 16 ? A.u8[(i & 16) + at]! : 0
+      R.u8[i] = at >= 0 && at < 16 ? A.u8[(i & 16) + at] : 0
     }
     writeXmm(cpu, insn, insn.reg0, bytes, R)
   }
@@ -178,7 +182,7 @@ const variable: Record<string, Kernel> = {
   vpsllvd: each('u32', (a, count) => count < 32 ? a << count : 0),
   vpsrlvd: each('u32', (a, count) => count < 32 ? a >>> count : 0),
   vpsravd: (a, b, r, bytes) => {
-    for (let i = 0; i < bytes >> 2; i++) r.i32[i] = a.i32[i]! >> Math.min(b.u32[i]!, 31)
+    for (let i = 0; i < bytes >> 2; i++) r.i32[i] = a.i32[i] >> Math.min(b.u32[i], 31)
   },
   vpsllvq: eachQ('u64', (a, count) => count < 64n ? a << count : 0n),
   vpsrlvq: eachQ('u64', (a, count) => count < 64n ? a >> count : 0n),

@@ -24,7 +24,8 @@ export interface CompareOptions {
 interface Planned { encoding: Encoding, insn: Insn }
 
 /** Differences, one line each (at most `limit`), and how many cases ran. */
-export function compare(oracle: Oracle & { available: true }, options: CompareOptions, limit = 20): { ran: number, differences: string[] } {
+export function compare(oracle: Oracle & { available: true }, options: CompareOptions, limit = 20): { ran: number,
+  differences: string[] } {
   const random = createRandom(options.seed)
   const count = options.encodings.length * options.cases
   const batch = createBatch(count)
@@ -38,7 +39,7 @@ export function compare(oracle: Oracle & { available: true }, options: CompareOp
   const differences: string[] = []
   const seen = new Map<string, number>()
   for (let i = 0; i < count && differences.length < limit; i++) {
-    const { encoding, insn } = plan[i]!
+    const { encoding, insn } = plan[i]
     const meaning = options.meanings[encoding.name]
     if (!meaning) throw new Error(`no meaning: ${encoding.line}`)
     try {
@@ -59,9 +60,10 @@ export function compare(oracle: Oracle & { available: true }, options: CompareOp
   return { ran: count, differences }
 }
 
-function prepareCase(random: Random, batch: Batch, index: number, encoding: Encoding, options: CompareOptions): Planned {
+function prepareCase(random: Random, batch: Batch, index: number, encoding: Encoding,
+  options: CompareOptions): Planned {
   const at = batch.at(index)
-  const vsib = / vsib/.test(encoding.line)
+  const vsib = encoding.line.includes(' vsib')
   for (let r = 0; r < 16; r++) {
     if (r !== 3 && r !== 4) batch.u64[(at + STATE.GPR) / 8 + r] = awkwardInt(random)
     fillAwkward(random, batch.u8.subarray(at + STATE.YMM + 32 * r, at + STATE.YMM + 32 * r + 32))
@@ -83,8 +85,11 @@ function prepareCase(random: Random, batch: Batch, index: number, encoding: Enco
     rm = (reg + 1 + random.below(15)) & 15
     if (rm === 4) rm = 5 === reg ? 6 : 5
     do vvvv = random.below(16); while (vvvv === reg || vvvv === rm)
-    for (let i = 0; i < 32; i++) batch.u8[at + STATE.YMM + 32 * rm + i] = i % (random.below(2) ? 4 : 8) ? 0 : random.below(12)
-    if (random.below(2)) for (let i = 0; i < 4; i++) batch.u64[(at + STATE.YMM + 32 * rm) / 8 + i] = BigInt(random.below(12))
+    for (let i = 0; i < 32; i++) batch.u8[at + STATE.YMM + 32 * rm + i] = i % (random.below(2) ? 4 : 8) ? 0
+      : random.below(12)
+    if (random.below(2)) {
+      for (let i = 0; i < 4; i++) batch.u64[(at + STATE.YMM + 32 * rm) / 8 + i] = BigInt(random.below(12))
+    }
   }
   const imm = random.below(3) ? random.below(256) : random.below(40)
   const bytes = encoding.bytes(reg, rm, vvvv, imm, disp)
@@ -132,16 +137,28 @@ function difference(before: Batch, real: Batch, ours: Batch, index: number, flag
   const parts: string[] = []
   for (const [name, offset, size] of FIELDS) {
     const is = (batch: Batch): string => hex(batch.u8.subarray(at + offset, at + offset + size))
-    if (is(real) !== is(ours)) parts.push(`${name} is ${is(ours)} not ${is(real)} (was ${offset < 64 ? '' : is(before)})`)
+    const was = offset < 64 ? '' : ` (was ${is(before)})`
+    if (is(real) !== is(ours)) parts.push(`${name} is ${is(ours)} not ${is(real)}${was}`)
   }
-  const flags = (batch: Batch): number => batch.u32[(at + STATE.RFLAGS) >> 2]! & flagMask
+  const flags = (batch: Batch): number => batch.u32[(at + STATE.RFLAGS) >> 2] & flagMask
   if (flags(real) !== flags(ours)) parts.push(`flags are ${flags(ours).toString(16)} not ${flags(real).toString(16)}`)
   const [w, v] = [hex(real.windowOf(index)), hex(ours.windowOf(index))]
   if (w !== v) parts.push(`window is ${v} not ${w}`)
   if (!parts.length) return ''
-  const code = [...before.u8.subarray(at + 16, at + 16 + before.u32[at >> 2]!)].map(b => b.toString(16).padStart(2, '0')).join('')
-  const ymm = [...Array(16).keys()].map(i => `${i}:${hex(before.u8.subarray(at + STATE.YMM + 32 * i, at + STATE.YMM + 32 * i + 32))}`)
-  const st = [...Array(8).keys()].map(i => `${i}:${hex(before.u8.subarray(at + STATE.ST + 16 * i, at + STATE.ST + 16 * i + 10))}`)
-  const state = process.env.VERBOSE ? ` [mxcsr ${before.u32[(at + STATE.MXCSR) >> 2]!.toString(16)} fcw ${before.u16[(at + STATE.FCW) >> 1]!.toString(16)} st ${st.join(' ')} ymm ${ymm.join(' ')} window ${hex(before.windowOf(index))} rbx ${(before.u64[(at + STATE.GPR) / 8 + 3]! - BigInt(DATA_END)).toString()}]` : ''
-  return `${code}: ${parts.join('; ')}${state}`
+  const code = [...before.u8.subarray(at + 16, at + 16 + before.u32[at >> 2])].map(b => b.toString(16).padStart(2,
+    '0')).join('')
+  return `${code}: ${parts.join('; ')}${process.env.VERBOSE ? describeState(before, index) : ''}`
+}
+
+/** The vector and x87 state of a case, for a closer look. */
+function describeState(batch: Batch, index: number): string {
+  const at = batch.at(index)
+  const bytes = (from: number, size: number): string => hex(batch.u8.subarray(from, from + size))
+  const registers = (from: number, count: number, step: number, size: number): string =>
+    Array.from({ length: count }, (_, i) => `${i}:${bytes(from + step * i, size)}`).join(' ')
+  const mxcsr = batch.u32[(at + STATE.MXCSR) >> 2].toString(16)
+  const fcw = batch.u16[(at + STATE.FCW) >> 1].toString(16)
+  const rbx = batch.u64[(at + STATE.GPR) / 8 + 3] - BigInt(DATA_END)
+  return ` [mxcsr ${mxcsr} fcw ${fcw} st ${registers(at + STATE.ST, 8, 16, 10)}`
+    + ` ymm ${registers(at + STATE.YMM, 16, 32, 32)} window ${hex(batch.windowOf(index))} rbx end${rbx}]`
 }

@@ -6,7 +6,10 @@ export interface Encoding {
   line: string
   name: string
   memory: boolean
-  /** Makes the bytes: registers 0–15 where the form has them; memory is [RBX+disp8]. An immediate is appended by need. */
+  /**
+   * Makes the bytes: registers 0–15 where the form has them; memory is [RBX+disp8]. An immediate is appended by
+   * need.
+   */
   bytes(reg: number, rm: number, vvvv: number, imm: number, disp: number): number[]
 }
 
@@ -23,9 +26,9 @@ function parse(line: string): Parsed {
   const colon = line.indexOf(': ')
   const tokens = line.slice(0, colon).split(' ')
   const [name, operands = '', ...attributes] = line.slice(colon + 2).split(' ')
-  const x87 = /^d[89a-f]/.test(tokens[0]!)
+  const x87 = /^d[89a-f]/.test(tokens[0])
   const p: Parsed = {
-    line, name: name!, vex: false, prefixes: [], map: '', opcode: -1, plus: false, regField: -1, mod: 'any', fixed: -1,
+    line, name: name, vex: false, prefixes: [], map: '', opcode: -1, plus: false, regField: -1, mod: 'any', fixed: -1,
     plusI: false, l: [0], w: [0], modrm: false, vsib: attributes.includes('vsib'), usesV: false,
     immediates: (operands.match(/\bUb\b|\bIb\b|\bL\b/g) ?? []).length,
   }
@@ -34,7 +37,7 @@ function parse(line: string): Parsed {
   if (/y\b/.test(operands) || attributes.includes('size=y') || attributes.includes('src=y')) p.w = [0, 1]
   for (const token of tokens) {
     if (token === 'vex') p.vex = true
-    else if (p.map === '' && !x87 && token in PREFIX) p.prefixes.push(PREFIX[token]!)
+    else if (p.map === '' && !x87 && token in PREFIX) p.prefixes.push(PREFIX[token])
     else if (token === '0f' && p.map === '') p.map = '0f'
     else if (token === '0f38' || token === '0f3a') p.map = token
     else if (p.opcode < 0) p.opcode = parseInt(token, 16)
@@ -67,7 +70,8 @@ function emit(p: Parsed, memory: boolean, prefix: number, l: number, w: number):
     const x = p.vsib ? rm >> 3 & 1 : 0
     const b = memory ? 0 : rm >> 3 & 1
     if (p.vex) {
-      out.push(0xc4, (r ^ 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | MAPS[p.map]!, w << 7 | ((p.usesV ? vvvv : 0) ^ 15) << 3 | l << 2 | PP[prefix]!)
+      out.push(0xc4, (r ^ 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | MAPS[p.map],
+        w << 7 | ((p.usesV ? vvvv : 0) ^ 15) << 3 | l << 2 | PP[prefix])
     } else {
       if (prefix) out.push(prefix)
       const rex = w << 3 | r << 2 | b
@@ -92,7 +96,7 @@ export function encodings(wanted: (name: string) => boolean): Encoding[] {
   const result: Encoding[] = []
   for (const line of LINES as readonly string[]) {
     const p = parse(line)
-    if (!wanted(p.name) || / no64/.test(line)) continue
+    if (!wanted(p.name) || line.includes(' no64')) continue
     const forms = p.fixed >= 0 || !p.modrm ? [false] : p.mod === 'any' ? [false, true] : [p.mod === 'mem']
     for (const memory of forms) for (const prefix of p.prefixes) for (const l of p.l) for (const w of p.w) {
       result.push({ line, name: p.name, memory, bytes: emit(p, memory, prefix, l, w) })

@@ -30,12 +30,14 @@ export function createFlatCpu(): FlatCpu {
   const locate = (address: bigint, size: number, write: boolean): number => {
     const end = address + BigInt(size)
     if (address >= PAGE && end <= END) return Number(address - PAGE)
-    if (address + 0x8000_0000_0000n >> 48n && BigInt.asIntN(48, address) !== BigInt.asIntN(64, address)) raise(VECTOR.GP, 0)
+    if (address + 0x8000_0000_0000n >> 48n && BigInt.asIntN(48, address) !== BigInt.asIntN(64,
+      address)) raise(VECTOR.GP, 0)
     const missing = address >= PAGE && address < END ? END : address
     return raisePageFault(missing, write ? 6 : 4)
   }
   const loadBytes = (address: bigint, out: Uint8Array): void => {
-    if (address >= CODE && address < CODE + 16n) return out.set(code.subarray(Number(address - CODE)).subarray(0, out.length))
+    if (address >= CODE && address < CODE + 16n) return out.set(code.subarray(Number(address - CODE)).subarray(0,
+      out.length))
     const at = locate(address, out.length, false)
     out.set(page.subarray(at, at + out.length))
   }
@@ -63,8 +65,8 @@ export function createFlatCpu(): FlatCpu {
     loadSystem: unused, loadSystem64: unused, storeSystem: unused, storeSystem64: unused,
     checkWrite: (address, size) => void locate(address, size, true),
     operandAddress(insn) {
-      const base = insn.base < 0 ? 0n : views.u64[(S.GPR >> 3) + insn.base]!
-      const index = insn.index < 0 ? 0n : views.u64[(S.GPR >> 3) + insn.index]! << BigInt(insn.scale)
+      const base = insn.base < 0 ? 0n : views.u64[(S.GPR >> 3) + insn.base]
+      const index = insn.index < 0 ? 0n : views.u64[(S.GPR >> 3) + insn.index] << BigInt(insn.scale)
       return BigInt.asUintN(64, base + index + BigInt(insn.disp))
     },
     segmentAddress: (_seg, offset) => BigInt.asUintN(64, offset),
@@ -96,20 +98,20 @@ export function createFlatCpu(): FlatCpu {
     code = batch.u8.subarray(at + IN.CODE, at + IN.CODE + CODE_MAX) as Uint8Array<ArrayBuffer>
     views.u8.fill(0)
     views.u8.set(batch.u8.subarray(at + STATE.GPR, at + STATE.GPR + 128), S.GPR)
-    flags = batch.u32[(at + STATE.RFLAGS) >> 2]! & 0x240cd5 | 0x202
+    flags = batch.u32[(at + STATE.RFLAGS) >> 2] & 0x240cd5 | 0x202
     for (let i = 0; i < 16; i++) {
       const ymm = at + STATE.YMM + 32 * i
       views.u8.set(batch.u8.subarray(ymm, ymm + 16), S.XMM + 16 * i)
       views.u8.set(batch.u8.subarray(ymm + 16, ymm + 32), S.YMMH + 16 * i)
     }
-    views.u32[S.MXCSR >> 2] = batch.u32[(at + STATE.MXCSR) >> 2]!
-    const u16 = (field: number): number => batch.u16[(at + field) >> 1]!
+    views.u32[S.MXCSR >> 2] = batch.u32[(at + STATE.MXCSR) >> 2]
+    const u16 = (field: number): number => batch.u16[(at + field) >> 1]
     views.u32[S.FCW >> 2] = u16(STATE.FCW)
     views.u32[S.FSW >> 2] = u16(STATE.FSW)
     views.u32[S.FTW >> 2] = u16(STATE.FTW)
     views.u32[S.FOP >> 2] = u16(STATE.FOP)
-    views.u64[S.FIP >> 3] = batch.u64[(at + STATE.FIP) >> 3]!
-    views.u64[S.FDP >> 3] = batch.u64[(at + STATE.FDP) >> 3]!
+    views.u64[S.FIP >> 3] = batch.u64[(at + STATE.FIP) >> 3]
+    views.u64[S.FDP >> 3] = batch.u64[(at + STATE.FDP) >> 3]
     const top = u16(STATE.FSW) >> 11 & 7
     for (let i = 0; i < 8; i++) {
       const st = at + STATE.ST + 16 * i
@@ -134,13 +136,14 @@ export function createFlatCpu(): FlatCpu {
       batch.u8.set(views.u8.subarray(S.XMM + 16 * i, S.XMM + 16 * i + 16), ymm)
       batch.u8.set(views.u8.subarray(S.YMMH + 16 * i, S.YMMH + 16 * i + 16), ymm + 16)
     }
-    batch.u32[(at + STATE.MXCSR) >> 2] = views.u32[S.MXCSR >> 2]!
-    for (const [field, from] of [[STATE.FCW, S.FCW], [STATE.FSW, S.FSW], [STATE.FTW, S.FTW], [STATE.FOP, S.FOP]] as const) {
-      batch.u16[(at + field) >> 1] = views.u32[from >> 2]!
+    batch.u32[(at + STATE.MXCSR) >> 2] = views.u32[S.MXCSR >> 2]
+    for (const [field, from] of [[STATE.FCW, S.FCW], [STATE.FSW, S.FSW], [STATE.FTW, S.FTW], [STATE.FOP,
+      S.FOP]] as const) {
+      batch.u16[(at + field) >> 1] = views.u32[from >> 2]
     }
-    batch.u64[(at + STATE.FIP) >> 3] = views.u64[S.FIP >> 3]!
-    batch.u64[(at + STATE.FDP) >> 3] = views.u64[S.FDP >> 3]!
-    const top = views.u32[S.FSW >> 2]! >> 11 & 7
+    batch.u64[(at + STATE.FIP) >> 3] = views.u64[S.FIP >> 3]
+    batch.u64[(at + STATE.FDP) >> 3] = views.u64[S.FDP >> 3]
+    const top = views.u32[S.FSW >> 2] >> 11 & 7
     for (let i = 0; i < 8; i++) {
       const from = S.FPR + 16 * ((top + i) & 7)
       batch.u8.set(views.u8.subarray(from, from + 10), at + STATE.ST + 16 * i)
