@@ -4,7 +4,7 @@
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
-import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
+import { ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
 import {
   addressRegister, cpl, cr4Has, edxEax, gpr32, gpr64, in64, isProtected, operandReg, RAX, RBX, RCX, RDX, readU32,
   readU64, requireCpl0, segBase, setEdxEax, setGpr, setGpr64, setSegBase,
@@ -14,6 +14,8 @@ import { writeXcr0 } from './control-registers.ts'
 import { cpuid as answerCpuid } from './cpuid/leaves.ts'
 import { systemOf } from './cpu-system.ts'
 import { requireCanonical } from './descriptor.ts'
+import { effectiveOffset } from './effective.ts'
+import { PERF_CTR0 } from './msr/amd.ts'
 import { readTsc } from './msr/time-apic.ts'
 import { inUse, setPkru } from './xsave-state.ts'
 
