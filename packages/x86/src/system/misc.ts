@@ -4,7 +4,7 @@
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
-import { ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
+import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
 import {
   addressRegister, cpl, cr4Has, edxEax, gpr32, gpr64, in64, isProtected, operandReg, RAX, RBX, RCX, RDX, readU32,
   readU64, requireCpl0, segBase, setEdxEax, setGpr, setGpr64, setSegBase,
