@@ -2,7 +2,7 @@
  * One machine: memory, processors, devices and the loop that runs them. Virtual time is retired instructions, one
  * nanosecond each; processors take turns in slices, and a device event is served exactly when it is due.
  */
-import { loadLinux, lowMemory, pcMemoryMap } from '@cofferdam/boot'
+import { loadKernel, lowMemory, pcMemoryMap } from '@cofferdam/boot'
 import type { StartState } from '@cofferdam/boot'
 import { createVirtualClock } from '@cofferdam/devices'
 import { createPhysicalMemory } from '@cofferdam/memory'
@@ -124,7 +124,7 @@ export function createMachine(options: MachineOptions): Machine {
   })
   const { seats } = processors
 
-  const boot = loadLinux({
+  const boot = loadKernel({
     kernel: options.kernel.bytes, initrd: options.initrd?.bytes, cmdline: options.append, memory: options.memory, map,
     write: (address, bytes) => { memory.write(address, bytes) },
     acpi: { apicIds: processors.apics.map((apic) => apic.id) },
