@@ -123,6 +123,17 @@ describe('cofferdam boot with a pipe', () => {
     expect(err).toContain('the console stayed silent')
   })
 
+  it('reports a machine that broke with what the guest said last, and no stack trace', async () => {
+    const onLine = (): never => {
+      throw new Error('no such form')
+    }
+    const { code, err } = await run([], { ...shell, onLine }, pipeInput('ls\n'))
+    expect(code).toBe(3)
+    expect(err).toContain('the machine broke: no such form')
+    expect(err).toContain('  cofferdam:~# ls')
+    expect(err).not.toMatch(/^\s+at /m)
+  })
+
   it('gives up after --timeout seconds', async () => {
     const endless = { boot: Array.from({ length: 1e5 }, () => '.') }
     const { code, err } = await run(['--timeout', '0.05'], endless)

@@ -31,7 +31,7 @@ export interface ContigRequest {
   readonly node?: number
   /** {@link Gfp} bits; the zone bits and `thisNode` count. */
   readonly flags?: number
-  /** Alignment in pages, default 1. */
+  /** The first page frame is a multiple of this (any number), default 1. */
   readonly align?: number
 }
 

@@ -65,8 +65,10 @@ function run(seed: number, steps: number, pcp: boolean): void {
       const flags = next(3) | Gfp.memalloc | (next(3) === 0 ? Gfp.thisNode : 0)
       if (next(500) === 0) {
         const pages = 1 + next(3000)
-        const pfn = a.allocContig(pages, { node, flags })
+        const align = next(2) === 0 ? 2 ** next(12) : 1 + next(1500)
+        const pfn = a.allocContig(pages, { node, flags, align })
         if (pfn >= 0) {
+          expect(pfn % align).toBe(0)
           take(pfn, pages)
           held.push({ pfn, order: -1, pages })
         }

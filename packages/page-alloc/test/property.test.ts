@@ -24,6 +24,18 @@ interface Case {
   reserved: { start: number; end: number }[]
 }
 
+const amount = (x: number): string => (
+  x % GiB === 0 ? `${x / GiB} GiB` : x % MiB === 0 ? `${x / MiB} MiB` : `${x / 1024} KiB`)
+
+/** `4 KiB..8 MiB usable node 0`, one after the other. */
+function describeCase({ map, nodes, reserved }: Case): string {
+  const span = (r: { start: number; end: number }): string => `${amount(r.start)}..${amount(r.end)}`
+  return [
+    ...map.map((r) => `${span(r)} ${r.kind}`), ...nodes.map((r) => `${span(r)} node ${r.node}`),
+    ...reserved.map((r) => `${span(r)} reserved`),
+  ].join(', ')
+}
+
 /** 1 to 64 regions over up to 4 TiB and 8 nodes, accepted and not, with some of it reserved. */
 const memoryOf = (size: fc.Arbitrary<number>): fc.Arbitrary<Case> => fc.array(fc.record({
   gap: fc.oneof(fc.constant(0), size), size, node: fc.nat({ max: 7 }), unaccepted: fc.boolean(),
@@ -42,7 +54,9 @@ const memoryOf = (size: fc.Arbitrary<number>): fc.Arbitrary<Case> => fc.array(fc
     if (s.reserve > 0) reserved.push({ start, end: Math.min(end, start + s.reserve * PAGE) })
     at = end
   }
-  return { map: normaliseMap(map), nodes, reserved }
+  const c = { map: normaliseMap(map), nodes, reserved }
+  // A counterexample is read by people.
+  return Object.defineProperty(c, fc.toStringMethod, { value: () => describeCase(c) })
 })
 
 const memory = memoryOf(size)
@@ -162,9 +176,12 @@ describe('for any memory map', () => {
       const { a, port } = boot(c)
       const held: Held[] = []
       play(c, a, port, before, held)
-      const snapshot = clone(a.snapshot())
+      const taken = a.snapshot()
+      const snapshot = clone(taken)
       const accepted = clone(port.calls)
       const expected = play(c, a, port, after, [...held])
+      // What was taken is a copy: the allocator that goes on does not change it.
+      expect(taken).toEqual(snapshot)
       const port2 = createTestPort(c.map.filter((r) => r.kind === 'unaccepted'))
       for (const r of accepted) port2.accept(r.start, r.end)
       const b = restorePageAllocator(snapshot, { accept: port2 })

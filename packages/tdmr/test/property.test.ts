@@ -9,6 +9,10 @@ import { cmrsOf, GiB, LIMITS, machine, MiB } from './machines.ts'
 const PAGE = 4096
 const TOP = 4096 * GiB
 
+const amount = (x: number): string => (
+  x % GiB === 0 ? `${x / GiB} GiB` : x % MiB === 0 ? `${x / MiB} MiB` : `${x / 1024} KiB`)
+const show = (r: Range): string => `${amount(r.start)}..${amount(r.end)}`
+
 /**
  * A map of 1 to 64 regions over up to 4 TiB and 8 nodes: gaps and lengths from a page to hundreds of GiBs. Built from
  * gaps and lengths, so that it shrinks to few regions at small round addresses.
@@ -29,14 +33,15 @@ const memoryMap = fc.array(
     if (start < end) regions.push({ start, end, node: s.node })
     at = end
   }
-  return regions
+  // A counterexample is read by people.
+  const text = (): string => regions.map((r) => `${show(r)} node ${r.node}`).join(', ')
+  return Object.defineProperty(regions, fc.toStringMethod, { value: text })
 })
 
 const limits = fc.record({
   maxTdmrs: fc.constantFrom(1, 2, 4, 16, 64), maxReservedPerTdmr: fc.constantFrom(1, 2, 4, 16),
 }).map((l) => ({ ...LIMITS, ...l }))
 
-const show = (r: Range): string => `${(r.start / GiB).toFixed(6)}..${(r.end / GiB).toFixed(6)} GiB`
 const inside = (list: readonly Range[], at: number): Range[] => list.filter((r) => at >= r.start && at < r.end)
 
 /** Addresses where anything begins or ends: between two of them, nothing changes. */

@@ -10,7 +10,6 @@ import { createCodeCache } from './code-cache.ts'
 import type { CodeCache } from './code-cache.ts'
 import { createFormTable } from './form-table.ts'
 import type { FormTable } from './form-table.ts'
-import type { Form } from './form.ts'
 import { parseForm } from './form-parse.ts'
 import { writeColdForm, writeInterpreter } from './interpreter.ts'
 import type { InterpreterLayout } from './interpreter.ts'
@@ -74,6 +73,7 @@ export interface Engine {
 interface InterpreterExports {
   run(pc: number, budget: number): void
   flagImage(): number
+  uncompiled(pc: number, tlb: number): number
   [name: string]: unknown
 }
 
@@ -96,6 +96,7 @@ export function createEngine(options: EngineOptions): Engine {
     env: {
       memory: memory.wasm, table,
       miss: (low: number, high: number, info: number): number => engine.current?.miss(low, high, info) ?? 0,
+      compileCold: (number: number): void => { compileCold(number) },
     },
   }).exports as unknown as InterpreterExports
 
@@ -107,11 +108,12 @@ export function createEngine(options: EngineOptions): Engine {
       slowCommit: (size: number): void => { engine.current?.commit(size) },
     } as unknown as WebAssembly.ModuleImports,
   }
-  const addCold = (number: number, form: Form): void => {
-    const module = new WebAssembly.Module(writeColdForm(form, layout))
+  /** Most forms' cold functions are never wanted: they have handlers, and hit the TLB. */
+  const compileCold = (number: number): void => {
+    const module = new WebAssembly.Module(writeColdForm(forms.forms[number], layout))
     table.set(number, new WebAssembly.Instance(module, coldImports).exports.cold)
   }
-  const forms = createFormTable(hotForms, addCold)
+  const forms = createFormTable(hotForms, FORM_SLOTS, (number) => { table.set(number, interpreter.uncompiled) })
   const translator = createTranslator(memory.views, (page) => memory.backPage(page), cache, forms)
 
   const lookup = memory.reserve(64)
@@ -139,6 +141,7 @@ export function createEngine(options: EngineOptions): Engine {
     },
     flushCode() {
       jit?.reset()
+      forms.makeRoom()
       cache.flush()
       clearJumpCache()
     },

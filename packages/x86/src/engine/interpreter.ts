@@ -50,6 +50,7 @@ export function writeInterpreter(forms: readonly Form[], layout: InterpreterLayo
   const miss = module.importFunction('miss', [I32, I32, I32], [I32])
   module.importMemory(layout.memoryPages)
   module.importTable(layout.tableSize)
+  const compileCold = module.importFunction('compileCold', [I32], [])
   const coldType = module.type([I32, I32], [I32])
   const functions = writeFlagFunctions(module)
   const bulk = writeBulkFunctions(module)
@@ -58,7 +59,20 @@ export function writeInterpreter(forms: readonly Form[], layout: InterpreterLayo
   writeDispatch(f, forms, { functions, bulk, miss, coldType, jumpCache: layout.jumpCache })
   module.define(run, f)
   module.export('run', run)
+  module.export('uncompiled', writeUncompiled(module, compileCold))
   return module.build()
+}
+
+/** What stands in the table until a form's cold function is wanted: has it compiled, and the micro-op run again. */
+function writeUncompiled(module: ModuleWriter, compileCold: number): number {
+  const number = module.declare([I32, I32], [I32])
+  const f = new WasmFunction([I32, I32])
+  f.emit(load16U(local(0, I32), UOP.FORM))
+  f.code.u8(0x10)
+  f.code.u32(compileCold)
+  f.emit(local(0, I32))
+  module.define(number, f)
+  return number
 }
 
 interface DispatchParts {

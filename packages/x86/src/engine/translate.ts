@@ -2,7 +2,7 @@
 import type { MemoryViews } from '@cofferdam/memory'
 import { createInsn, decode } from '../decode/decode.ts'
 import { OP, OPS } from '../ops.ts'
-import { DECODED, IMM, MEM, MODE64, REG, REG_HIGH, REL, TOO_LONG, TRUNCATED, XMM_REG } from '../insn.ts'
+import { DECODED, IMM, MEM, MODE64, NONE, REG, REG_HIGH, REL, TOO_LONG, TRUNCATED, XMM_REG } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { DS, FS, GS, TEMP_REG, ZERO_REG } from '../state.ts'
 import type { Block, CodeCache, CodePage } from './code-cache.ts'
@@ -176,17 +176,17 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
 
   /** Puts registers, address and immediate into a micro-op. */
   const writeOperands = (uop: number, insn: Insn, nextRip: bigint): void => {
-    const kinds = [insn.kind0, insn.kind1, insn.kind2]
-    const regs = [insn.reg0, insn.reg1, insn.reg2]
-    let absolute = false
-    for (let slot = 0; slot < 3; slot++) {
-      const kind = kinds[slot]
-      if (kind === REG) u8[uop + regByte(slot)] = regs[slot] * 8
-      else if (kind === REG_HIGH) u8[uop + regByte(slot)] = regs[slot] * 8 + 1
-      else if (kind === XMM_REG) u8[uop + regByte(slot)] = regs[slot] * 16
-      else if (kind === MEM) absolute = writeAddress(uop, insn, nextRip)
-    }
-    if (kinds.includes(IMM)) writeImmediate(uop, insn, absolute)
+    const absolute = insn.kind0 === MEM || insn.kind1 === MEM || insn.kind2 === MEM ? writeAddress(uop, insn, nextRip) : false
+    if (insn.kind0 !== NONE) writeRegister(uop + regByte(0), insn.kind0, insn.reg0)
+    if (insn.kind1 !== NONE) writeRegister(uop + regByte(1), insn.kind1, insn.reg1)
+    if (insn.kind2 !== NONE) writeRegister(uop + regByte(2), insn.kind2, insn.reg2)
+    if (insn.kind0 === IMM || insn.kind1 === IMM || insn.kind2 === IMM) writeImmediate(uop, insn, absolute)
+  }
+
+  const writeRegister = (at: number, kind: number, number: number): void => {
+    if (kind === REG) u8[at] = number * 8
+    else if (kind === REG_HIGH) u8[at] = number * 8 + 1
+    else if (kind === XMM_REG) u8[at] = number * 16
   }
 
   const writeImmediate = (uop: number, insn: Insn, absolute: boolean): void => {
@@ -294,7 +294,8 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
   /** Emits instruction `i` (and the branch fused behind it); answers the index of the last instruction taken. */
   const emitOne = (block: Block, i: number, n: number, rip: (i: number) => bigint): number => {
     const insn = insns[i]
-    const nextRip = rip(i + 1)
+    // Few instructions need it, and it is a BigInt.
+    const nextRip = insn.ripRelative !== 0 || insn.kind0 === REL || insn.op === OP.call ? rip(i + 1) : 0n
     // STI as the last instruction: the host sees to it that one more runs before an interrupt.
     const onHost = host[i] !== 0 || (insn.op === OP.sti && i === n - 1)
     if (onHost) {
