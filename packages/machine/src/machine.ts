@@ -150,7 +150,7 @@ export function createMachine(options: MachineOptions): Machine {
     const done = processor.run(length)
     running = null
     retired += done
-    if (processor.stopped !== '') end({ reason: 'shutdown', message: `vCPU ${seat.processor.index}: ${processor.stopped}` })
+    if (processor.stopped !== '') end({ reason: 'shutdown', message: `vCPU ${processor.index}: ${processor.stopped}` })
     return done
   }
 
@@ -179,13 +179,15 @@ export function createMachine(options: MachineOptions): Machine {
     },
     serialInput: (bytes) => platform.serial.receive(bytes),
     stats: () => ({
-      instructions: retired, virtualTime: sliceStart, memoryBacked: memory.backedBytes(), jit: processors.engine.jit?.counts,
+      instructions: retired, virtualTime: sliceStart, memoryBacked: memory.backedBytes(),
+      jit: processors.engine.jit?.counts,
       processors: seats.map((seat) => ({ ...seat.processor.counts })),
     }),
     places: () => seats.map(({ processor, waiting }) => {
       processor.activate()
       const width = processor.width() * 8
-      const mode = waiting ? 'waits for a start-up IPI' : `${width}-bit, CPL ${processor.privilege()}${processor.halted ? ', halted' : ''}`
+      const halted = processor.halted ? ', halted' : ''
+      const mode = waiting ? 'waits for a start-up IPI' : `${width}-bit, CPL ${processor.privilege()}${halted}`
       return { cpu: processor.index, rip: processor.cpu.rip(), mode }
     }),
   }

@@ -1,7 +1,8 @@
 /** The devices of the plain PC, wired. Behaviour is in the devices; here is only what is connected to what. */
 import type { IoBus, IoHandlers, PhysicalMemory } from '@cofferdam/memory'
 import {
-  createAcpiPm, createHpet, createIoApic, createPicPair, createPit8254, createResetControl, createRtcCmos, createUart16550,
+  createAcpiPm, createHpet, createIoApic, createPicPair, createPit8254, createResetControl, createRtcCmos,
+  createUart16550,
 } from '@cofferdam/devices'
 import type { Clock, InterruptMessage, IoApic, IrqLine, PicPair, Uart16550 } from '@cofferdam/devices'
 

@@ -1,8 +1,9 @@
 /** Processors and their local APICs: creation, start-up IPIs, interrupt requests. */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import {
-  APIC_EVENT, apicIdOf, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor, deliverInterrupt,
-  engineOverhead, flatTopology, hotForms, resetCpu, routeMessage, setFirmwareMtrrs, startAt, standardMeanings,
+  APIC_EVENT, apicIdOf, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor,
+  deliverInterrupt, engineOverhead, flatTopology, hotForms, resetCpu, routeMessage, setFirmwareMtrrs, startAt,
+  standardMeanings,
 } from '@cofferdam/x86'
 import type { CpuModel, Engine, Ipi, LocalApic, Processor } from '@cofferdam/x86'
 
@@ -41,7 +42,9 @@ export const processorsOverhead = (count: number): number => engineOverhead(coun
 
 export function createProcessors(options: ProcessorsOptions): Processors {
   const { memory, count, model, now } = options
-  const engine = createEngine({ memory, processors: count, meanings: standardMeanings, hotForms, engine: options.engine })
+  const engine = createEngine({
+    memory, processors: count, meanings: standardMeanings, hotForms, engine: options.engine,
+  })
   const topology = flatTopology(count)
   const msrs = createMsrTable(model)
   const seats: Seat[] = []

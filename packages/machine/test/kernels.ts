@@ -24,18 +24,19 @@ export type Guest = { readonly kernel: NamedBytes, readonly initrd: NamedBytes }
 const main = join(import.meta.dirname, '../../../apps/cofferdam/src/main.ts')
 
 /** Runs the command line on the sources; its output, or what it complained about. */
-function cofferdam(args: readonly string[]): Promise<{ stdout: string } | { missing: string }> {
+function cofferdam(words: readonly string[]): Promise<{ stdout: string } | { missing: string }> {
+  const args = ['--conditions=@cofferdam/source', main, ...words]
   return new Promise((resolve) => {
-    const options = { encoding: 'utf8', timeout: 300_000 } as const
-    execFile(process.execPath, ['--conditions=@cofferdam/source', main, ...args], options, (error, stdout, stderr) => {
-      resolve(error === null ? { stdout } : { missing: stderr.trim().replaceAll('\n', ' ') || error.message })
+    execFile(process.execPath, args, { encoding: 'utf8', timeout: 300_000 }, (error, stdout, stderr) => {
+      const complaint = stderr.trim().replaceAll('\n', ' ')
+      resolve(error === null ? { stdout } : { missing: complaint === '' ? error.message : complaint })
     })
   })
 }
 
 /**
- * A kernel of the catalog of `cofferdam images` with the default initramfs: from the user's cache, fetched first where apt
- * can.
+ * A kernel of the catalog of `cofferdam images` with the default initramfs: from the user's cache, fetched first where
+ * apt can.
  */
 export async function debianGuest(name: string): Promise<Guest> {
   const fetched = await cofferdam(['images', 'fetch', name])

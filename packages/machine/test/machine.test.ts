@@ -67,7 +67,7 @@ describe('a machine', () => {
     const { machine, text } = create(`
       b011 e620 b020 e621 b004 e621 b001 e621 b0fe e621 ; PIC
       b030 e643 b000 e640 b000 e640                     ; PIT
-      66c705 00510000 XXXX 66c705 02510000 1000         ; gate 20h: low half of the address, selector
+      66c705 00510000 8000 66c705 02510000 0800         ; gate 20h: low half of the address, selector
       66c705 04510000 008e 66c705 06510000 1000         ; 32-bit interrupt gate, high half
       66c705 00600000 ff01 c705 02600000 00500000       ; IDTR image
       0f011d 00600000 fb f4                             ; lidt; sti; hlt
@@ -82,10 +82,10 @@ describe('a machine', () => {
   })
 
   it('sends what the guest writes to COM1, and gives it what is typed', () => {
-    // Raises DTR and RTS, then echoes what it reads until it is a line feed.
+    // Turns the FIFO on, raises DTR and RTS, then echoes what it reads until it is a line feed.
     const { machine, text } = create(`
-      66bafc03 b003 ee
-      66bafd03 ec a801 74f7 66baf803 ec ee 3c0a 75ec ${powerOff}
+      66bafa03 b001 ee 66bafc03 b003 ee
+      66bafd03 ec a801 74f7 66baf803 ec ee 3c0a 75ed ${powerOff}
     `)
     expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'budget' })
     expect(machine.serialInput(new TextEncoder().encode('hi\n'))).toBe(3)
@@ -120,12 +120,12 @@ describe('a machine', () => {
 })
 
 describe('bad input', () => {
-  it.each([
+  it.each<[string, Partial<MachineOptions>, string]>([
     ['an empty kernel', { kernel: { name: 'k', bytes: new Uint8Array(0) } }, 'k: size: the file is empty'],
     ['a kernel of no known format', { kernel: { name: 'k', bytes: new Uint8Array(4096).fill(7) } }, 'k: format: '],
-    ['memory that is no multiple of 4096', { memory: 2 ** 24 + 1 }, 'multiples of 4096'],
-    ['memory that the kernel does not fit in', { memory: 2 ** 20 }, 'flat: '],
-  ])('names the file for %s', (_what, options, message) => {
+    ['memory that is no multiple of 4096', { memory: 2 ** 24 + 1 }, 'memory: size: 16777217 bytes; expected '],
+    ['too little memory', { memory: 2 ** 20 }, 'memory: size: 1 MiB; expected 16 MiB to '],
+  ])('names the file and the field for %s', (_what, options, message) => {
     expect(() => create(hlt, options)).toThrow(message)
   })
 })

@@ -1,10 +1,8 @@
-/** Shows the processor models and their MSRs. Run: `node --conditions=@cofferdam/source examples/models.ts` */
-import { createMsrTable, epycGenoa, sapphireRapids } from '@cofferdam/x86'
+// The processor models: what they call themselves, and how much they claim.
+import { configureModel, createCpuidLeaves, createMsrTable, epycGenoa, sapphireRapids } from '@cofferdam/x86'
 
-for (const model of [epycGenoa, sapphireRapids]) {
-  const msrs = [...createMsrTable(model).values()]
-  console.log(`${model.name}: "${model.brand}", ${String(model.features.size)} features, ${String(msrs.length)} MSRs`)
-  for (const msr of msrs.filter(({ name }) => !/X2APIC|MTRR|MC\d/.test(name))) {
-    console.log(`  ${msr.index.toString(16).padStart(8)}  ${msr.name}`)
-  }
+for (const model of [epycGenoa, sapphireRapids].map((one) => configureModel(one))) {
+  console.log(`${model.name}: "${model.brand}"`)
+  console.log(`  ${model.features.size} features, ${createMsrTable(model).size} MSRs, ${model.physicalBits} address bits`)
+  console.log(`  ${createCpuidLeaves(model).size} CPUID leaves; AVX2: ${model.features.has('avx2')}`)
 }

@@ -497,8 +497,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
           step()
           continue
         }
+        const stopping = (i32[EVENT >>> 2] & EVENT_STOP) !== 0
         if (i32[EVENT >>> 2] !== 0) attend()
-        if (i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
+        if (stopping || i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
         pc = follow(0)
         if (pc === 0) continue
       }
