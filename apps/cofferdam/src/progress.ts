@@ -26,7 +26,7 @@ export const createProgressLine = (stream: WriteStream): ProgressLine => {
   let shown = ''
   return {
     show: (text, fraction) => {
-      const line = progressText(text, fraction, stream.columns)
+      const line = progressText(text, fraction, stream.columns || 80)
       if (line === shown) return
       shown = line
       stream.write(`\r\x1b[K${line}`)

@@ -66,6 +66,17 @@ describe('cofferdam boot with a pipe', () => {
     expect(lines).toEqual(['echo a line longer than a FIFO', 'echo two', 'last', 'poweroff'])
   })
 
+  it('ends the input of a program that reads it without a prompt, again if that was lost', async () => {
+    let ends = 0
+    const cat = (line: string): ReturnType<typeof fakeShell> => line === 'cat' ? '' : fakeShell(line)
+    const onByte = (byte: number): string | undefined => {
+      if (byte === 4) ends++
+      return byte === 4 && ends === 2 ? 'cofferdam:~# ' : undefined
+    }
+    const { code } = await run([], { ...shell, onLine: cat, onByte }, pipeInput('cat\n'))
+    expect({ code, ends }).toEqual({ code: 0, ends: 2 })
+  })
+
   it('starts the machine again after a reset from the shell', async () => {
     let made = 0
     const { code } = await run([], { ...shell, onCreate: () => made++ }, pipeInput('reboot\n'))
@@ -110,6 +121,17 @@ describe('cofferdam boot with a pipe', () => {
     expect(code).toBe(3)
     expect(err).toContain('triple fault at 0x10')
     expect(err).toContain('the console stayed silent')
+  })
+
+  it('reports a machine that broke with what the guest said last, and no stack trace', async () => {
+    const onLine = (): never => {
+      throw new Error('no such form')
+    }
+    const { code, err } = await run([], { ...shell, onLine }, pipeInput('ls\n'))
+    expect(code).toBe(3)
+    expect(err).toContain('the machine broke: no such form')
+    expect(err).toContain('  cofferdam:~# ls')
+    expect(err).not.toMatch(/^\s+at /m)
   })
 
   it('gives up after --timeout seconds', async () => {

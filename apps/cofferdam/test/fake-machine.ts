@@ -7,6 +7,8 @@ export interface FakeGuest {
   readonly boot: readonly (string | RunResult)[]
   /** What a typed line does: prints a text, or ends the run. */
   readonly onLine?: (line: string) => string | RunResult
+  /** What a typed byte prints at once; it is then no part of a line. */
+  readonly onByte?: (byte: number) => string | undefined
   /** Called with the options that the machine was made with. */
   readonly onCreate?: (options: MachineOptions) => void
   /** What an idle guest reports. Default: a timer one virtual second ahead. */
@@ -14,6 +16,7 @@ export interface FakeGuest {
 }
 
 const encoder = new TextEncoder()
+const endOfFile = 4
 
 /** The boot of the default initramfs, as far as a console shows it. */
 export const shellBoot = [
@@ -34,7 +37,7 @@ export const fakeShell = (line: string): string | RunResult => {
  * port takes 16 bytes at a time.
  */
 export const createFakeMachine =
-  ({ boot, onLine = fakeShell, onCreate, idle }: FakeGuest): CreateMachine =>
+  ({ boot, onLine = fakeShell, onByte, onCreate, idle }: FakeGuest): CreateMachine =>
   (options): Machine => {
     onCreate?.(options)
     const steps = [...boot]
@@ -66,7 +69,11 @@ export const createFakeMachine =
       },
       serialInput: (bytes) => {
         const taken = bytes.subarray(0, 16)
-        typed += new TextDecoder().decode(taken)
+        for (const byte of taken) {
+          const answer = byte < 10 ? onByte?.(byte) : undefined
+          if (answer !== undefined) options.onSerial(encoder.encode(answer))
+          else if (byte !== endOfFile) typed += String.fromCharCode(byte)
+        }
         return taken.length
       },
       stats: () => ({ instructions: runs * 1e6, virtualTime }),

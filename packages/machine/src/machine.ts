@@ -2,7 +2,7 @@
  * One machine: memory, processors, devices and the loop that runs them. Virtual time is retired instructions, one
  * nanosecond each; processors take turns in slices, and a device event is served exactly when it is due.
  */
-import { loadLinux, lowMemory, pcMemoryMap } from '@cofferdam/boot'
+import { loadKernel, lowMemory, pcMemoryMap } from '@cofferdam/boot'
 import type { StartState } from '@cofferdam/boot'
 import { createVirtualClock } from '@cofferdam/devices'
 import { createPhysicalMemory } from '@cofferdam/memory'
@@ -110,7 +110,7 @@ export function createMachine(options: MachineOptions): Machine {
   })
 
   const processors: Processors = createProcessors({
-    memory, model, count: options.vcpus, now, sync, holeStart: low,
+    memory, model, engine: options.engine, count: options.vcpus, now, sync, holeStart: low,
     random64: random,
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
@@ -124,7 +124,7 @@ export function createMachine(options: MachineOptions): Machine {
   })
   const { seats } = processors
 
-  const boot = loadLinux({
+  const boot = loadKernel({
     kernel: options.kernel.bytes, initrd: options.initrd?.bytes, cmdline: options.append, memory: options.memory, map,
     write: (address, bytes) => { memory.write(address, bytes) },
     acpi: { apicIds: processors.apics.map((apic) => apic.id) },
@@ -179,7 +179,7 @@ export function createMachine(options: MachineOptions): Machine {
     },
     serialInput: (bytes) => platform.serial.receive(bytes),
     stats: () => ({
-      instructions: retired, virtualTime: sliceStart, memoryBacked: memory.backedBytes(),
+      instructions: retired, virtualTime: sliceStart, memoryBacked: memory.backedBytes(), jit: processors.engine.jit?.counts,
       processors: seats.map((seat) => ({ ...seat.processor.counts })),
     }),
     places: () => seats.map(({ processor, waiting }) => {

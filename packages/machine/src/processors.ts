@@ -10,6 +10,7 @@ export interface ProcessorsOptions {
   readonly memory: PhysicalMemory
   readonly count: number
   readonly model: CpuModel
+  readonly engine: 'interp' | 'jit' | 'auto'
   /** Virtual time in nanoseconds, exact inside a slice. */
   readonly now: () => number
   /** Brings the devices' clock up to now. */
@@ -40,7 +41,7 @@ export const processorsOverhead = (count: number): number => engineOverhead(coun
 
 export function createProcessors(options: ProcessorsOptions): Processors {
   const { memory, count, model, now } = options
-  const engine = createEngine({ memory, processors: count, meanings: standardMeanings, hotForms })
+  const engine = createEngine({ memory, processors: count, meanings: standardMeanings, hotForms, engine: options.engine })
   const topology = flatTopology(count)
   const msrs = createMsrTable(model)
   const seats: Seat[] = []
@@ -71,7 +72,10 @@ export function createProcessors(options: ProcessorsOptions): Processors {
     processor.activate()
     const { cpu } = processor
     resetCpu(cpu)
-    if (cpu.system !== undefined) setFirmwareMtrrs(cpu.system, options.holeStart)
+    if (cpu.system !== undefined) {
+      setFirmwareMtrrs(cpu.system, options.holeStart)
+      cpu.system.nmiUnblocked = () => { refresh(index) }
+    }
     mapApic(index)
     if (index !== 0) processor.halted = true
     else apic.enterVirtualWire()

@@ -62,6 +62,8 @@ export interface PhysicalMemory {
   readonly filled: boolean
   /** Takes `bytes` of the WebAssembly memory for good; the answer is aligned to 64 bytes. */
   reserve(bytes: number): number
+  /** The words of the pages below 4 GiB, for those who look at one a few nanoseconds apart. */
+  readonly lowFrames: Uint32Array
   /** The word of a page (address / 4096): FRAME_NONE, or flags and the frame's offset when it is backed. */
   frameWord(page: number): number
   /** Backs a RAM page and answers its frame. */
@@ -82,6 +84,8 @@ export interface PhysicalMemory {
 }
 
 const PAGE = 4096
+/** Pages below 4 GiB. */
+const LOW_PAGES = 2 ** 20
 const CHUNK_SHIFT = 9
 const CHUNK_PAGES = 512
 /** RAM ends below 16 TiB. */
@@ -99,9 +103,16 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   const views = createViews(wasm.buffer)
   const { u8 } = views
   const fill = options.fill ?? 0
-  /** Frame words by chunks of 512 pages; a chunk without RAM is undefined. */
+  /** Frame words of the pages below 4 GiB. */
+  const low = new Uint32Array(LOW_PAGES)
+  /** Frame words above by chunks of 512 pages; a chunk without RAM is undefined. */
   const chunks: (Uint32Array | undefined)[] = []
-  for (const range of ram) claimRange(chunks, range)
+  for (const { start, length } of ram) {
+    const lowEnd = Math.min((start + length) / PAGE, LOW_PAGES)
+    if (start / PAGE < lowEnd) low.fill(FRAME_RAM, start / PAGE, lowEnd)
+    const from = Math.max(start, LOW_PAGES * PAGE)
+    if (start + length > from) claimRange(chunks, { start: from, length: start + length - from })
+  }
   let reserved = 65536
   let nextFrame = alignUp(options.overhead, PAGE)
   const firstFrame = nextFrame
@@ -109,9 +120,15 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
 
   // On the path of every TLB miss: integer operations only. RAM ends below page 2^32 (16 TiB).
   const frameWord = (page: number): number => {
+    if (page < LOW_PAGES) return low[page]
     if (page >= PAGE_LIMIT) return FRAME_NONE
     const chunk = chunks[page >>> CHUNK_SHIFT]
     return chunk === undefined ? FRAME_NONE : chunk[page & (CHUNK_PAGES - 1)]
+  }
+
+  const setWord = (page: number, word: number): void => {
+    if (page < LOW_PAGES) low[page] = word
+    else ownChunk(chunks, page)[page % CHUNK_PAGES] = word
   }
 
   const backPage = (page: number): number => {
@@ -122,7 +139,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     const frame = nextFrame
     nextFrame += PAGE
     if (fill !== 0) fillPattern(views.u32, frame, page, fill)
-    ownChunk(chunks, page)[page % CHUNK_PAGES] = frame + (word % PAGE)
+    setWord(page, frame + (word % PAGE))
     return frame
   }
 
@@ -130,8 +147,11 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     for (const watcher of watchers) watcher(address, length)
   }
 
-  /** Runs `visit` over the RAM pages of a range: frame offset, offset of the part in the range, its length. */
-  const eachPage = (address: number, length: number, visit: (frame: number, at: number, n: number) => void, back: boolean): void => {
+  /** Frame offset of a part of a range, the part's offset in the range, its length. */
+  type Visit = (frame: number, at: number, n: number) => void
+
+  /** Runs `visit` over the RAM pages of a range; those without a frame get one where `back` says so. */
+  const eachPage = (address: number, length: number, visit: Visit, back: boolean): void => {
     for (let at = 0; at < length;) {
       const inPage = (address + at) % PAGE
       const n = Math.min(PAGE - inPage, length - at)
@@ -155,12 +175,11 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
       if (reserved > firstFrame) throw new RangeError(`${bytes} bytes do not fit in the memory kept for processors`)
       return at
     },
+    lowFrames: low,
     frameWord, backPage, notifyWrite,
     watchPage(page, on) {
-      if (chunks[Math.floor(page / CHUNK_PAGES)] === undefined) return
-      const chunk = ownChunk(chunks, page)
-      const word = chunk[page % CHUNK_PAGES]
-      chunk[page % CHUNK_PAGES] = on ? word | FRAME_WATCHED : word & ~FRAME_WATCHED
+      const word = frameWord(page)
+      if (word !== FRAME_NONE) setWord(page, on ? word | FRAME_WATCHED : word & ~FRAME_WATCHED)
     },
     onWrite(watcher) {
       watchers.push(watcher)

@@ -35,6 +35,7 @@ export const printOutcome = (outcome: Outcome, { stderr }: Pick<Surroundings, 's
     ...outcome.places.map(({ cpu, rip, mode }) => `cpu ${cpu}: RIP 0x${rip.toString(16).padStart(16, '0')}, ${mode}`),
   ]
   stderr.write(`${lines.join('\n')}\n`)
+  if (process.env.COFFERDAM_DEBUG && outcome.cause instanceof Error) stderr.write(`${outcome.cause.stack ?? ''}\n`)
 }
 
 /** The content of a `--stats` file. */

@@ -37,10 +37,13 @@ const silentPipeMs = 10_000
 const noPromptDelay = 1e9
 // …but a terminal holds no more than 4096 characters that nobody reads (n_tty(4)).
 const typedAheadLimit = 2048
-// With no more input to come, a guest that waits at a prompt is given up after ten minutes of virtual time, and one
-// that waits for something else after a day.
+// With no more input to come, a program that reads it gets an end of file; a terminal that is switched between its
+// modes may lose that, so it is typed again, after a minute and after an hour.
+const endDelayGrowth = 60
+// A guest that waits at a prompt with no more input to come is given up after ten minutes of virtual time, and one that
+// waits for something else after six hours.
 const endOfPrompt = 600e9
-const endOfPatience = 86_400e9
+const endOfPatience = 21_600e9
 
 const endOfFile = 4
 const encoder = new TextEncoder()
@@ -51,7 +54,7 @@ interface State {
   promptSince: number | undefined
   typedAhead: number
   poweroffTyped: boolean
-  endTyped: boolean
+  endDelay: number
 }
 
 const fresh = (): State => ({
@@ -60,7 +63,7 @@ const fresh = (): State => ({
   promptSince: undefined,
   typedAhead: 0,
   poweroffTyped: false,
-  endTyped: false,
+  endDelay: noPromptDelay,
 })
 
 /** Makes a script writer. */
@@ -112,8 +115,8 @@ export const createScript = ({ watch, input, ownShell, now, onNoInput }: ScriptO
       await input.wait(10)
       return undefined
     }
-    if (ownShell && input.empty && !state.endTyped && !state.poweroffTyped) {
-      state.endTyped = true
+    if (ownShell && input.empty && !state.poweroffTyped && idleFor >= state.endDelay) {
+      state.endDelay *= endDelayGrowth
       typeNext(Uint8Array.of(endOfFile))
     }
     return idleFor > endOfPatience ? 'the guest idles and nothing more will happen' : undefined

@@ -12,11 +12,13 @@ export type Outcome =
 /** A guest that did not end as it should. */
 export interface GuestFailure {
   readonly kind: 'guest'
-  readonly how: 'panic' | 'crash' | 'timeout' | 'hang' | 'status' | 'reset'
+  readonly how: 'panic' | 'crash' | 'emulator' | 'timeout' | 'hang' | 'status' | 'reset'
   /** In words. */
   readonly why: string
   readonly lastLines: readonly string[]
   readonly places: readonly ProcessorPlace[]
+  /** What the machine threw, when it broke rather than the guest. */
+  readonly cause?: unknown
 }
 
 /** What a session works with. */
@@ -67,6 +69,26 @@ const guest = (session: Session, how: GuestFailure['how'], why: string): GuestFa
   lastLines: session.watch.lastLines(),
   places: session.machine.places(),
 })
+
+/** The machine itself broke: a bug of ours, or more memory than this process can have. */
+const broken = (session: Session, cause: unknown): GuestFailure => {
+  const why = `the machine broke: ${cause instanceof Error ? cause.message : String(cause)}`
+  try {
+    return { ...guest(session, 'emulator', why), cause }
+  } catch {
+    return { kind: 'guest', how: 'emulator', why, lastLines: session.watch.lastLines(), places: [], cause }
+  }
+}
+
+const runSlice = (session: Session, instructions: number): RunResult | GuestFailure => {
+  try {
+    if (session.interactive) feed(session)
+    else session.script.type(session.machine)
+    return session.machine.run({ instructions })
+  } catch (error) {
+    return broken(session, error)
+  }
+}
 
 const feed = ({ machine, input }: Session): void => {
   for (let bytes = input.take(); bytes !== undefined; bytes = input.take()) {
@@ -163,10 +185,9 @@ export const runSession = async (options: SessionOptions): Promise<Outcome> => {
   }
   const instructions = options.slice ?? defaultSlice
   for (;;) {
-    if (session.interactive) feed(session)
-    else session.script.type(session.machine)
-    const result = session.machine.run({ instructions })
+    const result = runSlice(session, instructions)
     await session.breathe()
+    if ('kind' in result) return result
     const outcome = checkAround(session) ?? (await onResult(session, result))
     if (outcome) return outcome
   }

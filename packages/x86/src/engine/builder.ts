@@ -75,7 +75,8 @@ export interface Builder {
   returnAddress(): Expr
   jump(): void
   branch(condition: Expr): void
-  jumpIndirect(target: Expr): void
+  /** Goes on at `target`, after `before` has changed what the branch changes: #GP for the target comes before that. */
+  jumpIndirect(target: Expr, before?: () => void): void
   /** Runs the instruction again (a repeated string instruction) while the condition holds. */
   repeatWhile(condition: Expr): void
   /** Copies (`size` bytes a step, forward) as far as one page of each side goes; see `strings.ts`. */

@@ -43,6 +43,8 @@ export interface Block {
   /** Where the rest of a page-crossing instruction lies. */
   next: CodePage | null
   alive: boolean
+  /** Told when the block dies: compiled code that contains it must go. */
+  onDeath: (() => void) | null
 }
 
 export interface CodeCacheOptions {
@@ -112,6 +114,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const kill = (block: Block): void => {
     block.alive = false
     block.page.entries.delete(block.offset)
+    block.onDeath?.()
     const uop = block.header + HEADER_SIZE
     u16[uop >>> 1] = HANDLER.LINK
     i32[(block.header + HEADER.COUNT) >>> 2] = 0
@@ -169,7 +172,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     newBlock(page, offset) {
       const header = allocate(1)
       if (header === 0) throw new CodeCacheFull()
-      const block: Block = { id: blocks.length, header, page, offset, length: 0, count: 0, next: null, alive: true }
+      const block: Block = { id: blocks.length, header, page, offset, length: 0, count: 0, next: null, alive: true, onDeath: null }
       blocks.push(block)
       i32[(header + HEADER.PAGE) >>> 2] = page.words
       i32[(header + HEADER.BLOCK) >>> 2] = block.id

@@ -305,7 +305,9 @@ export function createCpu(services: CpuServices): EngineCpu {
       else slowStore(low, high, bytes, ACCESS_IMPLICIT)
     },
     checkWrite(address, size) {
-      for (const end of size > 1 ? [address, address + BigInt(size - 1)] : [address]) {
+      // The second page faults at its first byte.
+      const last = (address + BigInt(size - 1)) & ~0xfffn
+      for (const end of last > address ? [address, last] : [address]) {
         if (mmu.translate(lowOf(end), highOf(end), userAccess() | ACCESS_WRITE) < 0) throwFault()
       }
     },

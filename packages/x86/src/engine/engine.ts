@@ -10,14 +10,15 @@ import { createCodeCache } from './code-cache.ts'
 import type { CodeCache } from './code-cache.ts'
 import { createFormTable } from './form-table.ts'
 import type { FormTable } from './form-table.ts'
-import type { Form } from './form.ts'
 import { parseForm } from './form-parse.ts'
 import { writeColdForm, writeInterpreter } from './interpreter.ts'
 import type { InterpreterLayout } from './interpreter.ts'
 import type { Mmu } from './mmu.ts'
 import { createTranslator } from './translate.ts'
 import type { Translator } from './translate.ts'
-import { JUMP_CACHE_ENTRIES } from './uop.ts'
+import { createJit } from '../jit/jit.ts'
+import type { Jit } from '../jit/jit.ts'
+import { HANDLER, JUMP_CACHE_ENTRIES } from './uop.ts'
 
 export interface EngineOptions {
   readonly memory: PhysicalMemory
@@ -26,6 +27,8 @@ export interface EngineOptions {
   readonly meanings: (insn: Insn) => Meaning | undefined
   /** Names of the forms that get handlers in the dispatch function; the default list comes from profiles of boots. */
   readonly hotForms: readonly string[]
+  /** Whether hot code is compiled: never, as usual, or eagerly (for tests). Default `auto`. */
+  readonly engine?: 'interp' | 'jit' | 'auto'
   /** Bytes for micro-ops; default 64 MiB. */
   readonly uopBytes?: number
 }
@@ -39,6 +42,10 @@ const DEFAULT_UOP_BYTES = 64 * 2 ** 20
 const CODE_PAGES = 32768
 const wordBytes = (processors: number): number => CODE_PAGES * processors * 4
 const TABLE_SIZE = 16384
+/** The table's first slots are cold functions, the others compiled regions. */
+const FORM_SLOTS = 8192
+/** Entries that make a block hot. */
+const THRESHOLDS = { interp: 0, jit: 32, auto: 4000 } as const
 
 export interface Engine {
   readonly memory: PhysicalMemory
@@ -48,6 +55,7 @@ export interface Engine {
   readonly jumpCache: number
   /** The TypeScript meaning of an instruction, or undefined. */
   readonly meaningOf: (insn: Insn) => Meaning | undefined
+  readonly jit: Jit | null
   /** The mmu of the processor that runs: what generated code's imports go to. */
   current: Mmu | null
   /** The mmus of all processors. */
@@ -65,6 +73,7 @@ export interface Engine {
 interface InterpreterExports {
   run(pc: number, budget: number): void
   flagImage(): number
+  uncompiled(pc: number, tlb: number): number
   [name: string]: unknown
 }
 
@@ -80,11 +89,14 @@ export function createEngine(options: EngineOptions): Engine {
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE, maximum: TABLE_SIZE })
   const layout: InterpreterLayout = { jumpCache, memoryPages: pages, tableSize: TABLE_SIZE }
 
-  const hot = options.hotForms.map(parseForm)
+  // CMPS reads two pages, which may need the same TLB entry: only cold functions do without both at once.
+  const hotForms = options.hotForms.filter((name) => !name.startsWith('cmps.'))
+  const hot = hotForms.map(parseForm)
   const interpreter = new WebAssembly.Instance(new WebAssembly.Module(writeInterpreter(hot, layout)), {
     env: {
       memory: memory.wasm, table,
       miss: (low: number, high: number, info: number): number => engine.current?.miss(low, high, info) ?? 0,
+      compileCold: (number: number): void => { compileCold(number) },
     },
   }).exports as unknown as InterpreterExports
 
@@ -96,15 +108,25 @@ export function createEngine(options: EngineOptions): Engine {
       slowCommit: (size: number): void => { engine.current?.commit(size) },
     } as unknown as WebAssembly.ModuleImports,
   }
-  const addCold = (number: number, form: Form): void => {
-    const module = new WebAssembly.Module(writeColdForm(form, layout))
+  /** Most forms' cold functions are never wanted: they have handlers, and hit the TLB. */
+  const compileCold = (number: number): void => {
+    const module = new WebAssembly.Module(writeColdForm(forms.forms[number], layout))
     table.set(number, new WebAssembly.Instance(module, coldImports).exports.cold)
   }
-  const forms = createFormTable(options.hotForms, addCold)
+  const forms = createFormTable(hotForms, FORM_SLOTS, (number) => { table.set(number, interpreter.uncompiled) })
   const translator = createTranslator(memory.views, (page) => memory.backPage(page), cache, forms)
 
+  const lookup = memory.reserve(64)
+  memory.views.u16[lookup >>> 1] = HANDLER.LOOKUP
+  const threshold = THRESHOLDS[options.engine ?? 'auto']
+  const jit = threshold === 0 ? null : createJit({
+    views: memory.views, wasm: memory.wasm, cache, translator, table, firstSlot: FORM_SLOTS, endSlot: TABLE_SIZE, jumpCache, lookup,
+    memoryPages: pages, threshold,
+  })
+  if (threshold !== 0) translator.hotness = threshold
+
   const engine: Engine = {
-    memory, cache, forms, translator, jumpCache,
+    memory, cache, forms, translator, jumpCache, jit,
     meaningOf: options.meanings,
     current: null,
     mmus: [],
@@ -118,6 +140,8 @@ export function createEngine(options: EngineOptions): Engine {
       engine.resident = area
     },
     flushCode() {
+      jit?.reset()
+      forms.makeRoom()
       cache.flush()
       clearJumpCache()
     },

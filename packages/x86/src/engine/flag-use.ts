@@ -13,10 +13,14 @@ interface FlagUse {
   readonly write: number
   readonly kind: number
   readonly reads: boolean
+  /** It reads flags for its result, and not only to hand them on. */
+  readonly uses: boolean
 }
 
-const none: FlagUse = { write: NOTHING, kind: -1, reads: false }
-const writes = (kind: number, reads = false): FlagUse => ({ write: WRITES, kind, reads })
+const none: FlagUse = { write: NOTHING, kind: -1, reads: false, uses: false }
+const writes = (kind: number, reads = false): FlagUse => ({ write: WRITES, kind, reads, uses: false })
+/** Whether it writes only shows at run time: shifts by CL, ADC, repeated comparisons. */
+const maybe: FlagUse = { write: MAY_WRITE, kind: -1, reads: true, uses: true }
 const byName = new Map<string, FlagUse>([
   ['add', writes(KIND.ADD)], ['xadd', writes(KIND.ADD)],
   ...['sub', 'cmp', 'neg', 'cmpxchg'].map((n) => [n, writes(KIND.SUB)] as const),
@@ -24,12 +28,13 @@ const byName = new Map<string, FlagUse>([
   ['inc', writes(KIND.INC, true)], ['dec', writes(KIND.DEC, true)],
   ['mul', writes(KIND.RESULT)], ['imul', writes(KIND.RESULT)],
   ...['popcnt', 'tzcnt', 'lzcnt', 'andn', 'bzhi', 'bextr', 'blsr', 'blsi', 'blsmsk', 'ptest'].map((n) => [n, writes(KIND.IMAGE)] as const),
-  ...['bt', 'bts', 'btr', 'btc', 'adcx', 'adox', 'clc', 'stc', 'cmc', 'sahf'].map((n) => [n, writes(KIND.IMAGE, true)] as const),
+  ...['bt', 'bts', 'btr', 'btc', 'clc', 'stc', 'cmc', 'sahf'].map((n) => [n, writes(KIND.IMAGE, true)] as const),
+  ...['adcx', 'adox'].map((n) => [n, { ...writes(KIND.IMAGE, true), uses: true }] as const),
   ['popf', writes(KIND.IMAGE)],
-  ...['adc', 'sbb', 'rcl', 'rcr'].map((n) => [n, { write: MAY_WRITE, kind: -1, reads: true }] as const),
-  ...['jcc', 'setcc', 'cmovcc', 'pushf', 'lahf', 'loope', 'loopne'].map((n) => [n, { ...none, reads: true }] as const),
+  ...['adc', 'sbb', 'rcl', 'rcr'].map((n) => [n, maybe] as const),
+  ...['jcc', 'setcc', 'cmovcc', 'pushf', 'lahf', 'loope', 'loopne'].map((n) => [n, { ...none, reads: true, uses: true }] as const),
 ])
-const shifts = new Map([['shl', KIND.SHL], ['shr', KIND.SHR], ['sar', KIND.SHR], ['shld', KIND.SHL], ['shrd', KIND.SHR], ['rol', KIND.IMAGE], ['ror', KIND.IMAGE]])
+const shifts = new Map([['shl', KIND.SHL], ['shr', KIND.SHR], ['sar', KIND.SHR], ['shld', KIND.SHL], ['shrd', KIND.SHL], ['rol', KIND.IMAGE], ['ror', KIND.IMAGE]])
 const strings = new Set(['cmps', 'scas'])
 
 const uses: readonly FlagUse[] = OPS.map((name) => byName.get(name) ?? none)
@@ -44,7 +49,6 @@ export function flagUse(insn: Insn): FlagUse {
   return uses[insn.op]
 }
 const subtraction = writes(KIND.SUB)
-const maybe: FlagUse = { write: MAY_WRITE, kind: -1, reads: true }
 const rotation = writes(KIND.IMAGE, true)
 const shiftLeft = writes(KIND.SHL)
 const shiftRight = writes(KIND.SHR)
@@ -58,7 +62,7 @@ function shiftUse(insn: Insn, kind: number): FlagUse {
 }
 
 /** The host's instructions: what they do with flags is theirs, so they are taken to read and to write all. */
-export const hostUse: FlagUse = { write: MAY_WRITE, kind: -1, reads: true }
+export const hostUse: FlagUse = maybe
 
 const touchesMemory = new Set(['push', 'pop', 'call', 'ret', 'leave', 'movs', 'stos', 'lods', 'scas', 'cmps', 'pushf', 'popf', 'div', 'idiv'])
 const noAccess = new Set(['lea', 'nop'])
@@ -81,7 +85,7 @@ export function analyseFlags(n: number, insn: (i: number) => Insn, isHost: (i: n
     needed[i] = use.write !== NOTHING && (live || fault) ? 1 : 0
     if (use.write === WRITES) live = false
     // INC and DEC read CF only to hand it on; an instruction whose flags nobody wants reads none.
-    if (use.reads && (use.write === NOTHING || needed[i] !== 0 || isHost(i) || use.write === MAY_WRITE)) live = true
+    if (use.uses || (use.reads && needed[i] !== 0)) live = true
     if (fault) live = true
   }
   let known = -1

@@ -24,15 +24,15 @@ export const KIND = {
   /** A = result, B = CF as it was. */
   INC: 4,
   DEC: 5,
-  /** A = result, B = operand shifted by one less. */
+  /** SHL, SHLD, SHRD: A = result; bit 0 of B is CF, the sign of B is OF. */
   SHL: 6,
-  /** SHR and SAR: A = result, B = operand shifted by one less. */
+  /** SHR and SAR: A = result; bit 0 of B is CF, OF is where the signs of A and B differ. */
   SHR: 7,
   /** ADC with carry in: A = result, B = addend. */
   ADC: 8,
   /** SBB with borrow in: A − B − 1. */
   SBB: 9,
-  /** A = result, B = CF and OF as one bit; AF = 0 (multiplication). */
+  /** A = result, B = CF and OF as one bit; AF = ZF = 0 (multiplication). */
   RESULT: 10,
 } as const
 export const KIND_COUNT = 11
@@ -64,8 +64,7 @@ function carry({ kind, size, a, b }: FlagSource): Expr {
     case KIND.IMAGE: return and(bit0(a), i32(1))
     case KIND.ADD: case KIND.SUB: return ltU(a, b)
     case KIND.INC: case KIND.DEC: case KIND.RESULT: return bit0(b)
-    case KIND.SHL: return isNegative(size, b)
-    case KIND.SHR: return and(bit0(b), i32(1))
+    case KIND.SHL: case KIND.SHR: return and(bit0(b), i32(1))
     case KIND.ADC: case KIND.SBB: return leU(a, b)
     default: return i32(0)
   }
@@ -94,13 +93,21 @@ function overflow(source: FlagSource): Expr {
     case KIND.SBB: return isNegative(size, and(xor(a, b), xor(a, sub(sub(a, b), one))))
     case KIND.INC: return eq(a, constant(a.type, minimum(size)))
     case KIND.DEC: return eq(a, constant(a.type, maximum(size)))
-    case KIND.SHL: case KIND.SHR: return isNegative(size, xor(a, b))
+    case KIND.SHL: return isNegative(size, b)
+    case KIND.SHR: return isNegative(size, xor(a, b))
     case KIND.RESULT: return bit0(b)
     default: return i32(0)
   }
 }
 
-const zero = (s: FlagSource): Expr => (s.kind === KIND.IMAGE ? and(shrU(bit0(s.a), i32(6)), i32(1)) : s.kind === KIND.SUB ? eq(s.a, s.b) : eqz(result(s)))
+function zero(s: FlagSource): Expr {
+  switch (s.kind) {
+    case KIND.IMAGE: return and(shrU(bit0(s.a), i32(6)), i32(1))
+    case KIND.SUB: return eq(s.a, s.b)
+    case KIND.RESULT: return i32(0)
+    default: return eqz(result(s))
+  }
+}
 const sign = (s: FlagSource): Expr => (s.kind === KIND.IMAGE ? and(shrU(bit0(s.a), i32(7)), i32(1)) : isNegative(s.size, result(s)))
 const parity = (s: FlagSource): Expr =>
   s.kind === KIND.IMAGE ? and(shrU(bit0(s.a), i32(2)), i32(1)) : eqz(and(popcnt(and(bit0(result(s)), i32(0xff))), i32(1)))
@@ -202,20 +209,26 @@ export function memorySource(kind: number, size: number): FlagSource {
 
 /** Adds the functions to a module: a jump by CC_OP to code that knows its kind. */
 export function writeFlagFunctions(module: ModuleWriter): FlagFunctions {
-  const dispatch = (name: string, compute: (s: FlagSource) => Expr): number => {
+  const write = (name: string, compute: (s: FlagSource) => Expr): number => {
     const number = module.declare([], [I32])
     const f = new WasmFunction([])
-    const cases = KIND_COUNT * 4
-    nestCases(f, cases, (at) => { f.return(compute(memorySource(at >> 2, 1 << (at & 3)))) }, load32(i32(0), CC_OP))
-    f.emit(i32(0))
+    writeByKind(f, load32(i32(0), CC_OP), memorySource, compute)
     module.define(number, f)
     module.export(name, number)
     return number
   }
   return {
-    image: dispatch('flagImage', flagImage),
-    conditions: [0, 2, 4, 6, 8, 10, 12, 14].map((cc) => dispatch(`condition${cc}`, (s) => condition(cc, s))),
+    image: write('flagImage', flagImage),
+    conditions: [0, 2, 4, 6, 8, 10, 12, 14].map((cc) => write(`condition${cc}`, (s) => condition(cc, s))),
   }
+}
+
+/** Writes a function body that computes from flags of whatever kind `op` says. */
+export function writeByKind(
+  f: WasmFunction, op: Expr, source: (kind: number, size: number) => FlagSource, compute: (s: FlagSource) => Expr,
+): void {
+  nestCases(f, KIND_COUNT * 4, (at) => { f.return(compute(source(at >> 2, 1 << (at & 3)))) }, op)
+  f.emit(i32(0))
 }
 
 /** Emits a br_table over `cases` bodies; each body must leave. */

@@ -4,7 +4,7 @@
  */
 import {
   I32, I64, add, and, call, eq, extendS, extendU, i32, i64, load128, load32, load32S64, load64, load8U, loadSized, local, ne,
-  or, select, shl, shrU, sub, typeOf, wrap, xor, eqz, v128,
+  or, select, shl, shrS, shrU, sub, typeOf, wrap, xor, eqz, v128,
 } from '../wasm/expr.ts'
 import type { Expr, ValueType } from '../wasm/expr.ts'
 import type { WasmFunction } from '../wasm/function.ts'
@@ -34,8 +34,8 @@ export interface Access {
   /** Goes on at the block whose header is `header`; `checked`: the block may lie in another page. */
   enter(b: InterpreterBuilder, header: Expr, checked: boolean): void
   leave(b: InterpreterBuilder, reason: number, uop: Expr): void
-  /** Goes on at a micro-op of this block. */
-  next(b: InterpreterBuilder, uop: Expr): void
+  /** Runs the micro-op again, for one more instruction of the budget (an iteration of a repeated string instruction). */
+  repeat(b: InterpreterBuilder): void
   bulk(b: InterpreterBuilder, kind: 'movs' | 'stos', size: number): void
 }
 
@@ -138,7 +138,8 @@ export class InterpreterBuilder implements Builder {
     const { memory, segment } = this.form
     let e: Expr
     if (memory === MEM_ABSOLUTE) {
-      e = load64(this.pc, UOP.IMM)
+      // The immediate of CALL is its return address, from which a RIP-relative operand is counted.
+      e = this.form.op === 'call' ? add(this.returnAddress(), load32S64(this.pc, UOP.DISP)) : load64(this.pc, UOP.IMM)
     } else {
       e = add(load64(load8U(this.pc, UOP.BASE), GPR), load32S64(this.pc, UOP.DISP))
       if (memory === MEM_INDEX) e = add(e, shl(load64(load8U(this.pc, UOP.INDEX), GPR), extendU(load8U(this.pc, UOP.SCALE))))
@@ -300,12 +301,19 @@ export class InterpreterBuilder implements Builder {
     this.ended = true
   }
 
-  jumpIndirect(target: Expr): void {
+  jumpIndirect(target: Expr, before?: () => void): void {
     const t = this.let(target)
     const slot = this.let(shl(and(xor(wrap(t), wrap(shrU(t, i64(16)))), i32(JUMP_CACHE_ENTRIES - 1)), i32(4)))
-    this.f.if(ne(xor(t, load64(none, MODE_SALT)), load64(slot, this.jumpCache)), () => {
-      this.leaveTo(t)
+    const unknown = this.let(ne(xor(t, load64(none, MODE_SALT)), load64(slot, this.jumpCache)))
+    this.f.if(unknown, () => {
+      // Beyond 48 bits it may be #GP, which the TypeScript meaning raises.
+      this.hostIf(ne(shrS(shl(t, i64(16)), i64(16)), t))
+      if (before === undefined) this.leaveTo(t)
     })
+    if (before !== undefined) {
+      before()
+      this.f.if(unknown, () => { this.leaveTo(t) })
+    }
     this.access.enter(this, load32(slot, this.jumpCache + 8), true)
     this.ended = true
   }
@@ -317,7 +325,7 @@ export class InterpreterBuilder implements Builder {
   }
 
   repeatWhile(when: Expr): void {
-    this.f.if(when, () => { this.access.next(this, this.pc) })
+    this.f.if(when, () => { this.access.repeat(this) })
   }
 
   bulk(kind: 'movs' | 'stos', size: number): void {

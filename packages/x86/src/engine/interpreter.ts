@@ -3,7 +3,7 @@
  * a table), and, one at a time, the cold functions for forms outside it and for accesses that the TLB cannot serve.
  */
 import {
-  I32, I64, add, and, call, eq, eqz, i32, i64, load16U, load32, ltS, or, sub, local, load64, shrU, wrap,
+  I32, I64, add, and, call, eq, eqz, i32, i64, leS, load16U, load32, ltS, or, sub, local, load64, shrU, wrap,
 } from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'
 import { WasmFunction } from '../wasm/function.ts'
@@ -14,7 +14,7 @@ import type { FlagFunctions } from './flags.ts'
 import type { Form } from './form.ts'
 import { InterpreterBuilder } from './interpreter-builder.ts'
 import type { Access } from './interpreter-builder.ts'
-import { BULK, EVENT_STOP, EXIT, FIRST_FORM_HANDLER, HANDLER, HEADER, UOP, UOP_SIZE, missInfo } from './uop.ts'
+import { BULK, EVENT_STOP, EXIT, FIRST_FORM_HANDLER, HANDLER, HEADER, JIT_UOP, UOP, UOP_SIZE, missInfo } from './uop.ts'
 import { wasmMeanings } from './meanings.ts'
 import { repeatOnce, writeBulkFunctions } from './strings.ts'
 import type { BulkFunctions } from './strings.ts'
@@ -50,6 +50,7 @@ export function writeInterpreter(forms: readonly Form[], layout: InterpreterLayo
   const miss = module.importFunction('miss', [I32, I32, I32], [I32])
   module.importMemory(layout.memoryPages)
   module.importTable(layout.tableSize)
+  const compileCold = module.importFunction('compileCold', [I32], [])
   const coldType = module.type([I32, I32], [I32])
   const functions = writeFlagFunctions(module)
   const bulk = writeBulkFunctions(module)
@@ -58,7 +59,20 @@ export function writeInterpreter(forms: readonly Form[], layout: InterpreterLayo
   writeDispatch(f, forms, { functions, bulk, miss, coldType, jumpCache: layout.jumpCache })
   module.define(run, f)
   module.export('run', run)
+  module.export('uncompiled', writeUncompiled(module, compileCold))
   return module.build()
+}
+
+/** What stands in the table until a form's cold function is wanted: has it compiled, and the micro-op run again. */
+function writeUncompiled(module: ModuleWriter, compileCold: number): number {
+  const number = module.declare([I32, I32], [I32])
+  const f = new WasmFunction([I32, I32])
+  f.emit(load16U(local(0, I32), UOP.FORM))
+  f.code.u8(0x10)
+  f.code.u32(compileCold)
+  f.emit(local(0, I32))
+  module.define(number, f)
+  return number
 }
 
 interface DispatchParts {
@@ -99,6 +113,13 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
     f.br(top)
   }
 
+  /** One more round of the micro-op at `pc`: it counts as an instruction. */
+  const repeat = (top: number): void => {
+    f.set(BUDGET_LOCAL, sub(budget, i32(1)))
+    f.if(or(leS(budget, none), and(load32(none, EVENT), i32(EVENT_STOP))), () => { leave(EXIT.REPEAT, pc) })
+    f.br(top)
+  }
+
   f.loop((top) => {
     f.block((cold) => {
       f.block((missed) => {
@@ -116,10 +137,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
           commit() { /* a store that hit the TLB is done */ },
           enter(_b, header, checked) { enter(header, checked, top) },
           leave(_b, reason, uop) { leave(reason, uop) },
-          next(_b, uop) {
-            f.set(PC, uop)
-            f.br(top)
-          },
+          repeat() { repeat(top) },
           bulk(b, kind, size) {
             f.store(4, none, budget, BUDGET)
             const outcome = b.let(call(parts.bulk[kind](size), I32, [tlb]))
@@ -136,7 +154,7 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
         const total = FIRST_FORM_HANDLER + forms.length
         nestCases(f, total, (at) => {
           if (at < FIRST_FORM_HANDLER) {
-            writeSpecial(f, at, { pc, leave, enter: (header) => { enter(header, true, top) }, top, cold, budget })
+            writeSpecial(f, at, { pc, leave, enter: (header) => { enter(header, true, top) }, top, cold, budget, coldType: parts.coldType })
           } else {
             const form = forms[at - FIRST_FORM_HANDLER]
             const b = new InterpreterBuilder(f, form, pc, tlb, access, parts.functions, parts.jumpCache)
@@ -155,12 +173,13 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
       f.code.u8(0x0d)
       f.code.u32(1)
     })
-    writeColdCall(f, { pc, tlb, coldType: parts.coldType, leave, enter, top })
+    writeColdCall(f, { pc, tlb, coldType: parts.coldType, leave, enter, repeat, top })
   })
 }
 
 
 interface SpecialParts {
+  coldType: number
   pc: Expr
   budget: Expr
   leave: (reason: number, uop: Expr) => void
@@ -169,7 +188,7 @@ interface SpecialParts {
   cold: number
 }
 
-function writeSpecial(f: WasmFunction, handler: number, { pc, leave, enter, cold, top }: SpecialParts): void {
+function writeSpecial(f: WasmFunction, handler: number, { pc, budget, coldType, leave, enter, cold, top }: SpecialParts): void {
   switch (handler) {
     case HANDLER.LINK:
       f.store(8, none, loadImmediate(pc), RIP)
@@ -182,7 +201,10 @@ function writeSpecial(f: WasmFunction, handler: number, { pc, leave, enter, cold
       leave(EXIT.HOST, pc)
       return
     case HANDLER.JIT:
-      leave(EXIT.HOST, pc)
+      writeJitCall(f, { pc, budget, coldType, enter, top })
+      return
+    case HANDLER.LOOKUP:
+      leave(EXIT.LOOKUP, pc)
       return
     case HANDLER.CROSS:
       f.if(eqz(load32(add(load32(pc, UOP.DISP), load32(none, CPU_SLOT)))), () => { leave(EXIT.CROSS, pc) })
@@ -203,19 +225,35 @@ function writeSpecial(f: WasmFunction, handler: number, { pc, leave, enter, cold
 
 const loadImmediate = (pc: Expr): Expr => load64(pc, UOP.IMM)
 
+/** Runs compiled code; it answers the micro-op to go on at, or (odd) the block to enter. */
+function writeJitCall(f: WasmFunction, { pc, budget, coldType, enter, top }: Pick<SpecialParts, 'pc' | 'budget' | 'coldType' | 'enter' | 'top'>): void {
+  const result = f.newLocal(I32)
+  f.callIndirect(coldType, [load32(pc, JIT_UOP.ENTRY), add(budget, load32(pc, JIT_UOP.COUNT))], load32(pc, JIT_UOP.FUNCTION))
+  f.code.u8(0x21)
+  f.code.u32(result)
+  f.set(BUDGET_LOCAL, load32(none, BUDGET))
+  f.if(and(local(result, I32), i32(1)), () => { enter(and(local(result, I32), i32(-2))) })
+  f.set(PC, local(result, I32))
+  f.br(top)
+}
+
 interface ColdCallParts {
   pc: Expr
   tlb: Expr
   coldType: number
   leave: (reason: number, uop: Expr) => void
   enter: (header: Expr, checked: boolean, top: number) => void
+  repeat: (top: number) => void
   top: number
 }
 
-/** Calls the form's function: 0 = leave as it says, odd = enter that block, else the micro-op to go on at. */
-function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, top }: ColdCallParts): void {
+/** Calls the form's function: 0 = leave as it says, odd = enter that block, itself = repeat, else the micro-op to go on at. */
+function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, repeat, top }: ColdCallParts): void {
   const result = f.newLocal(I32)
   const next = local(result, I32)
+  // A device that is accessed inside asks for the time: it follows from the budget and the micro-op.
+  f.store(4, none, local(BUDGET_LOCAL, I32), BUDGET)
+  f.store(4, none, pc, EXIT_UOP)
   f.callIndirect(coldType, [pc, tlb], load16U(pc, UOP.FORM))
   f.code.u8(0x21)
   f.code.u32(result)
@@ -224,6 +262,7 @@ function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, top }
     f.return()
   })
   f.if(and(next, i32(1)), () => { enter(and(next, i32(-2)), true, top) })
+  f.if(eq(next, pc), () => { repeat(top) })
   f.if(and(load32(none, EVENT), i32(EVENT_STOP)), () => { leave(EXIT.EVENT, next) })
   f.set(PC, next)
   f.br(top)
@@ -267,7 +306,7 @@ export function writeColdForm(form: Form, layout: InterpreterLayout): Uint8Array
     },
     enter(_b, header) { f.return(or(header, i32(1))) },
     leave(_b, reason, uop) { leave(reason, uop) },
-    next(_b, uop) { f.return(uop) },
+    repeat() { f.return(pc) },
     bulk(b, kind, size) { repeatOnce(b, kind, size) },
   }
   const b = new InterpreterBuilder(f, form, pc, local(1, I32), access, { image, conditions }, layout.jumpCache)

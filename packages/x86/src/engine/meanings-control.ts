@@ -19,9 +19,7 @@ const call: WasmMeaning = (b) => {
     b.jump()
     return
   }
-  const target = b.let(b.get(0, 8))
-  pushReturn(b)
-  b.jumpIndirect(target)
+  b.jumpIndirect(b.get(0, 8), () => { pushReturn(b) })
 }
 
 const jump: WasmMeaning = (b) => {
@@ -34,8 +32,7 @@ const ret: WasmMeaning = (b) => {
   const sp = b.let(b.gpr(RSP, 8))
   const target = b.load(8, sp)
   const after = add(sp, i64(8))
-  b.setGpr(RSP, b.form.kinds[0] === 0 ? after : add(after, b.get(0, 8)), 8)
-  b.jumpIndirect(target)
+  b.jumpIndirect(target, () => { b.setGpr(RSP, b.form.kinds[0] === 0 ? after : add(after, b.get(0, 8)), 8) })
 }
 
 /** The immediate of the form is the width of the counter: the address size. */

@@ -4,6 +4,7 @@ import {
   popcnt, remS, remU, rotl, rotr, select, shl, shrS, shrU, sub, typeOf, wrap, xor,
 } from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'
+import { IMM } from '../insn.ts'
 import { SYSFLAGS } from '../state.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
 import { FLAG, KIND, signed, truncate } from './flags.ts'
@@ -74,19 +75,35 @@ const shiftCount = (b: Builder): Expr => {
   return b.let(b.form.size === 8 ? extendU(masked) : masked)
 }
 
-/** SHL, SHR, SAR: a count of 0 changes no flag. */
-const shift = (kind: number, f: (a: Expr, count: Expr) => Expr, extend: (size: number, a: Expr) => Expr): WasmMeaning => (b) => {
+/**
+ * SHL, SHR, SAR: a count of 0 changes no flag. OF of counts above 1 is undefined; Intel processors set it as for a shift
+ * of the same operand by 1. `carries` makes B of the flags' kind from the operand, the count and the count less one.
+ */
+const shift = (
+  kind: number, f: (a: Expr, count: Expr) => Expr, extend: (size: number, a: Expr) => Expr,
+  carries: (b: Builder, a: Expr, c: Expr, less: Expr) => Expr,
+): WasmMeaning => (b) => {
   const { size } = b.form
   const c = shiftCount(b)
   b.modify(0, (old) => {
     const a = b.let(extend(size, old))
     const r = b.let(truncate(size, f(a, c)))
-    // 8- and 16-bit operands may be shifted by up to 31: B is cut to the operand's width for SHL.
-    const set = (): void => { b.flags(kind, r, truncate(size, f(a, sub(c, sized(b, 1))))) }
-    if (b.flagsNeeded) b.flagsUnless(eqz(c), set)
+    if (b.flagsNeeded) b.flagsUnless(eqz(c), () => { b.flags(kind, r, carries(b, a, c, sub(c, sized(b, 1)))) })
     return r
   })
 }
+
+/** The sign bit of the operand size. */
+const signBit = (b: Builder): Expr => sized(b, b.form.size === 8 ? -(1n << 63n) : b.form.size === 4 ? -(2 ** 31) : 1 << (bits(b) - 1))
+/** Bit 0 is the last bit that leaves to the left; 8- and 16-bit operands may be shifted by up to 31. */
+const leftCarries = (b: Builder, a: Expr, c: Expr): Expr => {
+  const last = shrU(a, sub(sized(b, bits(b)), c))
+  const overflow = and(xor(a, shl(a, sized(b, 1))), signBit(b))
+  return or(b.form.size < 4 ? and(last, sized(b, 1)) : last, overflow)
+}
+/** The sign stays where it is, for OF. */
+const rightCarries = (b: Builder, a: Expr, _c: Expr, less: Expr): Expr =>
+  b.form.size < 4 ? or(shrU(a, less), and(a, signBit(b))) : shrS(a, less)
 
 const rotateValue = (size: number, left: boolean, a: Expr, c: Expr): Expr => {
   if (size >= 4) return left ? rotl(a, c) : rotr(a, c)
@@ -96,7 +113,10 @@ const rotateValue = (size: number, left: boolean, a: Expr, c: Expr): Expr => {
   return truncate(size, left ? or(shl(a, d), shrU(a, e)) : or(shrU(a, d), shl(a, e)))
 }
 
-/** ROL and ROR change CF and OF only; OF is as for a count of 1 (undefined for others). */
+/**
+ * ROL and ROR change CF and OF only. OF of counts above 1 is undefined: Intel processors leave it alone when they rotate a
+ * register by an immediate, else they set it as for a rotation of the same operand by 1.
+ */
 const rotate = (left: boolean): WasmMeaning => (b) => {
   const { size } = b.form
   const c = shiftCount(b)
@@ -104,11 +124,16 @@ const rotate = (left: boolean): WasmMeaning => (b) => {
     const a = b.let(old)
     const r = b.let(rotateValue(size, left, a, c))
     if (b.flagsNeeded) {
-      const top = b.let(narrow(and(shrU(r, sized(b, bits(b) - 1)), sized(b, 1))))
-      const next = left ? narrow(and(r, sized(b, 1))) : narrow(and(shrU(r, sized(b, bits(b) - 2)), sized(b, 1)))
-      const carry = left ? next : top
-      const overflow = xor(top, next)
-      b.flagsUnless(eqz(c), () => { b.replaceFlags(FLAG.CF | FLAG.OF, or(carry, shl(overflow, i32(11)))) })
+      const top = (e: Expr): Expr => narrow(and(shrU(e, sized(b, bits(b) - 1)), sized(b, 1)))
+      const low = (e: Expr): Expr => and(narrow(e), i32(1))
+      const overflow = left ? top(xor(a, shl(a, sized(b, 1)))) : xor(low(a), top(a))
+      const carry = left ? low(r) : top(r)
+      b.flagsUnless(eqz(c), () => {
+        const old = b.let(b.flagImage())
+        const byOne = shl(overflow, i32(11))
+        const of = b.form.kinds[1] === IMM && b.form.memory === 0 ? select(eq(c, sized(b, 1)), byOne, and(old, i32(FLAG.OF))) : byOne
+        b.imageFlags(or(or(and(old, i32(~(FLAG.CF | FLAG.OF))), carry), of))
+      })
     }
     return r
   })
@@ -128,8 +153,9 @@ const rotateCarry = (left: boolean): WasmMeaning => (b) => {
     const a = b.let(old)
     const { r, out } = size === 8 ? rotateCarry64(b, left, a, c, carry) : rotateCarry33(b, left, a, c, carry)
     if (b.flagsNeeded) {
-      const bit = (n: number): Expr => narrow(and(shrU(r, sized(b, n)), sized(b, 1)))
-      const overflow = left ? xor(out, bit(width - 1)) : xor(bit(width - 1), bit(width - 2))
+      // As for a rotation of the same operand by 1.
+      const bit = (n: number): Expr => narrow(and(shrU(a, sized(b, n)), sized(b, 1)))
+      const overflow = xor(bit(width - 1), left ? bit(width - 2) : carry)
       b.flagsUnless(eqz(c), () => { b.replaceFlags(FLAG.CF | FLAG.OF, or(out, shl(overflow, i32(11)))) })
     }
     return r
@@ -160,7 +186,10 @@ const rotateCarry64 = (b: Builder, left: boolean, a: Expr, c: Expr, carry: Expr)
   }
 }
 
-/** SHLD and SHRD. 16-bit operands with a count above 16 are undefined; they shift through the 48-bit concatenation. */
+/**
+ * SHLD and SHRD. 16-bit operands with a count above 16 are undefined; they shift through the 48-bit concatenation. OF of
+ * counts above 1 is undefined; Intel processors set it as for a shift of the same operands by 1.
+ */
 const doubleShift = (left: boolean): WasmMeaning => (b) => {
   const { size } = b.form
   const y = b.let(b.get(1))
@@ -185,7 +214,9 @@ const doubleShift = (left: boolean): WasmMeaning => (b) => {
     if (b.flagsNeeded) {
       b.flagsUnless(eqz(c), () => {
         const before = b.let(join(sub(c, sized(b, 1))))
-        b.flags(left ? KIND.SHL : KIND.SHR, r, before)
+        const carry = left ? shrU(before, sized(b, bits(b) - 1)) : and(before, sized(b, 1))
+        const overflow = left ? xor(a, shl(a, sized(b, 1))) : xor(a, shl(y, sized(b, bits(b) - 1)))
+        b.flags(KIND.SHL, r, or(carry, and(overflow, signBit(b))))
       })
     }
     return r
@@ -212,7 +243,7 @@ const mulHighS = (b: Builder, x: Expr, y: Expr): Expr => {
   return b.let(sub(sub(high, and(shrS(a, i64(63)), c)), and(shrS(c, i64(63)), a)))
 }
 
-/** MUL and one-operand IMUL. SF, ZF, PF follow the low half (undefined). */
+/** MUL and one-operand IMUL. Undefined: SF and PF follow the low half, ZF is 0, as Intel processors have it. */
 const multiply = (isSigned: boolean): WasmMeaning => (b) => {
   const { size } = b.form
   const y = b.let(b.get(0))
@@ -315,13 +346,22 @@ const bitTest = (change: ((a: Expr, bit: Expr) => Expr) | null): WasmMeaning => 
 }
 const extendTo64 = (size: number, e: Expr): Expr => (size === 8 ? e : extendS(signed(size, e)))
 
-/** BSF and BSR leave the destination alone when the source is 0 (as processors do); other flags: as after a test of the source. */
+/**
+ * BSF and BSR leave the destination alone when the source is 0, as processors do. Flags but ZF are undefined: Intel
+ * processors clear them but for PF, which follows the position (that of 0 when the source is 0).
+ */
 const bitScan = (reverse: boolean): WasmMeaning => (b) => {
   const { size } = b.form
   const v = b.let(b.get(1))
   const position = reverse ? sub(sized(b, size === 8 ? 63 : 31), clz(v)) : ctz(v)
-  b.set(0, select(eqz(v), b.get(0), position))
-  b.flags(KIND.LOGIC, v, v)
+  const none = b.let(eqz(v))
+  const r = b.let(position)
+  b.f.if(eqz(none), () => { b.set(0, r) })
+  // Bit 8 tells position 0 from a source of 0.
+  if (b.flagsNeeded) {
+    const result = b.let(select(none, sized(b, 0), or(r, sized(b, 0x100))))
+    b.flags(KIND.LOGIC, result, result)
+  }
 }
 
 /** TZCNT, LZCNT, POPCNT. */
@@ -437,10 +477,16 @@ const cmpxchg: WasmMeaning = (b) => {
   const accumulator = b.let(b.gpr(RAX, size))
   const source = b.let(b.get(1))
   let seen = accumulator
-  b.modify(0, (old) => {
-    seen = b.let(old)
-    return select(eq(seen, accumulator), source, seen)
-  })
+  if (b.form.memory === 0) {
+    // A register keeps all its 64 bits when the comparison fails.
+    seen = b.let(b.get(0))
+    b.f.if(eq(seen, accumulator), () => { b.set(0, source) })
+  } else {
+    b.modify(0, (old) => {
+      seen = b.let(old)
+      return select(eq(seen, accumulator), source, seen)
+    })
+  }
   b.flags(KIND.SUB, accumulator, seen)
   // A 32-bit failure clears the upper half of RAX, a success leaves it (SDM CMPXCHG: "accumulator := temp" only then).
   b.f.if(ne(seen, accumulator), () => { b.setGpr(RAX, seen, size) })
@@ -564,9 +610,9 @@ export const integerMeanings: readonly (readonly [string, WasmMeaning])[] = [
     })
   }],
   ['not', (b) => { b.modify(0, (a) => truncate(b.form.size, xor(a, sized(b, -1)))) }],
-  ['shl', shift(KIND.SHL, shl, (_size, a) => a)],
-  ['shr', shift(KIND.SHR, shrU, (_size, a) => a)],
-  ['sar', shift(KIND.SHR, shrS, signed)],
+  ['shl', shift(KIND.SHL, shl, (_size, a) => a, leftCarries)],
+  ['shr', shift(KIND.SHR, shrU, (_size, a) => a, rightCarries)],
+  ['sar', shift(KIND.SHR, shrS, signed, (b, a, _c, less) => truncate(b.form.size, shrS(a, less)))],
   ['rol', rotate(true)],
   ['ror', rotate(false)],
   ['rcl', rotateCarry(true)],
@@ -610,7 +656,8 @@ export const integerMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['pext', parallelBits(false)],
   ['adcx', chain(FLAG.CF)],
   ['adox', chain(FLAG.OF)],
-  ['bswap', (b) => { b.set(0, byteSwap(b.form.size, b.let(b.get(0)))) }],
+  // 16 bits are undefined; processors answer 0.
+  ['bswap', (b) => { b.set(0, b.form.size === 2 ? i32(0) : byteSwap(b.form.size, b.let(b.get(0)))) }],
   ['movbe', (b) => { b.set(0, byteSwap(b.form.size, b.let(b.get(1)))) }],
   ['cmpxchg', cmpxchg],
   ['xadd', xadd],

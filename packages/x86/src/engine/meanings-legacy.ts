@@ -6,6 +6,7 @@ import type { Cpu, Meaning } from '../cpu.ts'
 import { VECTOR, raise } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { IMM, MEM, REL } from '../insn.ts'
+import { OP } from '../ops.ts'
 import { CC_A, CC_B, CC_OP, CS, DS, ES, SS } from '../state.ts'
 import {
   RAX, RBP, RCX, RDI, RSI, RSP, addressRegister, gpr32, gpr64, in64, loadStack, operandKind, readOperand, readOperand64,
@@ -88,8 +89,12 @@ const branchTarget = (cpu: Cpu, insn: Insn): bigint =>
   insn.kind0 === REL ? relativeTarget(cpu, insn) : checkTarget(cpu, insn, read(cpu, insn, 0))
 
 const call: Meaning = (cpu, insn) => {
-  const target = branchTarget(cpu, insn)
-  storeStack(cpu, -insn.size, insn.size, cpu.nextRip())
+  // In 64-bit mode the return address is stored even where the target is then refused (observed on Intel processors).
+  const late = in64(insn) && insn.kind0 !== REL
+  const read64 = late ? read(cpu, insn, 0) : 0n
+  if (late) storeStack(cpu, -insn.size, insn.size, cpu.nextRip())
+  const target = late ? checkTarget(cpu, insn, read64) : branchTarget(cpu, insn)
+  if (!late) storeStack(cpu, -insn.size, insn.size, cpu.nextRip())
   setStackOffset(cpu, stackOffset(cpu, -insn.size))
   cpu.setNextRip(target)
 }
@@ -169,20 +174,31 @@ function compareFlags(cpu: Cpu, size: number, a: bigint, b: bigint): void {
   i32[CC_OP >>> 2] = ccOp(KIND.SUB, size)
 }
 
+/** What processors do before the first iteration with 67H in 64-bit mode, even if it faults or there is none (observed). */
+function cutRegisters(cpu: Cpu, insn: Insn): void {
+  const cut = (reg: number): void => { setGpr64(cpu, reg, BigInt(gpr32(cpu, reg))) }
+  cut(RCX)
+  if (insn.op === OP.movs) cut(RSI)
+  if (insn.op === OP.movs || insn.op === OP.stos) cut(RDI)
+}
+
 /**
  * A string instruction. With a repeat prefix one call is one iteration, and counts as one instruction: while there is
  * more to do the next instruction is this one again, so that interrupts and faults see the registers as they are then.
- * `iteration` answers whether what it compared was equal, or null where it compares nothing.
+ * `iteration` answers what it compared, or null; the last iteration sets the flags (a fault before it leaves them as they
+ * were before the instruction: SDM vol. 2, REP).
  */
-const string = (iteration: (cpu: Cpu, insn: Insn) => boolean | null): Meaning => (cpu, insn) => {
-  if (insn.rep === 0) {
-    iteration(cpu, insn)
-    return
+type Compared = readonly [bigint, bigint] | null
+const string = (iteration: (cpu: Cpu, insn: Insn) => Compared): Meaning => (cpu, insn) => {
+  if (insn.rep !== 0) {
+    if (insn.addrSize === 4 && in64(insn)) cutRegisters(cpu, insn)
+    if (addressRegister(cpu, insn, RCX) === 0n) return
   }
-  if (addressRegister(cpu, insn, RCX) === 0n) return
-  const equal = iteration(cpu, insn)
-  const left = countDown(cpu, insn)
-  if (left !== 0n && (equal === null || equal === (insn.rep === 0xf3))) cpu.setNextRip(cpu.rip())
+  const compared = iteration(cpu, insn)
+  const left = insn.rep === 0 ? 0n : countDown(cpu, insn)
+  const more = left !== 0n && (compared === null || (compared[0] === compared[1]) === (insn.rep === 0xf3))
+  if (more) cpu.setNextRip(cpu.rip())
+  else if (compared !== null) compareFlags(cpu, insn.size, compared[0], compared[1])
 }
 
 const movs = string((cpu, insn) => {
@@ -209,19 +225,16 @@ const lods = string((cpu, insn) => {
 
 const scas = string((cpu, insn) => {
   const value = loadSized(cpu, destination(cpu, insn, false), insn.size)
-  const left = accumulator(cpu, insn.size)
-  compareFlags(cpu, insn.size, left, value)
   advance(cpu, insn, RDI)
-  return left === value
+  return [accumulator(cpu, insn.size), value]
 })
 
 const cmps = string((cpu, insn) => {
-  const left = loadSized(cpu, source(cpu, insn, false), insn.size)
   const right = loadSized(cpu, destination(cpu, insn, false), insn.size)
-  compareFlags(cpu, insn.size, left, right)
+  const left = loadSized(cpu, source(cpu, insn, false), insn.size)
   advance(cpu, insn, RSI)
   advance(cpu, insn, RDI)
-  return left === right
+  return [left, right]
 })
 
 /** BT, BTS, BTR, BTC in memory with the bit's number in a register: the address wraps at the address size. */

@@ -244,7 +244,7 @@ export const vectorWasmMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['punpckhbw', unpack(1, true)], ['punpckhwd', unpack(2, true)], ['punpckhdq', unpack(4, true)], ['punpckhqdq', unpack(8, true)],
   ['unpcklps', unpack(4, false)], ['unpckhps', unpack(4, true)], ['unpcklpd', unpack(8, false)], ['unpckhpd', unpack(8, true)],
   ['pmuludq', multiplyEven(222)], ['pmuldq', multiplyEven(220)],
-  ['pmulhw', multiplyHigh(156, 157)], ['pmulhuw', multiplyHigh(158, 159)],
+  ['pmulhw', multiplyHigh(188, 189)], ['pmulhuw', multiplyHigh(190, 191)],
   ['pabsb', unary((a) => simd(96, a))], ['pabsw', unary((a) => simd(128, a))], ['pabsd', unary((a) => simd(160, a))],
   ['pmovmskb', mask(100, 16)], ['movmskps', mask(164, 4)], ['movmskpd', mask(196, 2)],
   ['ptest', ptest],

@@ -30,6 +30,9 @@ export interface MmuOptions {
   readonly memory: PhysicalMemory
   readonly physicalBits: number
   readonly faults: TranslationFaults | null
+  /** Called around an access to a device that generated code makes, so that virtual time is exact inside. */
+  readonly beforeIo: () => void
+  readonly afterIo: () => void
 }
 
 export interface Mmu {
@@ -105,9 +108,11 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     return !mmu.canonical || top === 0 || top === -1
   }
 
-  const generalProtection = (): number => {
+  /** #GP, or #SS if it is the stack's; `address` says which access it was. */
+  const notCanonical = (low: number, high: number): number => {
     guestFault.vector = VECTOR.GP
     guestFault.errorCode = 0
+    guestFault.address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
     return -1
   }
 
@@ -142,7 +147,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   /** Walks for one byte; physical page number, or −1. */
   const walkPage = (low: number, high: number, access: number): number => {
-    if (!isCanonical(high)) return generalProtection()
+    if (!isCanonical(high)) return notCanonical(low, high)
     walker.walk(context, low, high, access, result)
     if (result.status !== WALK_OK) return refuse(low, high, access)
     const page = result.page / PAGE
@@ -164,16 +169,27 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     }
   }
 
-  /** Puts what the last walk found into the TLBs of the present mode, as far as `frame` may be reached directly. */
-  const fill = (low: number, high: number, frame: number, watched: boolean, user: number): void => {
+  /** Whether an entry is free, or this page's already. */
+  const isFree = (entry: number, low: number, high: number): boolean =>
+    i32[entry >>> 2] === -1 || (i32[entry >>> 2] === (low & ~0xfff) && i32[(entry >>> 2) + 1] === high)
+
+  /**
+   * Puts what the last walk found into the TLBs of the present mode, as far as `frame` may be reached directly. The side
+   * that was not asked for gets its entry only where that displaces no other page: an instruction that reads one page and
+   * writes another of the same index would displace one with the other for ever.
+   */
+  const fill = (low: number, high: number, frame: number, watched: boolean, user: number, write: boolean): void => {
     const { perms, pkey } = result
     const base = i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4)
     const addend = (frame - (low & ~0xfff)) | 0
-    if (rightsError(context.mode, perms, pkey, context.pkru, user) === 0) setEntry(base, low, high, addend)
+    if (rightsError(context.mode, perms, pkey, context.pkru, user) === 0) {
+      if (!write || isFree(base, low, high)) setEntry(base, low, high, addend)
+    }
     const writable = (perms & (PERM_DIRTY | PERM_NESTED_WRITE)) === (PERM_DIRTY | PERM_NESTED_WRITE)
     if (writable && !watched && rightsError(context.mode, perms, pkey, context.pkru, user | ACCESS_WRITE) === 0) {
       // A guard's leave to read is none to write.
-      if (memory.guards.length === 0 || (request.access & 2) !== 0) setEntry(base + TLB_WRITE, low, high, addend)
+      const allowed = memory.guards.length === 0 || (request.access & 2) !== 0
+      if (allowed && (write || isFree(base + TLB_WRITE, low, high))) setEntry(base + TLB_WRITE, low, high, addend)
     }
     if (result.shift > 12) large.add(high * 2048 + (low >>> 21))
   }
@@ -206,6 +222,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       else u8.copyWithin(to, memory.backPage(Math.floor(address / PAGE)) + (address % PAGE), memory.backPage(Math.floor(address / PAGE)) + (address % PAGE) + length)
       return
     }
+    options.beforeIo()
     for (let at = 0; at < length;) {
       const n = accessSize(address + at, length - at)
       const value = isLocal(address) && mmu.local !== null
@@ -213,6 +230,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       for (let i = 0; i < n; i++) u8[to + at + i] = value >>> (8 * i)
       at += n
     }
+    options.afterIo()
   }
 
   const writePart = ({ address, length }: Part, from: number): void => {
@@ -224,6 +242,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       if ((word & FRAME_WATCHED) !== 0) memory.notifyWrite(address, length)
       return
     }
+    options.beforeIo()
     for (let at = 0; at < length;) {
       const n = accessSize(address + at, length - at)
       let value = 0
@@ -232,6 +251,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       else memory.mmio.write(address + at, n, value >>> 0)
       at += n
     }
+    options.afterIo()
   }
 
   const dropEntry = (entry: number): void => {
@@ -290,7 +310,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       }
       const watched = (word & FRAME_WATCHED) !== 0
       if (mmu.local?.page === page) return 0
-      fill(low, high, word - (word % PAGE), watched, user)
+      fill(low, high, word - (word % PAGE), watched, user, (access & ACCESS_WRITE) !== 0)
       return watched && (access & ACCESS_WRITE) !== 0 ? 0 : 1
     },
     slow(low, high, info) {
@@ -385,9 +405,11 @@ const accessSize = (address: number, left: number): 1 | 2 | 4 =>
 /** Page tables in plain physical memory. Guards see table accesses through the extension that installs its own port. */
 function createPort(memory: PhysicalMemory): PageTablePort {
   const { u32 } = memory.views
+  const low = memory.lowFrames
+  /** Index of the word at `pa`, −1 where no frame is. */
   const word = (pa: number): number => {
-    const frame = memory.frameWord(Math.floor(pa / PAGE))
-    return frame < PAGE ? -1 : (frame - (frame % PAGE) + (pa % PAGE)) / 4
+    const frame = pa < 0x1_0000_0000 ? low[pa >>> 12] : memory.frameWord(Math.floor(pa / PAGE))
+    return frame < PAGE ? -1 : ((frame & ~0xfff) >>> 2) + ((pa >>> 2) & 0x3ff)
   }
   const port: PageTablePort = {
     high: 0,

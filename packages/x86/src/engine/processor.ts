@@ -24,6 +24,7 @@ import { createMmu } from './mmu.ts'
 import type { Mmu, TranslationFaults } from './mmu.ts'
 import { PERM_GLOBAL } from '@cofferdam/paging'
 import { TRANSLATE } from './translate.ts'
+import { isStackAccess } from './stack-access.ts'
 import { EVENT_INTERRUPT, EVENT_STOP, EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
 const IF = 0x200
@@ -97,7 +98,23 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const { i32, u16, u8, i64, f64 } = memory.views
   const area = memory.reserve(HOT_END - HOT)
   const slot = index * 4
-  const mmu = createMmu({ memory, physicalBits: options.physicalBits, faults: options.faults ?? null }, slot)
+  /** Charged but not yet executed instructions of the block that is running: what BUDGET must be raised by. */
+  let uncharged = 0
+  let inGenerated = false
+  const mmu = createMmu({
+    memory, physicalBits: options.physicalBits, faults: options.faults ?? null,
+    beforeIo: () => {
+      // Inside a meaning in TypeScript it is known already.
+      if (uncharged !== 0) return
+      const uop = i32[EXIT_UOP >>> 2]
+      uncharged = cache.blockAt(uop).count - cache.indexAt(uop)
+      inGenerated = true
+    },
+    afterIo: () => {
+      if (inGenerated) uncharged = 0
+      inGenerated = false
+    },
+  }, slot)
   engine.mmus.push(mmu)
   /** A GOTO that enters whatever block it is pointed at. */
   const trampoline = memory.reserve(64)
@@ -105,8 +122,6 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const fetched = createInsn()
   const counts: ProcessorCounts = { host: 0, faults: 0, interrupts: 0, lookups: 0, links: 0, translated: 0, steps: 0 }
 
-  /** Charged but not yet executed instructions of the block that is running: what BUDGET must be raised by. */
-  let uncharged = 0
   let nextRip = 0n
   let attention = false
 
@@ -138,6 +153,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Enters the handler for the fault in `guestFault`. */
   const deliverFault = (): void => {
     counts.faults++
+    // Where execution stays if delivery shuts the processor down.
+    nextRip = i64[RIP >>> 3]
     deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
     i64[RIP >>> 3] = nextRip
   }
@@ -312,6 +329,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** After EXIT.LINK and EXIT.LOOKUP: finds the block at RIP and remembers the way. 0 after a fault. */
   const follow = (patch: number): number => {
+    // What the branch that came here charged was the last of the slice: a fault in fetching belongs to the next.
+    if (i32[BUDGET >>> 2] <= 0) return 0
     const block = lookUp()
     if (block === null) {
       i32[BUDGET >>> 2]--
@@ -338,6 +357,12 @@ export function createProcessor(options: ProcessorOptions): Processor {
     return trampoline
   }
 
+  /** An address that is not canonical is #SS where the stack segment was used (SDM vol. 3 §6.15, interrupt 12). */
+  const blameStack = (uop: number): void => {
+    translator.insnAt(uop, fetched)
+    if (isStackAccess(fetched, guestFault.address, (r) => i64[(GPR >>> 3) + r])) guestFault.vector = VECTOR.SS
+  }
+
   /** Serves one exit; answers the micro-op to go on at, or 0: look at events and at RIP. */
   const serve = (): number => {
     const uop = i32[EXIT_UOP >>> 2]
@@ -352,6 +377,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         return follow(uop)
       case EXIT.FAULT:
         i64[RIP >>> 3] = ripOf(uop)
+        if (guestFault.vector === VECTOR.GP) blameStack(uop)
         i32[BUDGET >>> 2] = leftAt(uop) - 1
         deliverFault()
         return 0
@@ -376,7 +402,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const serveEntry = (header: number): number => {
     const count = i32[(header + HEADER.COUNT) >>> 2]
     i32[BUDGET >>> 2] += count
-    if (i32[(header + HEADER.HOTNESS) >>> 2] < 0) i32[(header + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
+    if (i32[(header + HEADER.HOTNESS) >>> 2] < 0) {
+      if (engine.jit === null) i32[(header + HEADER.HOTNESS) >>> 2] = 0x7fff_ffff
+      else engine.jit.hot(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+    }
     if (i32[BUDGET >>> 2] >= count) return enter(header)
     i64[RIP >>> 3] = blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
     return 0
@@ -447,7 +476,11 @@ export function createProcessor(options: ProcessorOptions): Processor {
     }
     if ((i32[EVENT >>> 2] & EVENT_INTERRUPT) === 0 || (i32[SYSFLAGS >>> 2] & IF) === 0) return
     const vector = options.acknowledge()
-    if (vector < 0) return
+    if (vector < 0) {
+      // Gone in the meantime: it must not keep a halted processor awake.
+      i32[EVENT >>> 2] &= ~EVENT_INTERRUPT
+      return
+    }
     counts.interrupts++
     processor.halted = false
     nextRip = i64[RIP >>> 3]
@@ -506,6 +539,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
           engine.flushCode()
         }
       }
+      engine.jit?.flush()
       const done = i32[SLICE >>> 2] - i32[BUDGET >>> 2]
       f64[ICOUNT >>> 3] += done
       i32[BUDGET >>> 2] = 0

@@ -46,19 +46,29 @@ const moving = (kind: 'movs' | 'stos'): WasmMeaning => (b) => {
   else b.bulk(kind, b.form.size)
 }
 
-/** LODS, CMPS and SCAS, with REPE/REPNE stopping on ZF where they compare. */
-const comparing = (iteration: (b: Builder, by: Expr) => Expr | null): WasmMeaning => (b) => {
+/** What an iteration compares, or null. */
+type Compared = readonly [Expr, Expr] | null
+
+/**
+ * LODS, CMPS and SCAS, with REPE/REPNE stopping on ZF where they compare. Flags are set by the last iteration only: a
+ * fault before it finds them as they were before the instruction (SDM vol. 2, REP).
+ */
+const comparing = (iteration: (b: Builder, by: Expr) => Compared): WasmMeaning => (b) => {
   const { rep, size } = b.form
+  const setFlags = (compared: Compared): void => {
+    if (compared !== null) b.flags(KIND.SUB, compared[0], compared[1])
+  }
   if (rep === 0) {
-    iteration(b, step(b, size))
+    setFlags(iteration(b, step(b, size)))
     return
   }
   b.f.if(ne(b.gpr(RCX, 8), i64(0)), () => {
-    const equal = iteration(b, step(b, size))
+    const compared = iteration(b, step(b, size))
     const left = b.let(sub(b.gpr(RCX, 8), i64(1)))
     b.setGpr(RCX, left, 8)
     const more = ne(left, i64(0))
-    b.repeatWhile(equal === null ? more : and(more, rep === 0xf3 ? equal : eqz(equal)))
+    b.repeatWhile(compared === null ? more : and(more, (rep === 0xf3 ? eq : ne)(compared[0], compared[1])))
+    setFlags(compared)
   })
   b.flagsUnless(i32(1), () => { /* only that flags may or may not have been set */ })
 }
@@ -71,17 +81,16 @@ const lods = comparing((b, by) => {
 const scas = comparing((b, by) => {
   const value = b.load(b.form.size, b.gpr(RDI, 8))
   const a = b.let(b.gpr(RAX, b.form.size))
-  b.flags(KIND.SUB, a, value)
   advance(b, RDI, by)
-  return b.let(eq(a, value))
+  return [a, value]
 })
 const cmps = comparing((b, by) => {
-  const left = b.load(b.form.size, b.gpr(RSI, 8))
+  // The destination is read first: it is the one that faults when both would.
   const right = b.load(b.form.size, b.gpr(RDI, 8))
-  b.flags(KIND.SUB, left, right)
+  const left = b.load(b.form.size, b.gpr(RSI, 8))
   advance(b, RSI, by)
   advance(b, RDI, by)
-  return b.let(eq(left, right))
+  return [left, right]
 })
 
 export const stringMeanings: readonly (readonly [string, WasmMeaning])[] = [

@@ -2,12 +2,14 @@
 import type { MemoryViews } from '@cofferdam/memory'
 import { createInsn, decode } from '../decode/decode.ts'
 import { OP, OPS } from '../ops.ts'
-import { DECODED, IMM, MEM, MODE64, REG, REG_HIGH, REL, TOO_LONG, TRUNCATED, XMM_REG } from '../insn.ts'
+import { DECODED, IMM, MEM, MODE64, NONE, REG, REG_HIGH, REL, TOO_LONG, TRUNCATED, XMM_REG } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { DS, FS, GS, TEMP_REG, ZERO_REG } from '../state.ts'
 import type { Block, CodeCache, CodePage } from './code-cache.ts'
 import { CodeCacheFull, blockRip, linearAddress } from './code-cache.ts'
 import { analyseFlags } from './flag-use.ts'
+import { makeForm } from './form.ts'
+import type { Form } from './form.ts'
 import type { FormTable } from './form-table.ts'
 import { wasmMeanings } from './meanings.ts'
 import { POP_RSP_BASED } from './meanings-integer.ts'
@@ -34,8 +36,20 @@ export interface Translator {
   status: number
   /** Entries until a new block is reported as hot. */
   hotness: number
+  /** Decodes a block again, for the JIT. */
+  expand(block: Block): ExpandedInsn[]
   /** Decodes the instruction of a micro-op again. */
   insnAt(uop: number, out: Insn): void
+}
+
+/** One instruction of a block, and its micro-op (a branch fused with its producer shares the producer's). */
+export interface ExpandedInsn {
+  readonly insn: Insn
+  readonly form: Form
+  readonly uop: number
+  readonly nextRip: bigint
+  /** The interpreter must run it. */
+  readonly interpreted: boolean
 }
 
 const isWasm: readonly boolean[] = OPS.map((name) => wasmMeanings.has(name))
@@ -89,11 +103,11 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     if (insn.status !== DECODED || !isWasm[insn.op]) return true
     if (isVector[insn.op] && !vectorAllowed(insn, mode)) return true
     if (isBitTest[insn.op] && insn.kind0 === MEM && insn.kind1 === REG && insn.addrSize !== 8) return true
+    if (insn.op === OP.mov && (insn.kind0 > XMM_REG || insn.kind1 > XMM_REG)) return true
     if (insn.mode !== MODE64) return isOnly64[insn.op] || (insn.op === OP.jmp && insn.kind0 !== REL)
     if (isString[insn.op]) return insn.addrSize !== 8 || insn.segOverride === FS || insn.segOverride === GS
     switch (insn.op) {
       case OP.push: case OP.pop: return insn.kind0 !== REG && insn.kind0 !== MEM && insn.kind0 !== IMM
-      case OP.mov: return insn.kind0 > XMM_REG || insn.kind1 > XMM_REG
       case OP.pushf: case OP.popf: return insn.size !== 8
       case OP.jmp: case OP.call: case OP.ret: return false
       default: return false
@@ -142,9 +156,10 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       i32[slot >>> 2] = linkStub(0, target, block, HANDLER.STEP)
       return
     }
-    const samePage = ((target + BigInt(block.page.base)) & ~0xfffn) === linearAddress(block.page.linear, 0)
+    const linear = block.page.base === 0 ? target : BigInt.asUintN(32, target + BigInt(block.page.base))
+    const samePage = (linear & ~0xfffn) === linearAddress(block.page.linear, 0)
     if (samePage || mayLeave) {
-      const known = samePage ? block.page.entries.get(Number((target + BigInt(block.page.base)) & 0xfffn)) : undefined
+      const known = samePage ? block.page.entries.get(Number(linear & 0xfffn)) : undefined
       i32[slot >>> 2] = known === undefined ? linkStub(slot, target, block, HANDLER.LINK) : known.header
       return
     }
@@ -161,17 +176,17 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
 
   /** Puts registers, address and immediate into a micro-op. */
   const writeOperands = (uop: number, insn: Insn, nextRip: bigint): void => {
-    const kinds = [insn.kind0, insn.kind1, insn.kind2]
-    const regs = [insn.reg0, insn.reg1, insn.reg2]
-    let absolute = false
-    for (let slot = 0; slot < 3; slot++) {
-      const kind = kinds[slot]
-      if (kind === REG) u8[uop + regByte(slot)] = regs[slot] * 8
-      else if (kind === REG_HIGH) u8[uop + regByte(slot)] = regs[slot] * 8 + 1
-      else if (kind === XMM_REG) u8[uop + regByte(slot)] = regs[slot] * 16
-      else if (kind === MEM) absolute = writeAddress(uop, insn, nextRip)
-    }
-    if (kinds.includes(IMM)) writeImmediate(uop, insn, absolute)
+    const absolute = insn.kind0 === MEM || insn.kind1 === MEM || insn.kind2 === MEM ? writeAddress(uop, insn, nextRip) : false
+    if (insn.kind0 !== NONE) writeRegister(uop + regByte(0), insn.kind0, insn.reg0)
+    if (insn.kind1 !== NONE) writeRegister(uop + regByte(1), insn.kind1, insn.reg1)
+    if (insn.kind2 !== NONE) writeRegister(uop + regByte(2), insn.kind2, insn.reg2)
+    if (insn.kind0 === IMM || insn.kind1 === IMM || insn.kind2 === IMM) writeImmediate(uop, insn, absolute)
+  }
+
+  const writeRegister = (at: number, kind: number, number: number): void => {
+    if (kind === REG) u8[at] = number * 8
+    else if (kind === REG_HIGH) u8[at] = number * 8 + 1
+    else if (kind === XMM_REG) u8[at] = number * 16
   }
 
   const writeImmediate = (uop: number, insn: Insn, absolute: boolean): void => {
@@ -187,6 +202,10 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
   /** Answers whether the address took the place of the immediate. */
   const writeAddress = (uop: number, insn: Insn, nextRip: bigint): boolean => {
     if (insn.absolute64 !== 0) {
+      if (insn.op === OP.call) {
+        i32[(uop + UOP.DISP) >>> 2] = insn.disp
+        return true
+      }
       u32[(uop + UOP.IMM) >>> 2] = insn.disp
       u32[(uop + UOP.IMM + 4) >>> 2] = insn.dispHi
       if (insn.ripRelative !== 0) i64[(uop + UOP.IMM) >>> 3] = nextRip + BigInt(insn.disp)
@@ -275,7 +294,8 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
   /** Emits instruction `i` (and the branch fused behind it); answers the index of the last instruction taken. */
   const emitOne = (block: Block, i: number, n: number, rip: (i: number) => bigint): number => {
     const insn = insns[i]
-    const nextRip = rip(i + 1)
+    // Few instructions need it, and it is a BigInt.
+    const nextRip = insn.ripRelative !== 0 || insn.kind0 === REL || insn.op === OP.call ? rip(i + 1) : 0n
     // STI as the last instruction: the host sees to it that one more runs before an interrupt.
     const onHost = host[i] !== 0 || (insn.op === OP.sti && i === n - 1)
     if (onHost) {
@@ -378,6 +398,27 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     return emit(page, offset, 1, next, stepping)
   }
 
+  const expand = (block: Block): ExpandedInsn[] => {
+    const n = block.next === null ? collect(block.page, block.offset, MAX_BLOCK) : 0
+    // Bytes that changed without the block dying can't be; a shorter block means the same end was found sooner.
+    if (n !== block.count) return []
+    analyseFlags(n, (i) => insns[i], (i) => host[i] !== 0, needed, source)
+    const first = blockRip(block)
+    const out: ExpandedInsn[] = []
+    let uop = block.header + HEADER_SIZE
+    for (let i = 0; i < n; i++) {
+      if (i > 0 && cache.indexAt(uop + UOP_SIZE) === i) uop += UOP_SIZE
+      const insn = { ...insns[i] }
+      const interpreted = host[i] !== 0 || needsAddress(insn)
+      out.push({
+        insn, interpreted, uop,
+        form: makeForm(insn, needed[i] !== 0, -1, immediateOf(insn)),
+        nextRip: first + BigInt(offsets[i + 1]),
+      })
+    }
+    return out
+  }
+
   const translator: Translator = {
     status: TRANSLATE.OK,
     hotness: 0x7fff_ffff,
@@ -386,6 +427,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       if (block !== null) cache.publish(block)
       return block
     },
+    expand,
     step: (page, offset, nextPage) => translate(page, offset, nextPage, true),
     insnAt(uop, out) {
       const known = cache.hostInsns.get(uop)

@@ -39,8 +39,16 @@ export const HANDLER = {
   GOTO: 6,
   /** The host computes the memory operand's linear address into the first temporary. */
   ADDRESS: 7,
+  /** Leaves to look up RIP. */
+  LOOKUP: 8,
 } as const
-export const FIRST_FORM_HANDLER = 8
+export const FIRST_FORM_HANDLER = 9
+
+/**
+ * The micro-op that enters compiled code: function at LINK2 of the table, entry number at DISP; the block's instructions at
+ * LINK are given back, because compiled code charges for itself.
+ */
+export const JIT_UOP = { ENTRY: 8, COUNT: 24, FUNCTION: 28 } as const
 
 /** Why the interpreter came back. */
 export const EXIT = {

@@ -93,7 +93,13 @@ function convertForStore(to: Format, bits: bigint): bigint {
  */
 function storeValue(cpu: Cpu, insn: Parameters<Meaning>[1], address: bigint, bits: bigint, size: number): boolean {
   const refused = (env.flags & env.unmasked & (OE | UE)) !== 0
-  if (!(env.flags & env.unmasked & IE)) cpu.checkWrite(address, size)
+  if (!(env.flags & env.unmasked & IE)) {
+    // Ten bytes are stored as eight and two: the eight stay when the two fault (observed on Intel processors).
+    if (size === 10 && !refused && (address & 0xfffn) > 4086n && (address & 0xfffn) <= 4088n) {
+      cpu.storeBytes(address, bytesOf(BigInt.asUintN(64, bits), 8))
+    }
+    cpu.checkWrite(address, size)
+  }
   if (refused) env.flags &= ~PE
   if (!settle(cpu, insn, 0, 0, address) || refused) return false
   cpu.storeBytes(address, bytesOf(BigInt.asUintN(8 * size, bits), size))

@@ -4,7 +4,7 @@
  * goes on; that is always possible, because nothing of the instruction has happened yet.
  */
 import {
-  I64, add, and, eq, eqz, extendU, i32, i64, load128, load32, load64, loadSized, local, ne, or, select, shl, shrU, typeOf, v128,
+  I64, add, and, eq, eqz, extendU, i32, i64, load128, load32, load64, loadSized, local, ne, or, select, shl, shrS, shrU, typeOf, v128,
   wrap, xor,
 } from '../wasm/expr.ts'
 import type { Expr, ValueType } from '../wasm/expr.ts'
@@ -346,8 +346,11 @@ export class JitBuilder implements Builder {
     this.ended = true
   }
 
-  jumpIndirect(target: Expr): void {
+  jumpIndirect(target: Expr, before?: () => void): void {
     const t = this.let(target)
+    // Beyond 48 bits it may be #GP, which comes before anything changes; the TypeScript meaning raises it.
+    this.hostIf(ne(shrS(shl(t, i64(16)), i64(16)), t))
+    before?.()
     this.storeSource()
     this.context.likelyTargets(this.at, t)
     const slot = this.let(shl(and(xor(wrap(t), wrap(shrU(t, i64(16)))), i32(JUMP_CACHE_ENTRIES - 1)), i32(4)))

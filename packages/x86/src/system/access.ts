@@ -6,6 +6,11 @@ import { MEM, MODE64, REG_HIGH } from '../insn.ts'
 import { CPL, CR0, CR4, CS, EFER, GPR, SEG, SEG_BASE, SEG_SIZE, SS } from '../state.ts'
 import { ATTR, CR0_BITS, CR4_BITS, EFER_BITS, FLAG } from './bits.ts'
 
+/** One 64-bit value seen as words: BigInt arithmetic costs ten times as much as this on the warm paths. */
+const whole = new BigUint64Array(1)
+const words = new Uint32Array(whole.buffer)
+const signedWords = new Int32Array(whole.buffer)
+
 /** Numbers of the general registers in encoding order. */
 export const RAX = 0
 export const RCX = 1
@@ -32,7 +37,9 @@ export const setGpr64 = (cpu: Cpu, reg: number, value: bigint): void => {
   cpu.views.u64[(GPR >>> 3) + reg] = value
 }
 
-/** Writes `size` bytes of a register; 4-byte writes clear bits 63:32 (SDM vol. 1 §3.4.1.1), shorter ones keep the rest. */
+/**
+ * Writes `size` bytes of a register; 4-byte writes clear bits 63:32 (SDM vol. 1 §3.4.1.1), shorter ones keep the rest.
+ */
 export function setGpr(cpu: Cpu, reg: number, size: number, value: number): void {
   const { u8, u16, u32 } = cpu.views
   const at = GPR + reg * 8
@@ -79,8 +86,18 @@ export function requireProtected(cpu: Cpu): void {
 
 /** Whether a linear address is canonical under the present paging depth (48 or 57 bits). */
 export function isCanonical(cpu: Cpu, address: bigint): boolean {
-  const bits = cr4Has(cpu, CR4_BITS.LA57) ? 57 : 48
-  return BigInt.asUintN(64, BigInt.asIntN(bits, address)) === BigInt.asUintN(64, address)
+  whole[0] = address
+  const top = signedWords[1] >> (cr4Has(cpu, CR4_BITS.LA57) ? 24 : 15)
+  return top === 0 || top === -1
+}
+
+/** The 64-bit value in state at `at` plus a small offset, modulo 2^64. */
+export function stateSum(cpu: Cpu, at: number, offset: number): bigint {
+  const { u32 } = cpu.views
+  const low = u32[at >>> 2] + offset
+  words[0] = low
+  words[1] = u32[(at >>> 2) + 1] + (low > 0xffff_ffff ? 1 : 0)
+  return whole[0]
 }
 
 /** Replaces flags and tells the engine when AC, which data translation depends on under SMAP, changed. */
@@ -126,7 +143,10 @@ export function writeOperand64(cpu: Cpu, insn: Insn, n: number, value: bigint): 
   else setGpr64(cpu, operandReg(insn, n), value)
 }
 
-/** Writes `value` to operand `n`: a register at the operand size of the instruction, memory always 16 bits (SLDT, STR, SMSW). */
+/**
+ * Writes `value` to operand `n`: a register at the operand size of the instruction, memory always 16 bits (SLDT, STR,
+ * SMSW).
+ */
 export function writeSelectorOperand(cpu: Cpu, insn: Insn, n: number, value: number): void {
   if (operandKind(insn, n) === MEM) cpu.store(cpu.operandAddress(insn, 2, true), 2, value & 0xffff)
   else setGpr(cpu, operandReg(insn, n), insn.size === 2 ? 2 : 4, value)
@@ -146,7 +166,7 @@ export const stackSize = (cpu: Cpu): 2 | 4 | 8 =>
 /** Offset `delta` bytes from the stack pointer, wrapped to the stack's address size. */
 export function stackOffset(cpu: Cpu, delta: number): bigint {
   const width = stackSize(cpu)
-  if (width === 8) return BigInt.asUintN(64, gpr64(cpu, RSP) + BigInt(delta))
+  if (width === 8) return delta === 0 ? gpr64(cpu, RSP) : BigInt.asUintN(64, gpr64(cpu, RSP) + BigInt(delta))
   const sum = gpr32(cpu, RSP) + delta
   return BigInt(width === 4 ? sum >>> 0 : sum & 0xffff)
 }

@@ -9,7 +9,8 @@ import {
 import { ATTR } from './bits.ts'
 import type { Descriptor } from './descriptor.ts'
 import {
-  checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, markAccessed, readDescriptor, readUpperHalf,
+  checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, markAccessed, readDescriptor,
+  readUpperHalf,
   selectorError, setNullSegment, setSegmentFrom,
 } from './descriptor.ts'
 import { commitInnerStack, createInnerStack, openInnerStack, pushInner } from './inner-stack.ts'

@@ -1,4 +1,6 @@
-/** Legal writes of CR0, CR3, CR4 and XCR0, apart from the instructions that make them (SDM vol. 3 §2.5, vol. 2 MOV CRn). */
+/**
+ * Legal writes of CR0, CR3, CR4 and XCR0, apart from the instructions that make them (SDM vol. 3 §2.5, vol. 2 MOV CRn).
+ */
 import type { Cpu } from '../cpu.ts'
 import { FLUSH, raise, VECTOR } from '../cpu.ts'
 import { CR0, CR3, CR4, CS, EFER, XCR0 } from '../state.ts'
@@ -10,7 +12,9 @@ const gp = (): never => raise(VECTOR.GP, 0)
 
 const CR0_USED = CR0_BITS.PE | CR0_BITS.MP | CR0_BITS.EM | CR0_BITS.TS | CR0_BITS.ET | CR0_BITS.NE | CR0_BITS.WP |
   CR0_BITS.AM | CR0_BITS.NW | CR0_BITS.CD | CR0_BITS.PG
-/** Changes of these mean that cached translations no longer hold (SDM vol. 3 §4.10.4.1), and WP that permissions moved. */
+/**
+ * Changes of these mean that cached translations no longer hold (SDM vol. 3 §4.10.4.1), and WP that permissions moved.
+ */
 const CR0_FLUSH = CR0_BITS.PG | CR0_BITS.PE | CR0_BITS.WP
 const CR4_FLUSH = CR4_BITS.PSE | CR4_BITS.PAE | CR4_BITS.PGE | CR4_BITS.LA57 | CR4_BITS.PCIDE | CR4_BITS.SMEP |
   CR4_BITS.SMAP | CR4_BITS.PKE

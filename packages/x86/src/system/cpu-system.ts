@@ -34,6 +34,8 @@ export interface CpuSystem {
   readonly held: Map<number, bigint>
   /** NMIs are held off until the next IRET. */
   nmiBlocked: boolean
+  /** Called when IRET lets NMIs in again; whoever holds one back offers it then. */
+  nmiUnblocked: (() => void) | null
   /** Line that MONITOR armed, or −1. */
   monitorAddress: bigint
 }
@@ -85,6 +87,7 @@ export function createCpuSystem(options: CpuSystemOptions): CpuSystem {
     leaves: createCpuidLeaves(model),
     held: new Map(),
     nmiBlocked: false,
+    nmiUnblocked: null,
     monitorAddress: -1n,
   }
 }

@@ -5,7 +5,7 @@
 import type { Cpu } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import { CPL, CS, GPR, IDTR, SEG, SEG_BASE, SEG_SIZE, SS, TR } from '../state.ts'
-import { isCanonical, RSP, segAttributes, segSelector } from './access.ts'
+import { isCanonical, RSP, segAttributes, segSelector, stateSum } from './access.ts'
 import { ATTR, FLAG, SYSTEM_TYPE } from './bits.ts'
 import {
   createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, markAccessed, readDescriptor, selectorError,
@@ -33,7 +33,7 @@ const TSS_IST1 = 0x24
 function tssStack(cpu: Cpu, offset: number, ext: number): bigint {
   const tr = SEG + TR * SEG_SIZE
   if (offset + 7 > cpu.views.u32[(tr >>> 2) + 1]) raise(VECTOR.TS, selectorError(segSelector(cpu, TR), ext))
-  const rsp = cpu.loadSystem64(cpu.views.u64[(tr + SEG_BASE) >>> 3] + BigInt(offset))
+  const rsp = cpu.loadSystem64(stateSum(cpu, tr + SEG_BASE, offset))
   if (!isCanonical(cpu, rsp)) raise(VECTOR.SS, ext)
   return rsp
 }
@@ -55,8 +55,7 @@ export function enterLong(cpu: Cpu, vector: number, errorCode: number, source: E
   const ext = extOf(source)
   const level = u32[CPL >>> 2]
   if (vector * 16 + 15 > u32[IDTR >>> 2]) raise(VECTOR.GP, gateError(vector, source))
-  const gate = u64[(IDTR + 8) >>> 3] + BigInt(vector * 16)
-  split64[0] = cpu.loadSystem64(gate)
+  split64[0] = cpu.loadSystem64(stateSum(cpu, IDTR + 8, vector * 16))
   const w0 = split32[0]
   const w1 = split32[1]
   const type = (w1 >>> 8) & 0x1f
@@ -65,7 +64,7 @@ export function enterLong(cpu: Cpu, vector: number, errorCode: number, source: E
   }
   if (source === SOFTWARE && ((w1 >>> 13) & 3) < level) raise(VECTOR.GP, gateError(vector, source))
   if ((w1 & 0x8000) === 0) raise(VECTOR.NP, gateError(vector, source))
-  const w2 = cpu.loadSystem(gate + 8n, 4)
+  const w2 = cpu.loadSystem(stateSum(cpu, IDTR + 8, vector * 16 + 8), 4)
 
   const selector = w0 >>> 16
   readHandlerSegment(cpu, selector, level, ext)
@@ -118,7 +117,10 @@ function pushFrame(
   }
   split64[1] = top
   split32[2] = (split32[2] & ~0xf) >>> 0
-  const rsp = BigInt.asUintN(64, split64[1] - BigInt(size))
+  // Aligned down, so that only a stack at the bottom of its 4 GiB borrows.
+  if (split32[2] < size) split32[3] -= 1
+  split32[2] -= size
+  const rsp = split64[1]
   if (level !== 3 && cpu.storeSystemBytes !== undefined) cpu.storeSystemBytes(rsp, bytes)
   else storeWords(cpu, rsp, bytes, size, level)
   return rsp

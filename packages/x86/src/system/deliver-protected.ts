@@ -1,4 +1,7 @@
-/** Delivery through a gate of 16- or 32-bit protected mode (SDM vol. 3 §6.12.1; checks in the order of SDM vol. 2, INT n). */
+/**
+ * Delivery through a gate of 16- or 32-bit protected mode (SDM vol. 3 §6.12.1; checks in the order of SDM vol. 2, INT
+ * n).
+ */
 import type { Cpu } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import { CPL, CS, IDTR, SS } from '../state.ts'

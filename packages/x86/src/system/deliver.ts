@@ -20,10 +20,10 @@ const CONTRIBUTORY = 1
 const PAGE_FAULT = 2
 const DOUBLE_FAULT = 3
 
-/** Class by vector. #CP is contributory (SDM); #VC too (APM vol. 2 table 8-5 lists it with the others that carry state). */
+/** Class by vector (SDM vol. 3 table 6-5). */
 export function faultClass(vector: number): number {
   switch (vector) {
-    case VECTOR.DE: case VECTOR.TS: case VECTOR.NP: case VECTOR.SS: case VECTOR.GP: case VECTOR.CP: case VECTOR.VC:
+    case VECTOR.DE: case VECTOR.TS: case VECTOR.NP: case VECTOR.SS: case VECTOR.GP: case VECTOR.CP:
       return CONTRIBUTORY
     case VECTOR.PF: case VECTOR.VE:
       return PAGE_FAULT

@@ -5,7 +5,7 @@
 import type { Cpu } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import { GDTR, LDTR, SEG, SEG_BASE, SEG_SIZE } from '../state.ts'
-import { isCanonical, isLongMode, segAttributes } from './access.ts'
+import { isCanonical, isLongMode, segAttributes, stateSum } from './access.ts'
 import { ATTR } from './bits.ts'
 
 /** A descriptor as it was read. Records are reused; whoever keeps one copies it. */
@@ -74,7 +74,8 @@ function inTable(cpu: Cpu, selector: number, size: number): boolean {
 /** Linear address of the descriptor of `selector`. */
 function descriptorAddress(cpu: Cpu, selector: number): bigint {
   const table = (selector & 4) === 0 ? GDTR + 8 : SEG + LDTR * SEG_SIZE + SEG_BASE
-  return linear(cpu, cpu.views.u64[table >>> 3] + BigInt(selector & 0xfff8))
+  const address = stateSum(cpu, table, selector & 0xfff8)
+  return isLongMode(cpu) ? address : address & 0xffff_ffffn
 }
 
 /**
@@ -113,7 +114,10 @@ export function readUpperHalf(cpu: Cpu, selector: number, out: Descriptor): bool
 /** Base of a system descriptor, all 64 bits. */
 export const base64 = (d: Descriptor): bigint => (BigInt(d.upper) << 32n) | BigInt(d.base)
 
-/** Sets the accessed bit of a code or data descriptor in its table. May raise #PF, so it comes before anything is changed. */
+/**
+ * Sets the accessed bit of a code or data descriptor in its table. May raise #PF, so it comes before anything is
+ * changed.
+ */
 export function markAccessed(cpu: Cpu, d: Descriptor): void {
   if ((d.attributes & ATTR.ACCESSED) !== 0) return
   d.hi |= 0x100
@@ -122,7 +126,9 @@ export function markAccessed(cpu: Cpu, d: Descriptor): void {
 }
 
 /** Loads a segment record. */
-export function setSegment(cpu: Cpu, seg: number, selector: number, attributes: number, limit: number, base: bigint): void {
+export function setSegment(
+  cpu: Cpu, seg: number, selector: number, attributes: number, limit: number, base: bigint,
+): void {
   const at = SEG + seg * SEG_SIZE
   cpu.views.u16[at >>> 1] = selector
   cpu.views.u16[(at >>> 1) + 1] = attributes

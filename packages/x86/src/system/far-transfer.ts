@@ -11,7 +11,8 @@ import { ATTR, SYSTEM_TYPE } from './bits.ts'
 import { callThroughGate, readGate } from './call-gate.ts'
 import type { Descriptor } from './descriptor.ts'
 import {
-  checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, isSystem, markAccessed, readDescriptor,
+  checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, isSystem, markAccessed,
+  readDescriptor,
   selectorError, setSegmentFrom,
 } from './descriptor.ts'
 import { loadRealSegment } from './segments.ts'
@@ -86,8 +87,9 @@ function transferSystem(cpu: Cpu, selector: number, d: Descriptor, isCall: boole
   else {
     const { code } = gate
     const dpl = dplOf(code.attributes)
-    if (isConforming(code.attributes) ? dpl > cpl(cpu) : dpl !== cpl(cpu)) raise(VECTOR.GP, selectorError(gate.selector))
-    if (!isPresent(code.attributes)) raise(VECTOR.NP, selectorError(gate.selector))
+    const codeError = selectorError(gate.selector)
+    if (isConforming(code.attributes) ? dpl > cpl(cpu) : dpl !== cpl(cpu)) raise(VECTOR.GP, codeError)
+    if (!isPresent(code.attributes)) raise(VECTOR.NP, codeError)
     checkCodeOffset(cpu, gate.offset, code)
     markAccessed(cpu, code)
     enter(cpu, gate.selector, gate.offset, code)

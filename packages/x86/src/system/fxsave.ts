@@ -1,11 +1,12 @@
-/** The 512-byte legacy region, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, EMMS (SDM vol. 1 §10.5, vol. 2). */
+/** The 512-byte legacy region, FXSAVE, FXRSTOR, LDMXCSR, STMXCSR (SDM vol. 1 §10.5, vol. 2). */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
+import { checkVector } from '../fp/checks.ts'
 import type { Insn } from '../insn.ts'
 import { CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, XMM } from '../state.ts'
 import { in64, readOperand, readU32, readU64, writeOperand, writeU32, writeU64 } from './access.ts'
 import { CR4_BITS } from './bits.ts'
-import { checkFpu, checkMmx, checkSse } from './fpu-checks.ts'
+import { checkFxsave } from './fpu-checks.ts'
 
 /** Bits of MXCSR that exist; DAZ is among them, so the mask is the full one (SDM vol. 1 §11.6.6). */
 export const MXCSR_MASK = 0xffff
@@ -50,11 +51,17 @@ function savePointer(area: DataView, at: number, offset: bigint, selector: numbe
   area.setUint16(at + 6, 0, true)
 }
 
+/** A status word with ES and B as the flags and masks make them: an image cannot hide or invent a pending exception. */
+function withSummary(status: number, control: number): number {
+  const pending = (status & ~control & 0x3f) !== 0
+  return pending ? status | 0x8080 : status & ~0x8080
+}
+
 /** Loads the x87 part. */
 export function loadX87(cpu: Cpu, area: DataView, isWide: boolean): void {
   const { u8 } = cpu.views
   writeU32(cpu, FCW, area.getUint16(0, true))
-  writeU32(cpu, FSW, area.getUint16(2, true))
+  writeU32(cpu, FSW, withSummary(area.getUint16(2, true), area.getUint16(0, true)))
   writeU32(cpu, FTW, area.getUint8(4))
   writeU32(cpu, FOP, area.getUint16(6, true) & 0x7ff)
   writeU64(cpu, FIP, isWide ? area.getBigUint64(8, true) : BigInt(area.getUint32(8, true)))
@@ -94,7 +101,7 @@ const hasOsfxsr = (cpu: Cpu): boolean => (readU32(cpu, CR4) & CR4_BITS.OSFXSR) !
 
 /** FXSAVE and FXSAVE64. Bytes 464–511 belong to software and are left alone. */
 export const fxsave: Meaning = (cpu, insn) => {
-  checkFpu(cpu)
+  checkFxsave(cpu)
   const address = areaAddress(cpu, insn, true)
   cpu.checkWrite(address, 512)
   cpu.loadBytes(address, legacy)
@@ -107,7 +114,7 @@ export const fxsave: Meaning = (cpu, insn) => {
 
 /** FXRSTOR and FXRSTOR64. */
 export const fxrstor: Meaning = (cpu, insn) => {
-  checkFpu(cpu)
+  checkFxsave(cpu)
   cpu.loadBytes(areaAddress(cpu, insn, false), legacy)
   const mxcsr = legacyView.getUint32(24, true)
   if (hasOsfxsr(cpu)) checkMxcsr(mxcsr)
@@ -119,19 +126,13 @@ export const fxrstor: Meaning = (cpu, insn) => {
 
 /** LDMXCSR: #GP(0) for reserved bits. */
 export const ldmxcsr: Meaning = (cpu, insn) => {
-  checkSse(cpu)
+  checkVector(cpu, insn)
   const value = readOperand(cpu, insn, 0, 4)
   checkMxcsr(value)
   writeU32(cpu, MXCSR, value)
 }
 
 export const stmxcsr: Meaning = (cpu, insn) => {
-  checkSse(cpu)
+  checkVector(cpu, insn)
   writeOperand(cpu, insn, 0, 4, readU32(cpu, MXCSR))
-}
-
-/** EMMS: all x87 tags empty. */
-export const emms: Meaning = (cpu) => {
-  checkMmx(cpu)
-  writeU32(cpu, FTW, 0)
 }

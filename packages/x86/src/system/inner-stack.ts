@@ -1,4 +1,7 @@
-/** The stack of an inner ring in 16- and 32-bit protected mode: found in the TSS, checked, and pushed to before it is loaded. */
+/**
+ * The stack of an inner ring in 16- and 32-bit protected mode: found in the TSS, checked, and pushed to before it is
+ * loaded.
+ */
 import type { Cpu } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import { GPR, SS, TR } from '../state.ts'

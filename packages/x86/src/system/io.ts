@@ -60,8 +60,8 @@ function advance(cpu: Cpu, insn: Insn, reg: number, delta: number): void {
 }
 
 /**
- * Runs one iteration of a string instruction. With REP and a count that has not reached zero, the next instruction is this
- * one again: interrupts are taken between iterations, with the registers as they are then.
+ * Runs one iteration of a string instruction. With REP and a count that has not reached zero, the next instruction is
+ * this one again: interrupts are taken between iterations, with the registers as they are then.
  */
 function iterate(cpu: Cpu, insn: Insn, index: number, body: () => void): void {
   const repeats = insn.rep !== 0

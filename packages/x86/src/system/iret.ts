@@ -2,15 +2,17 @@
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
-import { CPL, CS, DS, ES, FS, GPR, GS, SS } from '../state.ts'
+import { CPL, CS, DR, DS, ES, FS, GPR, GS, SS } from '../state.ts'
 import {
   changeFlags, cpl, in64, isLongMode, isProtected, loadStack, loadStack32, RSP, segAttributes, setGpr,
   setStackOffset, stackAddress, stackOffset, writeU32,
 } from './access.ts'
 import { ATTR, FLAG } from './bits.ts'
+import type { CpuSystem } from './cpu-system.ts'
 import type { Descriptor } from './descriptor.ts'
 import {
-  checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, isSystem, markAccessed, readDescriptor, selectorError,
+  checkCodeOffset, createDescriptor, dplOf, isCode, isConforming, isNull, isPresent, isSystem, markAccessed,
+  readDescriptor, selectorError,
   setNullSegment, setSegmentFrom,
 } from './descriptor.ts'
 import { checkStackSelector, loadRealSegment } from './segments.ts'
@@ -38,6 +40,12 @@ export function flagMask(cpu: Cpu, size: number): number {
   return mask
 }
 
+/**
+ * Whether RF can matter: it lives until the end of the next instruction, and does nothing but hold off instruction
+ * breakpoints. Without any, IRET leaves it clear, so that nobody needs to clear it after every instruction.
+ */
+const breakpointsArmed = (cpu: Cpu): boolean => (cpu.views.u32[(DR + 7 * 8) >>> 2] & 0xff) !== 0
+
 /** Checks the code segment that a far return goes to, and leaves it in `out` (SDM vol. 2, RET and IRET). */
 export function checkReturnCode(cpu: Cpu, selector: number, out: Descriptor): void {
   if (isNull(selector)) raise(VECTOR.GP, 0)
@@ -62,7 +70,9 @@ export function dropInnerSegments(cpu: Cpu, level: number): void {
 }
 
 /** Loads the stack of a return; `stack` holds its descriptor unless the selector is null. */
-export function commitReturnStack(cpu: Cpu, selector: number, rsp: bigint, level: number, segment: Descriptor, to64: boolean): void {
+export function commitReturnStack(
+  cpu: Cpu, selector: number, rsp: bigint, level: number, segment: Descriptor, to64: boolean,
+): void {
   if (isNull(selector)) setNullSegment(cpu, SS, selector, level << ATTR.DPL_SHIFT)
   else setSegmentFrom(cpu, SS, selector, segment)
   if (to64) cpu.views.u64[(GPR >>> 3) + RSP] = rsp
@@ -104,12 +114,18 @@ function popStack(cpu: Cpu, size: number): void {
   popped.ss = loadStack32(cpu, size * 4, size) & 0xffff
 }
 
+function unblockNmis(system: CpuSystem): void {
+  if (!system.nmiBlocked) return
+  system.nmiBlocked = false
+  system.nmiUnblocked?.()
+}
+
 /** IRET, IRETD, IRETQ. Task returns (NT) and VM86 are not supported and shut the processor down. */
 export const iret: Meaning = (cpu, insn) => {
   const system = cpu.system
   if (!isProtected(cpu)) {
     iretReal(cpu, insn)
-    if (system !== undefined) system.nmiBlocked = false
+    if (system !== undefined) unblockNmis(system)
     return
   }
   const is64 = in64(insn)
@@ -138,6 +154,7 @@ export const iret: Meaning = (cpu, insn) => {
 
   // Nothing faults from here on. Flags go by the privilege that executes IRET.
   const mask = flagMask(cpu, size) | (size === 2 ? 0 : FLAG.RF | (oldLevel === 0 ? FLAG.VIF | FLAG.VIP : 0))
+  const flags = breakpointsArmed(cpu) ? popped.flags : popped.flags & ~FLAG.RF
   const modeChanges = newLevel !== oldLevel || segAttributes(cpu, CS) !== code.attributes || !is64
   if (takesStack) commitReturnStack(cpu, popped.ss, popped.rsp, newLevel, stack, is64)
   else setStackOffset(cpu, stackOffset(cpu, size * 3))
@@ -145,10 +162,10 @@ export const iret: Meaning = (cpu, insn) => {
   writeU32(cpu, CPL, newLevel)
   if (newLevel > oldLevel) dropInnerSegments(cpu, newLevel)
   if (modeChanges) {
-    cpu.setFlags(popped.flags, mask)
+    cpu.setFlags(flags, mask)
     cpu.modeChanged()
-  } else changeFlags(cpu, popped.flags, mask)
-  if (system !== undefined) system.nmiBlocked = false
+  } else changeFlags(cpu, flags, mask)
+  if (system !== undefined) unblockNmis(system)
   cpu.setNextRip(popped.rip)
 }
 

@@ -7,11 +7,12 @@ import { aaa, aad, aam, aas, daa, das, enter, popa, pusha, salc, xlat } from './
 import { retf } from './far-return.ts'
 import { callf, jmpf } from './far-transfer.ts'
 import { clac, cli, hlt, lahf, popf, pushf, sahf, stac, sti } from './flags.ts'
-import { emms, fxrstor, fxsave, ldmxcsr, stmxcsr } from './fxsave.ts'
+import { fxrstor, fxsave, ldmxcsr, stmxcsr } from './fxsave.ts'
 import { inPort, ins, outPort, outs } from './io.ts'
 import { iret } from './iret.ts'
 import {
-  cmpxchg16b, cmpxchg8b, cpuid, monitor, movdir64b, mwait, rdfsbase, rdgsbase, rdpid, rdpkru, rdpmc, rdrand, rdseed, rdtsc,
+  cmpxchg16b, cmpxchg8b, cpuid, monitor, movdir64b, mwait, rdfsbase, rdgsbase, rdpid, rdpkru, rdpmc, rdrand, rdseed,
+  rdtsc,
   rdtscp, serialize, wrfsbase, wrgsbase, wrpkru, xgetbv, xsetbv,
 } from './misc.ts'
 import { rdmsr, wrmsr } from './msr/table.ts'
@@ -23,8 +24,8 @@ import { clflush, clflushopt, clwb, invd, invlpg, invpcid, wbinvd, wbnoinvd } fr
 import { xrstor, xrstors, xsave, xsavec, xsaveopt, xsaves } from './xsave.ts'
 
 /**
- * Meanings by mnemonic. MOV, PUSH and POP with segment, control and debug registers share their mnemonic with the general
- * forms: `systemMeaningOf` looks at the operands and finds them.
+ * Meanings by mnemonic. MOV, PUSH and POP with segment, control and debug registers share their mnemonic with the
+ * general forms: `systemMeaningOf` looks at the operands and finds them.
  */
 export const systemMeanings: Readonly<Record<string, Meaning>> = {
   callf, jmpf, retf, iret, int, int3, into, int1, bound, ud, invalid: ud, rsm: ud,
@@ -32,8 +33,9 @@ export const systemMeanings: Readonly<Record<string, Meaning>> = {
   lds, les, lfs, lgs, lss,
   lgdt, lidt, sgdt, sidt, lldt, ltr, sldt, str, lar, lsl, verr, verw, arpl,
   clts, lmsw, smsw, invlpg, invpcid, wbinvd, invd, wbnoinvd, clflush, clflushopt, clwb, xgetbv, xsetbv,
-  rdmsr, wrmsr, cpuid, rdtsc, rdtscp, rdpmc, rdrand, rdseed, rdpid, rdfsbase, rdgsbase, wrfsbase, wrgsbase, rdpkru, wrpkru,
-  fxsave, fxrstor, xsave, xsaveopt, xsavec, xsaves, xrstor, xrstors, ldmxcsr, stmxcsr, emms,
+  rdmsr, wrmsr, cpuid, rdtsc, rdtscp, rdpmc, rdrand, rdseed, rdpid, rdfsbase, rdgsbase, wrfsbase, wrgsbase, rdpkru,
+  wrpkru,
+  fxsave, fxrstor, xsave, xsaveopt, xsavec, xsaves, xrstor, xrstors, ldmxcsr, stmxcsr,
   pushf, popf, cli, sti, stac, clac, hlt, lahf, sahf, monitor, mwait, in: inPort, out: outPort, ins, outs,
   cmpxchg8b, cmpxchg16b, movdir64b, serialize,
   xlat, aam, aad, aaa, aas, daa, das, salc, enter, pusha, popa,
@@ -49,5 +51,5 @@ export function systemMeaningOf(name: string, insn: Insn): Meaning | undefined {
   }
   if (name === 'push') return insn.kind0 === SEG_REG ? pushSegment : undefined
   if (name === 'pop') return insn.kind0 === SEG_REG ? popSegment : undefined
-  return systemMeanings[name] as Meaning | undefined
+  return systemMeanings[name]
 }

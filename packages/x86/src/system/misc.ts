@@ -1,8 +1,10 @@
-/** CPUID, time, random numbers, segment bases, protection keys, XCR0, MONITOR/MWAIT, and a few long loads and stores. */
+/**
+ * CPUID, time, random numbers, segment bases, protection keys, XCR0, MONITOR/MWAIT, and a few long loads and stores.
+ */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
-import { ES, FS, GS, MSR_TSC_AUX, PKRU, XCR0 } from '../state.ts'
+import { DS, ES, FS, GS, MSR_TSC_AUX, PKRU, SS, XCR0 } from '../state.ts'
 import {
   addressRegister, cpl, cr4Has, edxEax, gpr32, gpr64, in64, isProtected, operandReg, RAX, RBX, RCX, RDX, readU32,
   readU64, requireCpl0, segBase, setEdxEax, setGpr, setGpr64, setSegBase,
@@ -12,6 +14,8 @@ import { writeXcr0 } from './control-registers.ts'
 import { cpuid as answerCpuid } from './cpuid/leaves.ts'
 import { systemOf } from './cpu-system.ts'
 import { requireCanonical } from './descriptor.ts'
+import { effectiveOffset } from './effective.ts'
+import { PERF_CTR0 } from './msr/amd.ts'
 import { readTsc } from './msr/time-apic.ts'
 import { inUse, setPkru } from './xsave-state.ts'
 
@@ -43,8 +47,15 @@ export const rdtscp: Meaning = (cpu) => {
   setGpr(cpu, RCX, 4, readU32(cpu, MSR_TSC_AUX))
 }
 
-/** RDPMC: the models have no counters, so every number is #GP(0). */
-export const rdpmc: Meaning = () => raise(VECTOR.GP, 0)
+/** RDPMC: the counters that the model's MSRs have; a number without one, and user mode without CR4.PCE, is #GP(0). */
+export const rdpmc: Meaning = (cpu) => {
+  if (cpl(cpu) !== 0 && !cr4Has(cpu, CR4_BITS.PCE)) raise(VECTOR.GP, 0)
+  const counter = gpr32(cpu, RCX)
+  const { model, msrs } = systemOf(cpu)
+  const register = model.vendor === 'AuthenticAMD' && counter < 4 ? msrs.get(PERF_CTR0 + counter) : undefined
+  if (register === undefined) raise(VECTOR.GP, 0)
+  setEdxEax(cpu, register.read(cpu) & 0xffff_ffff_ffffn)
+}
 
 /** RDRAND and RDSEED: always a value, CF = 1 and the other status flags 0. */
 export const rdrand: Meaning = (cpu, insn) => {
@@ -115,7 +126,8 @@ export const xsetbv: Meaning = (cpu) => {
 export const monitor: Meaning = (cpu, insn) => {
   checkMonitor(cpu)
   if (gpr32(cpu, RCX) !== 0) raise(VECTOR.GP, 0)
-  const address = cpu.segmentAddress(insn.segOverride >= 0 ? insn.segOverride : 3, addressRegister(cpu, insn, RAX), 1, false)
+  const seg = insn.segOverride >= 0 ? insn.segOverride : DS
+  const address = cpu.segmentAddress(seg, addressRegister(cpu, insn, RAX), 1, false)
   cpu.load(address, 1)
   systemOf(cpu).monitorAddress = address
 }
@@ -169,6 +181,8 @@ const pairBytes = new Uint8Array(pair.buffer)
 
 /** CMPXCHG16B: #GP(0) unless the operand is aligned to 16 bytes. */
 export const cmpxchg16b: Meaning = (cpu, insn) => {
+  // Alignment comes before canonicality: #GP also where the address would be #SS.
+  if ((effectiveOffset(cpu, insn) & 15n) !== 0n && insn.seg === SS) raise(VECTOR.GP, 0)
   const address = cpu.operandAddress(insn, 16, true)
   if ((address & 15n) !== 0n) raise(VECTOR.GP, 0)
   cpu.checkWrite(address, 16)

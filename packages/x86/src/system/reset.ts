@@ -19,8 +19,8 @@ const DATA = ATTR.P | ATTR.S | 3
 const CODE = ATTR.P | ATTR.S | 0xb
 
 /**
- * Puts a processor into its state after power-on; with `init`, what INIT leaves: MSRs, XMM, YMM and x87 state, and CR0.CD
- * and NW, keep their values. The caller resets the APIC, and starts the processor or lets it wait for a SIPI.
+ * Puts a processor into its state after power-on; with `init`, what INIT leaves: MSRs, XMM, YMM and x87 state, and
+ * CR0.CD and NW, keep their values. The caller resets the APIC, and starts the processor or lets it wait for a SIPI.
  */
 export function resetCpu(cpu: Cpu, init = false): void {
   for (let reg = 0; reg < 16; reg++) writeU64(cpu, GPR + reg * 8, 0n)

@@ -17,8 +17,8 @@ import {
 const target = createDescriptor()
 
 /**
- * Checks a selector for SS (SDM vol. 2, MOV, "Operation"). A stack segment must sit exactly at the CPL, and be writable.
- * Null is allowed only in 64-bit mode below CPL 3.
+ * Checks a selector for SS (SDM vol. 2, MOV, "Operation"). A stack segment must sit exactly at the CPL, and be
+ * writable. Null is allowed only in 64-bit mode below CPL 3.
  */
 export function checkStackSelector(cpu: Cpu, selector: number, level: number, in64Bit: boolean, out: Descriptor): void {
   if (isNull(selector)) {

@@ -1,4 +1,6 @@
-/** The XSAVE area of a model: where each component lies in the standard and in the compacted form (SDM vol. 1 §13.4). */
+/**
+ * The XSAVE area of a model: where each component lies in the standard and in the compacted form (SDM vol. 1 §13.4).
+ */
 import type { CpuModel } from './cpuid/model.ts'
 
 /** One extended component (the legacy region of x87 and SSE is not one). */
@@ -54,7 +56,7 @@ function createArea(pkruOffset: number): XsaveArea {
   }
   return {
     components,
-    standardSize: (mask) => components.reduce((n, c) => (has(mask, c) ? Math.max(n, c.offset + c.size) : n), EXTENDED_START),
+    standardSize: (mask) => Math.max(EXTENDED_START, ...components.map((c) => (has(mask, c) ? c.offset + c.size : 0))),
     compactedSize: (mask) => walk(mask, -1),
     compactedOffset: walk,
   }

@@ -1,4 +1,6 @@
-/** State components of XSAVE as the processor holds them: saving, loading, initialising, and whether they are in use. */
+/**
+ * State components of XSAVE as the processor holds them: saving, loading, initialising, and whether they are in use.
+ */
 import type { Cpu } from '../cpu.ts'
 import { FLUSH } from '../cpu.ts'
 import { FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, PKRU, XMM, YMMH } from '../state.ts'

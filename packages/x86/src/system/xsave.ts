@@ -3,7 +3,7 @@ import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { MXCSR, PKRU, XCR0, XSS, YMMH } from '../state.ts'
-import { gpr32, in64, RAX, RDX, readU32, requireCpl0, writeU32 } from './access.ts'
+import { gpr32, in64, RAX, readU32, requireCpl0, writeU32 } from './access.ts'
 import { systemOf, XCR0_BITS } from './cpu-system.ts'
 import { checkXsave } from './fpu-checks.ts'
 import { checkMxcsr, loadX87, loadXmm, MXCSR_MASK, MXCSR_RESET, saveX87, saveXmm } from './fxsave.ts'
@@ -33,7 +33,9 @@ const areaOf = (cpu: Cpu): XsaveArea => xsaveArea(systemOf(cpu).model)
 const requested = (cpu: Cpu, supervisor: boolean): number =>
   gpr32(cpu, RAX) & (readU32(cpu, XCR0) | (supervisor ? readU32(cpu, XSS) : 0))
 
-/** Puts the components of `mask` into the image; `offsetOf` places the extended ones. Reports each part that was filled. */
+/**
+ * Puts the components of `mask` into the image; `offsetOf` places the extended ones. Reports each part that was filled.
+ */
 function collect(
   cpu: Cpu, insn: Insn, mask: number, offsetOf: (index: number) => number, part: (at: number, bytes: number) => void,
 ): void {

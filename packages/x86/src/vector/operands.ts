@@ -4,8 +4,9 @@
  * (SDM vol. 1, §14.1.3).
  */
 import { raise, VECTOR, type Cpu } from '../cpu.ts'
-import { IMM, MEM, MMX_REG, REG, REG_HIGH, XMM_REG, type Insn } from '../insn.ts'
-import { FPR, FSW, FTW, GPR, XMM, YMMH } from '../state.ts'
+import { IMM, MEM, MMX_REG, MODE64, REG, REG_HIGH, XMM_REG, type Insn } from '../insn.ts'
+import { FPR, FSW, FTW, GPR, SS, XMM, YMMH } from '../state.ts'
+import { effectiveOffset } from '../system/effective.ts'
 import type { Vec } from './vec.ts'
 
 /** Kind of operand `n` (0–3). */
@@ -93,6 +94,10 @@ export function clearTop(cpu: Cpu): void {
 
 /** Linear address of the memory operand; #GP(0) where it is no multiple of `align` (1: any address will do). */
 export function memoryAddress(cpu: Cpu, insn: Insn, size: number, write: boolean, align = 1): bigint {
+  // Alignment comes first: a stack address that is neither aligned nor canonical is #GP, not #SS.
+  if (align > 1 && insn.mode === MODE64 && insn.seg === SS && Number(effectiveOffset(cpu, insn) & 0x3fn) & (align - 1)) {
+    raise(VECTOR.GP, 0)
+  }
   const address = cpu.operandAddress(insn, size, write)
   if (align > 1 && Number(address & 0x3fn) & (align - 1)) raise(VECTOR.GP, 0)
   return address

@@ -14,9 +14,8 @@ function implicitLength(v: Vec, lane: Lane, elements: number): number {
   return elements
 }
 
-/** |rAX| or |rDX|, at most `elements`; `size2` 8 means that all 64 bits count. */
-function explicitLength(cpu: Cpu, insn: Insn, reg: number, elements: number): number {
-  const wide = insn.size2 === 8
+/** |rAX| or |rDX|, at most `elements`; with REX.W (`wide`) all 64 bits count. */
+function explicitLength(cpu: Cpu, wide: boolean, reg: number, elements: number): number {
   const value = wide ? cpu.views.i64[(GPR >> 3) + reg] : BigInt(cpu.views.i32[(GPR >> 2) + 2 * reg])
   const magnitude = value < 0n ? -value : value
   return magnitude > BigInt(elements) ? elements : Number(magnitude)
@@ -50,7 +49,7 @@ function aggregate(imm: number, lane: Lane, elements: number, lengthA: number, l
   return result
 }
 
-function compareStrings(explicit: boolean, index: boolean): Meaning {
+function compareStrings(explicit: boolean, index: boolean, wide = false): Meaning {
   return (cpu, insn) => {
     checkVector(cpu, insn)
     readOperand(cpu, insn, 1, 16, B, false)
@@ -58,8 +57,8 @@ function compareStrings(explicit: boolean, index: boolean): Meaning {
     const imm = insn.immLo
     const lane = (['u8', 'u16', 'i8', 'i16'] as const)[imm & 3]
     const elements = imm & 1 ? 8 : 16
-    const lengthA = explicit ? explicitLength(cpu, insn, 0, elements) : implicitLength(A, lane, elements)
-    const lengthB = explicit ? explicitLength(cpu, insn, 2, elements) : implicitLength(B, lane, elements)
+    const lengthA = explicit ? explicitLength(cpu, wide, 0, elements) : implicitLength(A, lane, elements)
+    const lengthB = explicit ? explicitLength(cpu, wide, 2, elements) : implicitLength(B, lane, elements)
     let result = aggregate(imm, lane, elements, lengthA, lengthB)
     // Polarity, imm8[5:4]: all bits, or only those of valid elements of the text.
     if (imm & 0x10) result ^= imm & 0x20 ? (1 << lengthB) - 1 : (1 << elements) - 1
@@ -86,5 +85,6 @@ function writeMask(cpu: Cpu, insn: Insn, result: number, elements: number, expan
 
 export const stringMeanings: Record<string, Meaning> = {
   pcmpestrm: compareStrings(true, false), pcmpestri: compareStrings(true, true),
+  pcmpestrm64: compareStrings(true, false, true), pcmpestri64: compareStrings(true, true, true),
   pcmpistrm: compareStrings(false, false), pcmpistri: compareStrings(false, true),
 }

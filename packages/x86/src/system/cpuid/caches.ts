@@ -24,12 +24,19 @@ export const cacheLeaf: CpuidLeaf = ({ model, topology }, subleaf, out) => {
 }
 
 /** Associativity codes of Fn8000_0006 (APM vol. 3 table E-4). */
-const WAYS_CODE = new Map([[1, 1], [2, 2], [4, 4], [8, 6], [16, 8], [32, 0xa], [48, 0xb], [64, 0xc], [96, 0xd], [128, 0xe]])
+const WAYS_CODE = new Map([
+  [1, 1], [2, 2], [4, 4], [8, 6], [16, 8], [32, 0xa], [48, 0xb], [64, 0xc], [96, 0xd], [128, 0xe],
+])
 
 /** The older summaries: L1 caches, or L2 and L3. Intel shows the L2 only. */
 export const amdCacheSummary = (level: 1 | 2): CpuidLeaf => ({ model }, _subleaf, out) => {
   const find = (l: number, type: CacheInfo['type']): CacheInfo | undefined =>
     model.caches.find((c) => c.level === l && c.type === type)
+  const { tlb } = model
+  if (tlb !== undefined) {
+    out[EAX] = level === 1 ? tlb.l1Large : tlb.l2Large
+    out[EBX] = level === 1 ? tlb.l1Small : tlb.l2Small
+  }
   if (level === 1) {
     const pack = (c: CacheInfo | undefined): number =>
       c === undefined ? 0 : ((c.size >>> 10) << 24) | (c.ways << 16) | (1 << 8) | c.lineSize
@@ -38,9 +45,13 @@ export const amdCacheSummary = (level: 1 | 2): CpuidLeaf => ({ model }, _subleaf
     return
   }
   const l2 = find(2, 'unified')
-  if (l2 !== undefined) out[ECX] = ((l2.size >>> 10) << 16) | ((WAYS_CODE.get(l2.ways) ?? 0) << 12) | l2.lineSize
+  const isAmd = model.vendor === 'AuthenticAMD'
+  if (l2 !== undefined) {
+    const ways = WAYS_CODE.get(l2.ways) ?? 0
+    out[ECX] = ((l2.size >>> 10) << 16) | (ways << 12) | (isAmd ? 1 << 8 : 0) | l2.lineSize
+  }
   const l3 = find(3, 'unified')
-  if (l3 === undefined || model.vendor !== 'AuthenticAMD') return
+  if (l3 === undefined || !isAmd) return
   const halfMegabytes = Math.floor(l3.size / 0x8_0000)
   out[EDX] = (halfMegabytes << 18) | ((WAYS_CODE.get(l3.ways) ?? 9) << 12) | (1 << 8) | l3.lineSize
 }

@@ -33,6 +33,7 @@ export const FEATURES: ReadonlyMap<string, FeatureBit> = new Map([
     intel_ssbd: 31,
   }),
   ...group(7, 1, EAX, { fzrm: 10, fsrs: 11, fsrc: 12 }),
+  ...group(7, 2, EDX, { bhi_ctrl: 4, mcdt_no: 5 }),
   ...group(0xd, 1, EAX, { xsaveopt: 0, xsavec: 1, xgetbv1: 2, xsaves: 3 }),
   ...group(0x8000_0001, 0, ECX, {
     lahf_lm: 0, cmp_legacy: 1, svm: 2, cr8_legacy: 4, lzcnt: 5, prefetchw: 8, topoext: 22,

@@ -17,12 +17,30 @@ export type CpuidLeaf = (system: CpuSystem, subleaf: number, out: Uint32Array, c
 /** Where hypervisor leaves begin. */
 export const HYPERVISOR_LEAF = 0x4000_0000
 
-/** Feature bits of one leaf and subleaf, all registers. */
-export function featureBits(model: CpuModel, leaf: number, subleaf: number, out: Uint32Array): void {
-  for (const name of model.features) {
+/** Feature bits of a model by leaf and subleaf; models are never changed, so each is worked out once. */
+const featureWords = new WeakMap<ReadonlySet<string>, Map<string, Uint32Array>>()
+
+function wordsOf(features: ReadonlySet<string>): Map<string, Uint32Array> {
+  let all = featureWords.get(features)
+  if (all !== undefined) return all
+  all = new Map()
+  for (const name of features) {
     const place = FEATURES.get(name)
-    if (place?.[0] === leaf && place[1] === subleaf) out[place[2]] |= 1 << place[3]
+    if (place === undefined) continue
+    const [leaf, subleaf, register, bit] = place
+    const key = `${String(leaf)}.${String(subleaf)}`
+    const words = all.get(key) ?? new Uint32Array(4)
+    words[register] |= 1 << bit
+    all.set(key, words)
   }
+  featureWords.set(features, all)
+  return all
+}
+
+/** Sets the feature bits of one leaf and subleaf, all registers. */
+export function featureBits(model: CpuModel, leaf: number, subleaf: number, out: Uint32Array): void {
+  const words = wordsOf(model.features).get(`${String(leaf)}.${String(subleaf)}`)
+  if (words !== undefined) for (let i = 0; i < 4; i++) out[i] |= words[i]
 }
 
 /** Four characters of a text as a register. */
@@ -62,7 +80,7 @@ const leaf1: CpuidLeaf = (system, _subleaf, out, cpu) => {
 const leaf7: CpuidLeaf = ({ model }, subleaf, out, cpu) => {
   featureBits(model, 7, subleaf, out)
   if (subleaf !== 0) return
-  out[EAX] = model.vendor === 'GenuineIntel' ? 1 : 0
+  out[EAX] = model.vendor === 'GenuineIntel' ? 2 : 0
   if (model.features.has('pku') && (cpu.views.u32[CR4 >>> 2] & CR4_BITS.PKE) !== 0) out[ECX] |= 1 << 4
 }
 
@@ -185,8 +203,8 @@ export function createCpuidLeaves(model: CpuModel): Map<number, CpuidLeaf> {
 }
 
 /**
- * Answers CPUID for a leaf and subleaf. Leaves beyond the maximum answer as the highest basic leaf on Intel, as zeros on
- * AMD (SDM vol. 2 CPUID; APM vol. 3 CPUID); leaves that a model does not have are zeros.
+ * Answers CPUID for a leaf and subleaf. Leaves beyond the maximum answer as the highest basic leaf on Intel, as zeros
+ * on AMD (SDM vol. 2 CPUID; APM vol. 3 CPUID); leaves that a model does not have are zeros.
  */
 export function cpuid(cpu: Cpu, system: CpuSystem, leaf: number, subleaf: number, out: Uint32Array): void {
   out.fill(0)

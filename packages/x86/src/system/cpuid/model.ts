@@ -32,6 +32,13 @@ export interface CpuModel {
   /** IA32_ARCH_CAPABILITIES (Intel). */
   readonly archCapabilities: bigint
   readonly caches: readonly CacheInfo[]
+  /** TLB words of Fn8000_0005 and Fn8000_0006 (AMD): EAX for large pages, EBX for 4 KiB pages. */
+  readonly tlb?: {
+    readonly l1Large: number
+    readonly l1Small: number
+    readonly l2Large: number
+    readonly l2Small: number
+  }
   /** Offset of the PKRU component in the standard XSAVE area. */
   readonly pkruOffset: number
   /** Frequency of the time-stamp counter and of the crystal that drives it and the APIC timer, in Hz. */

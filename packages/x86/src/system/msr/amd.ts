@@ -10,6 +10,9 @@ export const SYSCFG = {
 } as const
 const SYSCFG_LEGAL = Object.values(SYSCFG).reduce((all, bit) => all | bit, 0n)
 
+/** The first of four performance counters of 48 bits. */
+export const PERF_CTR0 = 0xc001_0004
+
 const feature = (model: CpuModel, name: string, bits: bigint): bigint => (model.features.has(name) ? bits : 0n)
 
 const specCtrl = (model: CpuModel): bigint =>
@@ -31,15 +34,17 @@ export const amdMsrs = (model: CpuModel): readonly Msr[] => [
   readOnly(0x1de, 'LastExcpToIp', 0n),
   // Performance counters are part of every AMD64 processor; these hold their values and count nothing.
   ...Array.from({ length: 4 }, (_, n) => held(0xc001_0000 + n, `PerfEvtSel${String(n)}`)),
-  ...Array.from({ length: 4 }, (_, n) => held(0xc001_0004 + n, `PerfCtr${String(n)}`)),
+  ...Array.from({ length: 4 }, (_, n) => held(PERF_CTR0 + n, `PerfCtr${String(n)}`)),
   held(0xc001_0010, 'SYSCFG', {
     initial: SYSCFG.MtrrFixDramEn | SYSCFG.MtrrVarDramEn | SYSCFG.MtrrTom2En | SYSCFG.Tom2ForceMemTypeWB,
     legal: SYSCFG_LEGAL,
   }),
   held(0xc001_0015, 'HWCR', { initial: HWCR_INITIAL }),
-  ...Array.from({ length: 4 }, (_, n) => held(0xc001_0016 + n, `IORR${n < 2 ? '0' : '1'}_${n % 2 === 0 ? 'BASE' : 'MASK'}`)),
+  ...['IORR_BASE0', 'IORR_MASK0', 'IORR_BASE1', 'IORR_MASK1'].map((name, n) => held(0xc001_0016 + n, name)),
   held(0xc001_001a, 'TOP_MEM'),
   held(0xc001_001d, 'TOP_MEM2'),
+  // Linux sets bit 46 (extended configuration through CF8) in what AMD's northbridge showed here.
+  held(0xc001_001f, 'NB_CFG'),
   writeOnly(0xc001_0020, 'PATCH_LOADER', () => undefined),
   held(0xc001_0055, 'IntPend'),
   held(0xc001_0058, 'MmioCfgBaseAddr'),

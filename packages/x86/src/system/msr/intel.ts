@@ -16,10 +16,12 @@ function miscEnable(model: CpuModel): Msr {
   }
 }
 
+const BHI_DIS_S = 1n << 10n
+
 /** Bits of IA32_SPEC_CTRL by feature. */
 const specCtrl = (model: CpuModel): bigint =>
   (model.features.has('spec_ctrl') ? 1n : 0n) | (model.features.has('intel_stibp') ? 2n : 0n) |
-  (model.features.has('intel_ssbd') ? 4n : 0n)
+  (model.features.has('intel_ssbd') ? 4n : 0n) | (model.features.has('bhi_ctrl') ? BHI_DIS_S : 0n)
 
 /** The registers of an Intel model. */
 export const intelMsrs = (model: CpuModel): readonly Msr[] => [

@@ -37,9 +37,18 @@ export const writeOnly = (index: number, name: string, write: (cpu: Cpu, value: 
   index, name, read: gp, write,
 })
 
+/** What a held register starts with and takes. */
+export interface HeldOptions {
+  readonly initial?: bigint
+  /** Bits that may be set. */
+  readonly legal?: bigint
+  /** Raises #GP(0) for other values that are not legal. */
+  readonly check?: (value: bigint, cpu: Cpu) => void
+}
+
 /** A register that only holds what was written. `legal` limits its bits, `check` may refuse values. */
 export const held = (
-  index: number, name: string, options: { initial?: bigint; legal?: bigint; check?: (value: bigint, cpu: Cpu) => void } = {},
+  index: number, name: string, options: HeldOptions = {},
 ): Msr => ({
   index,
   name,

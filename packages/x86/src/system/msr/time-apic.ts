@@ -53,5 +53,6 @@ const x2apic = Array.from({ length: APIC_MSR.X2APIC_LAST - APIC_MSR.X2APIC_FIRST
 
 /** The registers of this group. */
 export const TIME_APIC_MSRS: readonly Msr[] = [
-  tsc, tscAdjust, apicMsr(APIC_MSR.BASE, 'IA32_APIC_BASE'), apicMsr(APIC_MSR.TSC_DEADLINE, 'IA32_TSC_DEADLINE'), ...x2apic,
+  tsc, tscAdjust,
+  apicMsr(APIC_MSR.BASE, 'IA32_APIC_BASE'), apicMsr(APIC_MSR.TSC_DEADLINE, 'IA32_TSC_DEADLINE'), ...x2apic,
 ]

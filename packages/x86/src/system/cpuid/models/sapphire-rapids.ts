@@ -8,17 +8,18 @@ const ARCH_CAPABILITIES = {
 } as const
 
 /**
- * Intel Xeon of the 4th generation ("Sapphire Rapids", 06_8FH stepping 8) without AVX-512, AMX, TSX and CET. Values from
- * SDM vol. 2 (CPUID) and vol. 4 (MSRs of 06_8FH).
+ * Intel Xeon of the 4th generation ("Sapphire Rapids", 06_8FH stepping 8) without AVX-512, AMX, TSX and CET. Values
+ * from SDM vol. 2 (CPUID) and vol. 4 (MSRs of 06_8FH).
  *
  * The processor runs one instruction after the other and speculates on nothing, so every "NO" bit of
  * IA32_ARCH_CAPABILITIES is true, and IBRS_ALL lets kernels set IBRS once and build no retpolines. Leaf 0x15 gives
- * the frequency of the time-stamp counter, so nothing needs to be calibrated.
+ * the frequency of the time-stamp counter, so nothing needs to be calibrated. BHI_CTRL is there because kernels that do
+ * not trust BHI_NO otherwise clear the branch history in software at every system call.
  */
 export const sapphireRapids: CpuModel = {
   name: 'sapphire-rapids',
   vendor: 'GenuineIntel',
-  brand: 'Intel Xeon Processor (Sapphire Rapids, Cofferdam)',
+  brand: 'Intel Xeon Sapphire Rapids (Cofferdam)',
   family: 6,
   model: 0x8f,
   stepping: 8,
@@ -29,8 +30,8 @@ export const sapphireRapids: CpuModel = {
   physicalBits: 46,
   features: new Set([
     ...COMMON_FEATURES,
-    'ss', 'zero_fcs_fds', 'fzrm', 'fsrs', 'fsrc', 'serialize', 'md_clear',
-    'spec_ctrl', 'intel_stibp', 'flush_l1d', 'arch_capabilities', 'intel_ssbd',
+    'ss', 'zero_fcs_fds', 'fzrm', 'fsrs', 'fsrc', 'md_clear',
+    'spec_ctrl', 'intel_stibp', 'flush_l1d', 'arch_capabilities', 'intel_ssbd', 'bhi_ctrl', 'mcdt_no',
   ]),
   archCapabilities: Object.values(ARCH_CAPABILITIES).reduce((all, bit) => all | (1n << BigInt(bit)), 0n),
   caches: [

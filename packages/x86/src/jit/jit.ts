@@ -1,0 +1,317 @@
+/**
+ * Which code is compiled, and when. A block that was entered often becomes the seed of a region, which grows along the ways
+ * that execution takes; several regions are compiled together as one module that imports the memory alone.
+ */
+import { OP, OPS } from '../ops.ts'
+import { MODE64, REL } from '../insn.ts'
+import { ModuleWriter } from '../wasm/module.ts'
+import type { Block, CodeCache } from '../engine/code-cache.ts'
+import { decodeMode } from '../engine/mode.ts'
+import type { MemoryViews } from '@cofferdam/memory'
+import type { ExpandedInsn, Translator } from '../engine/translate.ts'
+import { HANDLER, HEADER, HEADER_SIZE, JIT_UOP, UOP, UOP_SIZE } from '../engine/uop.ts'
+import { createFlagLibrary, writeRegion } from './region-writer.ts'
+import type { Edge, RegionBlock } from './region-writer.ts'
+
+/** Largest region, in blocks. */
+const REGION_BLOCKS = 64
+/** A block joins a region when it was entered at least this fraction of the threshold. */
+const JOIN_FRACTION = 8
+/** Regions that are compiled together. */
+const BATCH = 12
+/** RET compares with at most so many return sites. */
+const RETURN_SITES = 4
+const NEVER = 0x7fff_ffff
+
+export interface JitOptions {
+  readonly views: MemoryViews
+  readonly wasm: WebAssembly.Memory
+  readonly cache: CodeCache
+  readonly translator: Translator
+  readonly table: WebAssembly.Table
+  /** Slots of the table for compiled functions: [first, end). */
+  readonly firstSlot: number
+  readonly endSlot: number
+  readonly jumpCache: number
+  readonly lookup: number
+  readonly memoryPages: number
+  /** Entries after which a block is hot. */
+  readonly threshold: number
+}
+
+export interface JitCounts {
+  modules: number
+  regions: number
+  blocks: number
+  instructions: number
+  bytes: number
+  dropped: number
+}
+
+export interface Jit {
+  readonly counts: JitCounts
+  /** A block reached the threshold. `find` answers the valid code page at a linear page. */
+  hot(block: Block): void
+  /** Compiles what waits. */
+  flush(): void
+  /** Forgets everything, with the code cache. */
+  reset(): void
+}
+
+interface Region {
+  readonly seeds: Set<Block>
+  blocks: readonly Block[]
+  /** Table slot, or −1 while it is not compiled. */
+  slot: number
+  dead: boolean
+}
+
+/** Has a WebAssembly meaning, but one that only the interpreter can carry out. */
+const interpreterOnly = new Set<number>([OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps, OP.popf, OP.sti, OP.rdtsc, OP.rdtscp])
+const isInterpreterOnly: readonly boolean[] = OPS.map((_, op) => interpreterOnly.has(op))
+
+export function createJit(options: JitOptions): Jit {
+  const { views, cache, translator, table } = options
+  const { i32, u16 } = views
+  /** Regions by the blocks they contain; a block may be in several. */
+  const regions = new Map<Block, Set<Region>>()
+  /** The region that a block's entry leads into. */
+  const owner = new Map<Block, Region>()
+  const pending = new Set<Region>()
+  const freeSlots: number[] = []
+  let nextSlot = options.firstSlot
+  const counts: JitCounts = { modules: 0, regions: 0, blocks: 0, instructions: 0, bytes: 0, dropped: 0 }
+
+  const entered = (block: Block): number => {
+    const left = i32[(block.header + HEADER.HOTNESS) >>> 2]
+    return left > options.threshold ? options.threshold * 2 : options.threshold - left
+  }
+
+  /** The block whose header a link word names, if it has been followed and leads into live code. */
+  const linked = (slot: number): Block | null => {
+    const header = i32[slot >>> 2]
+    const known = blockOfHeader(header)
+    if (known !== null) return known
+    // A conditional branch out of its page goes through a GOTO.
+    const uop = header + HEADER_SIZE
+    if (u16[uop >>> 1] !== HANDLER.GOTO) return null
+    return blockOfHeader(i32[(uop + UOP.LINK) >>> 2])
+  }
+
+  const blockOfHeader = (header: number): Block | null => {
+    const block = cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]] as Block | undefined
+    return block?.header === header && block.alive && decodeMode(block.page.mode) === MODE64 && block.next === null ? block : null
+  }
+
+  const expanded = new Map<Block, readonly ExpandedInsn[]>()
+  const expand = (block: Block): readonly ExpandedInsn[] => {
+    let insns = expanded.get(block)
+    if (insns === undefined) expanded.set(block, insns = translator.expand(block))
+    return insns
+  }
+
+  /** Number of leading instructions that can be compiled. */
+  const compilable = (insns: readonly ExpandedInsn[]): number => {
+    const stop = insns.findIndex(({ insn, interpreted }) => interpreted || isInterpreterOnly[insn.op])
+    return stop < 0 ? insns.length : stop
+  }
+
+  /** Link words at the end of a block: the branch's, or that of the GOTO behind its last instruction. */
+  const linkSlots = (insns: readonly ExpandedInsn[]): { taken: number; next: number } => {
+    const last = insns[insns.length - 1]
+    const { insn, uop } = last
+    if (insn.kind0 === REL && isBranch(insn.op)) {
+      return { taken: uop + UOP.LINK, next: insn.op === OP.jmp || insn.op === OP.call ? 0 : uop + UOP.LINK2 }
+    }
+    return { taken: 0, next: insn.op === OP.jmp || insn.op === OP.call || insn.op === OP.ret ? 0 : uop + UOP_SIZE + UOP.LINK }
+  }
+
+  /** The block behind a call, if decoded. */
+  const returnSite = (block: Block, insns: readonly ExpandedInsn[]): Block | null => {
+    const last = insns[insns.length - 1]
+    if (last.insn.op !== OP.call) return null
+    const offset = block.offset + block.length
+    return offset < 4096 ? block.page.entries.get(offset) ?? null : null
+  }
+
+  const neighbours = (block: Block): Block[] => {
+    const insns = expand(block)
+    if (insns.length === 0 || compilable(insns) < insns.length) return []
+    const { taken, next } = linkSlots(insns)
+    const found = [taken, next].filter((slot) => slot !== 0).map(linked)
+    found.push(returnSite(block, insns))
+    return found.filter((b): b is Block => b !== null)
+  }
+
+  const belongsElsewhere = (block: Block, region: Region): boolean => {
+    for (const other of regions.get(block) ?? []) if (other !== region) return true
+    return false
+  }
+
+  /** Grows a region from its seeds, most entered first. */
+  const grow = (region: Region): Block[] => {
+    const chosen = new Set<Block>()
+    const queue = [...region.seeds].filter((b) => b.alive)
+    while (queue.length > 0 && chosen.size < REGION_BLOCKS) {
+      let best = 0
+      for (let i = 1; i < queue.length; i++) if (entered(queue[i]) > entered(queue[best])) best = i
+      const [block] = queue.splice(best, 1)
+      if (chosen.has(block) || expand(block).length === 0) continue
+      chosen.add(block)
+      for (const b of neighbours(block)) {
+        // Code that another region has is left to it: jumping there costs less than compiling it twice.
+        if (chosen.has(b) || blockOfHeader(b.header) === null || belongsElsewhere(b, region)) continue
+        if (entered(b) >= options.threshold / JOIN_FRACTION) queue.push(b)
+      }
+    }
+    return [...chosen]
+  }
+
+  const describe = (chosen: readonly Block[]): RegionBlock[] => {
+    const indexes = new Map(chosen.map((b, i) => [b, i]))
+    const edge = (slot: number): Edge | null => {
+      if (slot === 0) return null
+      const to = linked(slot)
+      return { slot, index: to === null ? -1 : indexes.get(to) ?? -1 }
+    }
+    const sites = chosen.flatMap((b) => {
+      const insns = expand(b)
+      const site = returnSite(b, insns)
+      const index = site === null ? undefined : indexes.get(site)
+      return index === undefined ? [] : [{ index, rip: BigInt.asIntN(64, insns[insns.length - 1].nextRip) }]
+    }).slice(0, RETURN_SITES)
+    return chosen.map((block) => {
+      const insns = expand(block)
+      const compiled = compilable(insns)
+      const { taken, next } = linkSlots(insns)
+      const returns = insns[insns.length - 1].insn.op === OP.ret && compiled === insns.length ? sites : []
+      return { block, insns, compiled, taken: edge(taken), next: edge(next), returns }
+    })
+  }
+
+  /** Entries: the seeds, and where calls come back to. */
+  const entriesOf = (region: Region, chosen: readonly Block[]): number[] => {
+    const wanted = new Set<Block>(region.seeds)
+    for (const block of chosen) {
+      const site = returnSite(block, expand(block))
+      if (site !== null) wanted.add(site)
+    }
+    return chosen.flatMap((b, i) => (wanted.has(b) ? [i] : []))
+  }
+
+  const takeSlot = (): number => freeSlots.pop() ?? (nextSlot < options.endSlot ? nextSlot++ : -1)
+
+  const leaveRegion = (region: Region, block: Block): void => {
+    const all = regions.get(block)
+    all?.delete(region)
+    if (all?.size === 0) {
+      regions.delete(block)
+      block.onDeath = null
+    }
+    if (owner.get(block) !== region) return
+    owner.delete(block)
+    if (!block.alive) return
+    i32[(block.header + HEADER.ENTRY) >>> 2] = block.header + HEADER_SIZE
+    i32[(block.header + HEADER.HOTNESS) >>> 2] = options.threshold
+  }
+
+  const drop = (region: Region): void => {
+    if (region.dead) return
+    region.dead = true
+    counts.dropped++
+    for (const block of region.blocks) leaveRegion(region, block)
+    pending.delete(region)
+    if (region.slot >= 0) {
+      table.set(region.slot, null)
+      freeSlots.push(region.slot)
+    }
+  }
+
+  /** Makes a block's entry lead into compiled code. */
+  const install = (block: Block, slot: number, entry: number): void => {
+    const uop = cache.allocate(1)
+    if (uop === 0) return
+    u16[uop >>> 1] = HANDLER.JIT
+    i32[(uop + JIT_UOP.ENTRY) >>> 2] = entry
+    i32[(uop + JIT_UOP.COUNT) >>> 2] = block.count
+    i32[(uop + JIT_UOP.FUNCTION) >>> 2] = slot
+    cache.note(uop, block, 0, 0)
+    i32[(block.header + HEADER.ENTRY) >>> 2] = uop
+    i32[(block.header + HEADER.HOTNESS) >>> 2] = NEVER
+  }
+
+  const compile = (batch: readonly Region[]): void => {
+    const module = new ModuleWriter()
+    module.importMemory(options.memoryPages)
+    const library = createFlagLibrary(module)
+    const made: { region: Region; entries: Map<number, number>; name: string }[] = []
+    for (const region of batch) {
+      const chosen = grow(region)
+      if (chosen.length === 0) continue
+      for (const block of region.blocks) leaveRegion(region, block)
+      region.blocks = chosen
+      for (const block of chosen) regions.set(block, (regions.get(block) ?? new Set()).add(region))
+      const name = `r${made.length}`
+      const described = describe(chosen)
+      if (described.every((b) => b.compiled === 0)) continue
+      made.push({ region, name, entries: writeRegion(module, name, described, entriesOf(region, chosen), options, library) })
+      counts.blocks += chosen.length
+      counts.instructions += described.reduce((sum, b) => sum + b.compiled, 0)
+    }
+    expanded.clear()
+    if (made.length === 0) return
+    const bytes = module.build()
+    counts.modules++
+    counts.regions += made.length
+    counts.bytes += bytes.length
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory: options.wasm } })
+    for (const { region, entries, name } of made) {
+      const slot = region.slot >= 0 ? region.slot : takeSlot()
+      if (slot < 0) continue
+      region.slot = slot
+      table.set(slot, exports[name])
+      for (const block of region.blocks) {
+        const all = regions.get(block) ?? new Set()
+        regions.set(block, all.add(region))
+        block.onDeath = () => { for (const r of [...(regions.get(block) ?? [])]) drop(r) }
+      }
+      for (const [index, entry] of entries) {
+        owner.set(region.blocks[index], region)
+        install(region.blocks[index], slot, entry)
+      }
+    }
+  }
+
+  const flush = (): void => {
+    if (pending.size === 0) return
+    const batch = [...pending]
+    pending.clear()
+    compile(batch)
+  }
+
+  return {
+    counts, flush,
+    hot(block) {
+      i32[(block.header + HEADER.HOTNESS) >>> 2] = NEVER
+      if (!block.alive || decodeMode(block.page.mode) !== MODE64 || block.next !== null) return
+      const [known] = regions.get(block) ?? []
+      if (known !== undefined) {
+        // Inside a region, but entered from elsewhere: one more entry.
+        known.seeds.add(block)
+        pending.add(known)
+      } else {
+        pending.add({ seeds: new Set([block]), blocks: [], slot: -1, dead: false })
+      }
+      if (pending.size >= BATCH) flush()
+    },
+    reset() {
+      for (const all of [...regions.values()]) for (const region of [...all]) drop(region)
+      regions.clear()
+      owner.clear()
+      pending.clear()
+    },
+  }
+}
+
+const branches = new Set<number>([OP.jcc, OP.jmp, OP.call, OP.loop, OP.loope, OP.loopne, OP.jcxz])
+const isBranch = (op: number): boolean => branches.has(op)
