@@ -3,7 +3,7 @@
  * address without a decoded block), serves that, and goes on. Instructions are counted exactly: an event due after n
  * instructions is taken after n, whatever the blocks look like.
  */
-import { VECTOR, guestFault } from '../cpu.ts'
+import { VECTOR, guestFault, raise } from '../cpu.ts'
 import type { CpuHost } from '../cpu.ts'
 import { createInsn } from '../decode/decode.ts'
 import { MODE64 } from '../insn.ts'
@@ -15,7 +15,7 @@ import {
 import { deliverException, deliverInterrupt } from '../system/deliver.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
 import { CodeCacheFull, blockRip } from './code-cache.ts'
-import type { Block, CodePage } from './code-cache.ts'
+import type { Block, CodePage, HostSite } from './code-cache.ts'
 import { createCpu } from './cpu-services.ts'
 import type { EngineCpu } from './cpu-services.ts'
 import type { Engine } from './engine.ts'
@@ -246,29 +246,36 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Instructions left when the micro-op `uop` of a charged block has not run yet. */
   const leftAt = (uop: number): number => i32[BUDGET >>> 2] + cache.blockAt(uop).count - cache.indexAt(uop)
 
+  /** What the host runs at a micro-op; one that generated code gave up on is decoded again, once. */
+  const siteAt = (uop: number): HostSite => {
+    const known = cache.hostInsns.get(uop)
+    if (known !== undefined) return known
+    translator.insnAt(uop, fetched)
+    const rip = ripOf(uop)
+    const block = cache.blockAt(uop)
+    const next = rip + BigInt(fetched.len)
+    const site: HostSite = {
+      insn: { ...fetched }, block, rip, remaining: block.count - cache.indexAt(uop), meaning: undefined,
+      next: decodeMode(i32[MODE >>> 2]) === MODE64 ? BigInt.asIntN(64, next) : BigInt.asUintN(32, next),
+    }
+    cache.hostInsns.set(uop, site)
+    return site
+  }
+
   /** Runs the TypeScript meaning of a micro-op; answers the micro-op to go on at, or 0 to look up RIP. */
   const runHost = (uop: number): number => {
     counts.host++
-    const known = cache.hostInsns.get(uop)
-    let insn = fetched
-    if (known === undefined) translator.insnAt(uop, fetched)
-    else insn = known
-    const rip = ripOf(uop)
-    const block = cache.blockAt(uop)
-    const remaining = block.count - cache.indexAt(uop)
+    const site = siteAt(uop)
+    const { insn, block, rip, next, remaining } = site
     i64[RIP >>> 3] = rip
-    const following = decodeMode(i32[MODE >>> 2]) === MODE64 ? BigInt.asIntN(64, rip + BigInt(insn.len)) : BigInt.asUintN(32, rip + BigInt(insn.len))
-    nextRip = following
+    nextRip = next
     uncharged = remaining
     const mode = i32[MODE >>> 2]
-    const meaning = engine.meaningOf(insn)
+    const meaning = (site.meaning ??= engine.meaningOf(insn))
     try {
       if (meaning === undefined) {
         options.onUnknown?.(insn, rip)
-        raiseHere(VECTOR.UD, -1)
-        deliverFault()
-        i32[BUDGET >>> 2] += remaining - 1
-        return 0
+        raise(VECTOR.UD)
       }
       meaning(cpu, insn)
     } catch (fault) {
@@ -279,22 +286,21 @@ export function createProcessor(options: ProcessorOptions): Processor {
     } finally {
       uncharged = 0
     }
-    nextRip = BigInt.asIntN(64, nextRip)
-    i64[RIP >>> 3] = nextRip
-    const stays = nextRip === BigInt.asIntN(64, following) && i32[MODE >>> 2] === mode && i32[EVENT >>> 2] === 0
+    const stays = nextRip === next && i32[MODE >>> 2] === mode && i32[EVENT >>> 2] === 0
       && i32[SHADOW >>> 2] === 0 && block.alive && i32[(block.page.words + slot) >>> 2] !== 0 && !stepping
+    i64[RIP >>> 3] = nextRip
     if (stays) return uop + UOP_SIZE
+    nextRip = i64[RIP >>> 3]
     i32[BUDGET >>> 2] += remaining - 1
     return 0
   }
 
   const computeAddress = (uop: number): number => {
-    const insn = cache.hostInsns.get(uop) as Insn
-    const rip = ripOf(uop)
-    i64[RIP >>> 3] = rip
-    nextRip = rip + BigInt(insn.len)
+    const site = siteAt(uop)
+    i64[RIP >>> 3] = site.rip
+    nextRip = site.next
     try {
-      i64[(GPR >>> 3) + TEMP_REG] = cpu.temporaryAddress(insn)
+      i64[(GPR >>> 3) + TEMP_REG] = cpu.temporaryAddress(site.insn)
       return uop + UOP_SIZE
     } catch (fault) {
       if (fault !== guestFault) throw fault
