@@ -442,6 +442,13 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** The instruction of a step, if somebody will ask for it. */
   const stepped = createInsn()
 
+  /** Moves the end of the slice: a step's slice ends with it, whatever comes after, so that it reads the right time. */
+  const setSliceEnd = (by: number): void => {
+    if (by === 0) return
+    i32[SLICE >>> 2] += by
+    i64[TIME_END >>> 3] += BigInt(by)
+  }
+
   /** Executes exactly one instruction (or one exception's delivery, or one round of a repeated string instruction). */
   const step = (): void => {
     counts.steps++
@@ -468,11 +475,13 @@ export function createProcessor(options: ProcessorOptions): Processor {
       // RF lasts one instruction; a fault saves it set in any case.
       i32[SYSFLAGS >>> 2] = flags & ~RF
       stackShadow = false
+      setSliceEnd(1 - left)
       for (let uop = block.header + HEADER_SIZE; uop !== 0;) {
         // Nothing may be entered: a budget of 0 stops at the first block.
         engine.run(uop, 0)
         uop = serveStep()
       }
+      setSliceEnd(left - 1)
     })
     stepping = false
     i32[BUDGET >>> 2] = left - 1
