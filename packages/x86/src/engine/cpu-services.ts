@@ -10,6 +10,7 @@ import {
 } from '../state.ts'
 import { OP } from '../ops.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
+import type { Breakpoints } from './breakpoints.ts'
 import { STATUS_FLAGS } from './flags.ts'
 import type { Engine } from './engine.ts'
 import { MODE_AVX, MODE_SSE, MODE_USER, decodeMode } from './mode.ts'
@@ -25,6 +26,7 @@ export interface EngineCpu extends Cpu {
 export interface CpuServices {
   readonly engine: Engine
   readonly mmu: Mmu
+  readonly breakpoints: Breakpoints
   readonly index: number
   readonly host: CpuHost
   readonly system: CpuSystem
@@ -239,6 +241,8 @@ export function createCpu(services: CpuServices): EngineCpu {
       mmu.context.mode = ac ? mmu.context.mode | 0x40 : mmu.context.mode & ~0x40
     }
     lastPkru = pkru
+    // Pages with breakpoints must go from the TLBs and the enterable code pages, or may come back.
+    if (services.breakpoints.refresh()) mmu.flush(true)
   }
 
   const cpu: EngineCpu = {
