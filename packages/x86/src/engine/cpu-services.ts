@@ -34,6 +34,7 @@ export interface CpuServices {
   setNextRip(rip: bigint): void
   halt(): void
   shutdown(reason: string): void
+  pause(): void
   /** Charged but not executed instructions of the running block. */
   uncharged(): number
 }
@@ -349,6 +350,7 @@ export function createCpu(services: CpuServices): EngineCpu {
     },
     halt: () => { services.halt() },
     shutdown: (reason) => { services.shutdown(reason) },
+    pause: () => { services.pause() },
     timestamp: () => BigInt(f64[ICOUNT >>> 3] + i32[SLICE >>> 2] - i32[BUDGET >>> 2] - services.uncharged()),
   }
   return cpu

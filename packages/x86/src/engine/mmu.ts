@@ -52,6 +52,8 @@ export interface Mmu {
   canonical: boolean
   /** Registers that only this processor sees at a physical page (the local APIC), or null. */
   local: { page: number; handlers: IoHandlers } | null
+  /** TLB misses so far, for statistics. */
+  misses: number
   /** Serves a TLB miss of generated code: 1 when the entry is there now, 0 when the slow path must serve the access. */
   miss(low: number, high: number, info: number): number
   /** Serves an access for generated code: its host address, SCRATCH with the bytes in it, or 0 and `guestFault`. */
@@ -297,8 +299,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   const mmu: Mmu = {
     context, tlb, result, code,
-    guardContext: 0, la57: false, canonical: false, local: null,
+    guardContext: 0, la57: false, canonical: false, local: null, misses: 0,
     miss(low, high, info) {
+      mmu.misses++
       // Accesses over a page's end are the slow path's.
       if ((low & 0xfff) + (info & 0xff) > PAGE) return 0
       const user = userAccess()

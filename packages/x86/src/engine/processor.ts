@@ -10,8 +10,8 @@ import { MODE64 } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { OP } from '../ops.ts'
 import {
-  BUDGET, CPL, CPU_INDEX, CPU_SLOT, CS, DR, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW,
-  SLICE, SYSFLAGS, TEMP_REG, TIME_END,
+  BUDGET, CPL, CPU_INDEX, CPU_SLOT, CS, DR, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP,
+  SEG, SEG_BASE, SEG_SIZE, SHADOW, SLICE, SYSFLAGS, TEMP_REG, TIME_END, YIELDS,
 } from '../state.ts'
 import { deliverException, deliverInterrupt } from '../system/deliver.ts'
 import { DR6_BITS } from '../system/control.ts'
@@ -50,6 +50,10 @@ export interface ProcessorOptions {
   readonly attend: (processor: Processor) => void
   /** An instruction that no meaning exists for; it raises #UD. */
   readonly onUnknown?: (insn: Insn, rip: bigint) => void
+  /** An exception is about to be delivered; `guestFault` holds it, RIP is the faulting instruction's. */
+  readonly onException?: () => void
+  /** An instruction is about to be carried out by its TypeScript meaning. */
+  readonly onHost?: (insn: Insn, rip: bigint) => void
 }
 
 /** Counts of what made the interpreter come back, for statistics. */
@@ -61,6 +65,8 @@ export interface ProcessorCounts {
   links: number
   translated: number
   steps: number
+  /** Slices given up by PAUSE. */
+  pauses: number
 }
 
 export interface Processor {
@@ -72,9 +78,12 @@ export interface Processor {
   halted: boolean
   /** Why it stopped for good, or ''. */
   stopped: string
-  /** Runs at most `instructions` (below 2^31); answers how many it retired. */
-  run(instructions: number): number
-  /** Ends the present slice at the next instruction boundary. */
+  /**
+   * Runs at most `instructions` (below 2^31); answers how many it retired. With `yields`, PAUSE ends the slice: another
+   * processor may have what this one waits for.
+   */
+  run(instructions: number, yields?: boolean): number
+  /** Ends the present slice at the next instruction boundary. Idle outside of `run`. */
   stop(): void
   /** Whether an interrupt could be taken, were IF set. */
   setInterrupt(pending: boolean): void
@@ -128,10 +137,12 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const trampoline = memory.reserve(64)
   u16[trampoline >>> 1] = HANDLER.GOTO
   const fetched = createInsn()
-  const counts: ProcessorCounts = { host: 0, faults: 0, interrupts: 0, lookups: 0, links: 0, translated: 0, steps: 0 }
+  const counts: ProcessorCounts = { host: 0, faults: 0, interrupts: 0, lookups: 0, links: 0, translated: 0, steps: 0, pauses: 0 }
 
   let nextRip = 0n
   let attention = false
+  /** `stop` was called: EVENT_STOP alone only asks for a look at what waits, as when code was written to. */
+  let ending = false
 
   /** Where a word of this processor's state is now. */
   const at = (address: number): number => (engine.resident === area ? address : area + address - HOT)
@@ -148,10 +159,20 @@ export function createProcessor(options: ProcessorOptions): Processor {
       processor.stopped = reason
       stop()
     },
+    pause: () => {
+      if (i32[YIELDS >>> 2] === 0) return
+      counts.pauses++
+      stop()
+    },
     uncharged: () => uncharged,
   })
 
-  const stop = (): void => { i32[at(EVENT) >>> 2] |= EVENT_STOP }
+  const look = (): void => { i32[at(EVENT) >>> 2] |= EVENT_STOP }
+
+  const stop = (): void => {
+    ending = true
+    look()
+  }
 
   const activate = (): void => {
     engine.makeResident(area)
@@ -165,6 +186,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     stackShadow = false
     // What a data breakpoint saw of an instruction that did not complete is lost.
     breakpoints.hits = 0
+    options.onException?.()
     // Where execution stays if delivery shuts the processor down.
     nextRip = i64[RIP >>> 3]
     deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
@@ -284,6 +306,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     uncharged = remaining
     const mode = i32[MODE >>> 2]
     const meaning = (site.meaning ??= engine.meaningOf(insn))
+    options.onHost?.(insn, rip)
     try {
       if (meaning === undefined) {
         options.onUnknown?.(insn, rip)
@@ -293,6 +316,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     } catch (fault) {
       if (fault !== guestFault) throw fault
       i32[BUDGET >>> 2] += remaining - 1
+      uncharged = 0
       deliverFault()
       return 0
     } finally {
@@ -603,10 +627,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
           else stepDebugged()
           continue
         }
-        const stopping = (i32[EVENT >>> 2] & EVENT_STOP) !== 0
         if (breakpoints.hits !== 0) takeTraps()
         if (i32[EVENT >>> 2] !== 0) attend()
-        if (stopping || i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
+        if (ending || i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
         if (stepsHere()) {
           stepDebugged()
           continue
@@ -635,8 +658,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
     index, cpu, mmu, counts,
     halted: false,
     stopped: '',
-    run(instructions) {
+    run(instructions, yields = false) {
       activate()
+      ending = false
+      i32[YIELDS >>> 2] = yields ? 1 : 0
       i32[BUDGET >>> 2] = instructions
       i32[SLICE >>> 2] = instructions
       i64[TIME_END >>> 3] = BigInt(f64[ICOUNT >>> 3] + instructions)
@@ -666,7 +691,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     },
     setAttention() {
       attention = true
-      stop()
+      look()
     },
     interruptible: () => (i32[at(SYSFLAGS) >>> 2] & IF) !== 0,
     setRip(rip) { i64[RIP >>> 3] = BigInt.asIntN(64, rip) },
