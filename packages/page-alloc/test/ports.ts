@@ -49,3 +49,20 @@ declare function structuredClone<T>(value: T): T
 
 /** What a message to another realm would arrive as: proof that a snapshot is plain data. */
 export const clone = <T>(value: T): T => structuredClone(value)
+
+/** Where two pieces of plain data differ, or undefined; quick on typed arrays of millions of elements. */
+export function difference(a: unknown, b: unknown, path = ''): string | undefined {
+  if (Object.is(a, b)) return undefined
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return path
+  const [x, y] = [a as ArrayLike<unknown> & Record<string, unknown>, b as ArrayLike<unknown> & Record<string, unknown>]
+  if (ArrayBuffer.isView(a)) {
+    if (x.length !== y.length) return `${path}.length`
+    for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return `${path}[${i}]`
+    return undefined
+  }
+  for (const key of new Set([...Object.keys(x), ...Object.keys(y)])) {
+    const found = difference(x[key], y[key], `${path}.${key}`)
+    if (found !== undefined) return found
+  }
+  return undefined
+}

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import {
   bootMemory, createPageAllocator, Gfp, type MemoryRange, normaliseMap, type PageAllocator, restorePageAllocator,
 } from '../src/index.ts'
-import { clone, createTestPort, type TestPort } from './ports.ts'
+import { clone, createTestPort, difference, type TestPort } from './ports.ts'
 
 const GiB = 2 ** 30
 const MiB = 2 ** 20
@@ -181,7 +181,7 @@ describe('for any memory map', () => {
       const accepted = clone(port.calls)
       const expected = play(c, a, port, after, [...held])
       // What was taken is a copy: the allocator that goes on does not change it.
-      expect(taken).toEqual(snapshot)
+      expect(difference(taken, snapshot)).toBeUndefined()
       const port2 = createTestPort(c.map.filter((r) => r.kind === 'unaccepted'))
       for (const r of accepted) port2.accept(r.start, r.end)
       const b = restorePageAllocator(snapshot, { accept: port2 })

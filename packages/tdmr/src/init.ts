@@ -81,7 +81,13 @@ export function describeInitError(e: TdxInitError): string {
         'loaded again (by the firmware at reset, or by the loader)'
     case 'lp-missing':
       return `LPs ${e.lps.join(', ')} are not online: TDH.SYS.LP.INIT must run on every LP that the firmware enabled`
-    case 'sys-init': case 'lp-init': case 'sys-config': case 'key-config': case 'tdmr-init':
+    case 'sys-config': {
+      const { result } = e.cause
+      const early = result.kind === 'returned' && statusCode(result.regs.rax) === Status.TDX_SYS_CONFIG_NOT_PENDING
+      return describeSeamcallError(e.cause) +
+        (early ? ': TDH.SYS.LP.INIT has not run on every LP that the firmware enabled' : '')
+    }
+    case 'sys-init': case 'lp-init': case 'key-config': case 'tdmr-init':
       return describeSeamcallError(e.cause)
     case 'metadata': return `metadata field ${e.cause.field}: ${e.cause.message}`
     case 'tdmrs': return describeTdmrError(e.cause)

@@ -84,7 +84,7 @@ describe('initialisation fails, and says why', () => {
       '1 private KeyIDs: the module needs one for itself'],
     ['with an LP offline', {}, { lps: LPS.map((lp) => ({ ...lp, online: lp.id !== 5 })) }, 'LPs 5 are not online'],
     ['with an LP that the host does not know', {}, { lps: LPS.slice(0, 7) },
-      'TDH.SYS.CONFIG on LP 0: TDX_SYS_CONFIG_NOT_PENDING'],
+      'TDX_SYS_CONFIG_NOT_PENDING (0xc000050c00000000): TDH.SYS.LP.INIT has not run on every LP'],
     ['when a package has no LP', { inject: refuse(Leaf.tdhSysTdmrInit, Status.TDX_SYS_NOT_READY) }, {},
       'TDH.SYS.KEY.CONFIG has not run on every package'],
     ['on metadata that cannot be', { limits: { ...LIMITS, maxTdmrs: 0 } }, {},

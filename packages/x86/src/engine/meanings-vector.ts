@@ -5,6 +5,7 @@ import {
 import type { Expr } from '../wasm/expr.ts'
 import { MEM, XMM_REG } from '../insn.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
+import { shaMeanings } from './meanings-sha.ts'
 
 const zero = v128(0n, 0n)
 const halves = (b: Builder): number[] => (b.form.size === 32 ? [0, 1] : [0])
@@ -248,6 +249,7 @@ export const vectorWasmMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['pabsb', unary((a) => simd(96, a))], ['pabsw', unary((a) => simd(128, a))], ['pabsd', unary((a) => simd(160, a))],
   ['pmovmskb', mask(100, 16)], ['movmskps', mask(164, 4)], ['movmskpd', mask(196, 2)],
   ['ptest', ptest],
+  ...shaMeanings,
   ['vpbroadcastd', broadcast(4)], ['vpbroadcastq', broadcast(8)], ['vbroadcastss', broadcast(4)], ['vbroadcastsd', broadcast(8)],
   ['vinserti128', insert128], ['vinsertf128', insert128], ['vextracti128', extract128], ['vextractf128', extract128],
   ['vzeroupper', (b) => { for (let r = 0; r < 16; r++) b.clearUpper(r) }],

@@ -4,7 +4,8 @@ import { readOperand, readXmm, vectorBytes, writeXmm } from '../vector/operands.
 import { A, B, C, R, type Vec } from '../vector/vec.ts'
 import { fusedMultiplyAdd } from './arithmetic.ts'
 import { checkAvx } from './checks.ts'
-import { beginSse, env, finishSse, getLane, setLane } from './sse-env.ts'
+import { fusedAdd32, fusedAdd64 } from './native.ts'
+import { beginSse, env, finishSse, getLane, native, setLane } from './sse-env.ts'
 import { F32, F64, type Format } from './softfloat.ts'
 
 /** Signs of product and addend: per operation, for even and odd lanes. */
@@ -14,6 +15,14 @@ const SIGNS: Record<string, readonly [product: number, evenAddend: number, oddAd
 
 /** Factors and addend as indices into (destination, second, third operand). */
 const ORDERS: Record<string, readonly [number, number, number]> = { 132: [0, 2, 1], 213: [1, 0, 2], 231: [1, 2, 0] }
+
+/** The lane by native arithmetic; false when it must be done exactly. */
+function quick(f: Format, x: Vec, y: Vec, z: Vec, i: number, negateProduct: number, negateAddend: number): boolean {
+  if (f === F32) {
+    return fusedAdd32(negateProduct ? -x.f32[i] : x.f32[i], y.f32[i], negateAddend ? -z.f32[i] : z.f32[i], R, i)
+  }
+  return fusedAdd64(negateProduct ? -x.f64[i] : x.f64[i], y.f64[i], negateAddend ? -z.f64[i] : z.f64[i], R, i)
+}
 
 function fma(operation: string, order: string, f: Format, scalar: boolean): Meaning {
   const [negateProduct, even, odd] = SIGNS[operation]
@@ -30,6 +39,7 @@ function fma(operation: string, order: string, f: Format, scalar: boolean): Mean
     R.u8.set(A.u8)
     const lanes = scalar ? 1 : bytes / width
     for (let i = 0; i < lanes; i++) {
+      if (native && quick(f, x, y, z, i, negateProduct, i & 1 ? odd : even)) continue
       const bits = fusedMultiplyAdd(env, f, getLane(f, x, i), getLane(f, y, i), getLane(f, z, i), negateProduct,
         i & 1 ? odd : even)
       setLane(f, R, i, bits)

@@ -152,3 +152,87 @@ export const root64: NativeOp = (_a, _i, b, j, r, k) => {
   const back = q * q
   return store64(r, k, q, native === 2 ? true : back === x ? exactProduct(q, q, back) : safe(x) ? false : undefined)
 }
+
+const bits = new Float64Array(1)
+const words = new Uint32Array(bits.buffer)
+
+/** x + y rounded to odd: an inexact sum gets an odd last bit, so that rounding it again does no harm (Boldo 2008). */
+function sumToOdd(x: number, y: number): number {
+  const s = x + y
+  const error = sumError(x, y, s)
+  if (error === 0) return s
+  bits[0] = s
+  if (words[0] & 1) return s
+  // One unit towards the error: the magnitude grows when both have the same sign.
+  if (s > 0 === error > 0) words[0] |= 1
+  else {
+    if (words[0] === 0) words[1]--
+    words[0]--
+  }
+  return bits[0]
+}
+
+/** x · y + z; the product is exact in binary64. */
+export function fusedAdd32(x: number, y: number, z: number, r: Vec, k: number): boolean {
+  if (!plain32(x) || !plain32(y) || !plain32(z)) return false
+  const p = x * y
+  const s = sumToOdd(p, z)
+  if (s === 0) return false
+  return store32(r, k, s, p + z === s && sumError(p, z, s) === 0)
+}
+
+const safeOrZero = (x: number): boolean => x === 0 || safe(x)
+
+/** x · y + z by Boldo and Melquiond's algorithm, which rounds once in effect. */
+export function fusedAdd64(x: number, y: number, z: number, r: Vec, k: number): boolean {
+  if (!safe(x) || !safe(y) || !safeOrZero(z)) return false
+  const product = x * y
+  const low = productError(x, y, product)
+  const middle = z + low
+  const middleError = sumError(z, low, middle)
+  const high = product + middle
+  const highError = sumError(product, middle, high)
+  const rest = sumToOdd(middleError, highError)
+  const result = high + rest
+  if (!safe(result)) return false
+  if (native === 1) {
+    const exact = sumError(middleError, highError, middleError + highError) === 0 && sumError(high, rest, result) === 0
+    if (!exact) env.flags |= PE
+  }
+  r.f64[k] = result
+  return true
+}
+
+/** Binary32 to binary64. */
+export function widenNative(x: number, r: Vec, k: number): boolean {
+  if (!plain32(x)) return false
+  r.f64[k] = x
+  return true
+}
+
+/** Binary64 to binary32. */
+export function narrowNative(x: number, r: Vec, k: number): boolean {
+  return plain64(x) && store32(r, k, x, true)
+}
+
+/** x as an integer below 2^53 in magnitude, rounded to nearest or truncated; undefined when out of range or special. */
+export function integerNative(x: number, truncate: boolean, limit: number): number | undefined {
+  const m = Math.abs(x)
+  if (!(m < limit && (m >= MIN32 || m === 0))) return undefined
+  const value = truncate ? Math.trunc(x) : nearestEven(x)
+  if (value !== x) env.flags |= PE
+  return value
+}
+
+/** Nearest integer, ties to even, for |x| < 2^52. */
+function nearestEven(x: number): number {
+  const magic = 6755399441055744 // 1.5 · 2^52: the sum's last bit is worth 1
+  return (x + magic) - magic
+}
+
+const isPlain = { 4: plain32, 8: plain64 }
+
+/** Whether two operands compare as native numbers do, without flags. */
+export function comparable(width: 4 | 8, x: number, y: number): boolean {
+  return isPlain[width](x) && isPlain[width](y)
+}

@@ -113,15 +113,18 @@ export const zero = (f: Format, sign: number): bigint => encode(f, sign, 0, 0n)
 export const infinity = (f: Format, sign: number): bigint =>
   encode(f, sign, f.top, f.stored === f.precision ? 1n << 63n : 0n)
 
-/** Position of the highest set bit, counted from 1. */
+const asFloat = new Float64Array(1)
+const asWords = new Uint32Array(asFloat.buffer)
+
+/** Position of the highest set bit, counted from 1; 0 for 0. */
 export function bitLength(value: bigint): number {
-  let n = 0
-  while (value >> 64n) {
-    value >>= 64n
-    n += 64
-  }
-  const high = Number(value >> 32n)
-  return n + (high ? 64 - Math.clz32(high) : 32 - Math.clz32(Number(value)))
+  asFloat[0] = Number(value)
+  const exponent = asWords[1] >>> 20
+  if (exponent === 0x7ff) return 512 + bitLength(value >> 512n)
+  if (exponent === 0) return 0
+  const length = exponent - 1022
+  // The conversion may have rounded up to the next power of two.
+  return length > 53 && value >> BigInt(length - 1) === 0n ? length - 1 : length
 }
 
 /** `sig >> shift` with what falls off kept as a sticky lowest bit. */
@@ -159,7 +162,7 @@ export function roundPack(env: FloatEnv, f: Format, sign: number, sig: bigint, e
   let rest = 0n
   if (shift > 0) {
     kept = sig >> BigInt(shift)
-    rest = sig & mask(shift)
+    rest = BigInt.asUintN(shift, sig)
   } else kept = sig << BigInt(-shift)
   const up = roundsUp(env.rounding, sign, kept, rest, shift)
   if (up) {
@@ -217,7 +220,7 @@ function packTiny(env: FloatEnv, f: Format, sign: number, sig: bigint, exp: numb
   let rest = 0n
   if (shift > 0) {
     kept = sig >> BigInt(shift)
-    rest = sig & mask(shift)
+    rest = BigInt.asUintN(shift, sig)
   } else kept = sig << BigInt(-shift)
   const up = roundsUp(env.rounding, sign, kept, rest, shift)
   if (up) kept += 1n

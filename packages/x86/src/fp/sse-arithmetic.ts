@@ -33,16 +33,23 @@ const DIV: Pair = [lane(F32, host.divide32, (a, b) => divide(env, F32, a, b)),
 const SQRT: Pair = [lane(F32, host.root32, (_, b) => squareRoot(env, F32, b)),
   lane(F64, host.root64, (_, b) => squareRoot(env, F64, b))]
 
-const never: host.NativeOp = () => false
+/** How lanes relate: natively for normal numbers and zeros, else with all the flags. */
+function relate(f: Format, a: Vec, i: number, b: Vec, j: number, quietly: boolean): number {
+  const x = f === F32 ? a.f32[i] : a.f64[i]
+  const y = f === F32 ? b.f32[j] : b.f64[j]
+  if (host.comparable(f === F32 ? 4 : 8, x, y)) return x < y ? LESS : x > y ? GREATER : EQUAL
+  return compare(env, f, getLane(f, a, i), getLane(f, b, j), quietly)
+}
 
 /** MIN (`wanted` LESS) and MAX: the second operand unless the first is strictly better; so with NaNs and two zeros. */
 function extreme(f: Format, wanted: number): LaneOp {
-  return lane(f, never, (a, b) => {
-    const first = compare(env, f, a, b, false) === wanted
-    const bits = first ? a : b
-    return env.daz && unpack(f,
-      bits).kind === DENORMAL ? bits >> BigInt(f === F32 ? 31 : 63) << BigInt(f === F32 ? 31 : 63) : bits
-  })
+  const sign = BigInt(f === F32 ? 31 : 63)
+  return (a, i, b, j, r, k) => {
+    const first = relate(f, a, i, b, j, false) === wanted
+    const bits = first ? getLane(f, a, i) : getLane(f, b, j)
+    const flushed = env.daz && unpack(f, bits).kind === DENORMAL
+    setLane(f, r, k, flushed ? bits >> sign << sign : bits)
+  }
 }
 
 /**
@@ -57,7 +64,7 @@ function predicate(f: Format): LaneOp {
   return (a, i, b, j, r, k, imm) => {
     const p = imm & 15
     const signals = SIGNALS[p] ^ (imm >> 4 & 1)
-    const relation = compare(env, f, getLane(f, a, i), getLane(f, b, j), !signals)
+    const relation = relate(f, a, i, b, j, !signals)
     const yes = (RESULTS[p] & RELATION_BIT[relation]) !== 0
     if (f === F32) r.i32[k] = yes ? -1 : 0
     else r.i64[k] = yes ? -1n : 0n
@@ -191,7 +198,7 @@ function compareFlags(f: Format, quietly: boolean): Meaning {
     const width = f === F32 ? 4 : 8
     readOperand(cpu, insn, 1, width, B, false)
     readXmm(cpu, insn.reg0, width, A)
-    const relation = compare(env, f, getLane(f, A, 0), getLane(f, B, 0), quietly)
+    const relation = relate(f, A, 0, B, 0, quietly)
     finishSse(cpu)
     cpu.setFlags(relation === UNORDERED ? 0x45 : relation === EQUAL ? 0x40 : relation === LESS ? 1 : 0, 0x8d5)
   }

@@ -5,11 +5,16 @@ import { MXCSR } from '../state.ts'
 import { enterMmx, firstSource, kindOf, readOperand, readXmm, regOf, vectorBytes, writeGpr32, writeGpr64, writeMmx,
   writeXmm }
   from '../vector/operands.ts'
-import { A, B, R } from '../vector/vec.ts'
+import { A, B, R, type Vec } from '../vector/vec.ts'
 import { checkVector } from './checks.ts'
 import { convert, fromInteger, toInteger } from './convert.ts'
+import * as host from './native.ts'
 import { beginSse, env, finishSse, getLane, native, setLane } from './sse-env.ts'
-import { F16, F32, F64, IE, PE, UE, ZERO_RC, type Format } from './softfloat.ts'
+import { DE, F16, F32, F64, IE, PE, ZERO_RC, type Format } from './softfloat.ts'
+
+/** Bounds below which a rounded number surely fits 32 bits, and 64 bits exactly. */
+const SAFE32 = 2 ** 31 - 1
+const SAFE64 = 2 ** 51
 
 /** Signed doubleword lane `i` of B as a number of lane `i` of R. Binary64 holds every one exactly. */
 function laneFromInteger(to: Format, i: number): void {
@@ -23,6 +28,8 @@ function laneFromInteger(to: Format, i: number): void {
 
 /** Lane `i` of `f` in B as a signed doubleword. */
 function laneToInteger(f: Format, i: number, rounding: number): number {
+  const quick = native ? host.integerNative(f === F32 ? B.f32[i] : B.f64[i], rounding === ZERO_RC, SAFE32) : undefined
+  if (quick !== undefined) return quick
   return Number(toInteger(env, f, getLane(f, B, i), 32, rounding))
 }
 
@@ -61,6 +68,11 @@ function toDoublewords(from: Format, truncate: boolean): Meaning {
   }
 }
 
+function convertLane(from: Format, to: Format, b: Vec, r: Vec, i: number): void {
+  if (native && (from === F32 ? host.widenNative(b.f32[i], r, i) : host.narrowNative(b.f64[i], r, i))) return
+  setLane(to, r, i, convert(env, from, to, getLane(from, b, i)))
+}
+
 /** CVTPS2PD, CVTPD2PS. */
 function betweenPacked(from: Format, to: Format): Meaning {
   return (cpu, insn) => {
@@ -70,7 +82,7 @@ function betweenPacked(from: Format, to: Format): Meaning {
     const lanes = bytes / 8
     readLanes(cpu, insn, 1, from === F32 ? lanes * 4 : bytes)
     R.u8.fill(0)
-    for (let i = 0; i < lanes; i++) setLane(to, R, i, convert(env, from, to, getLane(from, B, i)))
+    for (let i = 0; i < lanes; i++) convertLane(from, to, B, R, i)
     finishSse(cpu)
     writeXmm(cpu, insn, insn.reg0, to === F64 ? bytes : 16, R)
   }
@@ -84,7 +96,7 @@ function betweenScalars(from: Format, to: Format): Meaning {
     const first = firstSource(insn)
     readOperand(cpu, insn, first + 1, from === F32 ? 4 : 8, B, false)
     readXmm(cpu, regOf(insn, first), 16, A)
-    setLane(to, A, 0, convert(env, from, to, getLane(from, B, 0)))
+    convertLane(from, to, B, A, 0)
     finishSse(cpu)
     writeXmm(cpu, insn, insn.reg0, 16, A)
   }
@@ -111,7 +123,10 @@ function toGeneral(from: Format, truncate: boolean): Meaning {
     checkVector(cpu, insn)
     beginSse(cpu)
     readOperand(cpu, insn, 1, from === F32 ? 4 : 8, B, false)
-    const value = toInteger(env, from, getLane(from, B, 0), insn.size * 8, truncate ? ZERO_RC : env.rounding)
+    const limit = insn.size === 8 ? SAFE64 : SAFE32
+    const quick = native ? host.integerNative(from === F32 ? B.f32[0] : B.f64[0], truncate, limit) : undefined
+    const value = quick === undefined
+      ? toInteger(env, from, getLane(from, B, 0), insn.size * 8, truncate ? ZERO_RC : env.rounding) : BigInt(quick)
     finishSse(cpu)
     if (insn.size === 8) writeGpr64(cpu, insn.reg0, value)
     else writeGpr32(cpu, insn.reg0, Number(value))
@@ -160,13 +175,13 @@ const halfToSingle: Meaning = (cpu, insn) => {
   writeXmm(cpu, insn, insn.reg0, bytes, R)
 }
 
-/** PE tells of the denormalised result even when underflow is unmasked (observed on Intel processors). */
+/** A denormal operand is far below the smallest half: always imprecise, also where underflow is unmasked. */
 function toHalf(bits: bigint): bigint {
-  const unmasked = env.unmasked
-  if (unmasked & UE) convert(env, F32, F16, bits)
-  env.unmasked &= ~UE
+  const { flags } = env
+  env.flags = 0
   const half = convert(env, F32, F16, bits)
-  env.unmasked = unmasked
+  if (env.flags & DE) env.flags |= PE
+  env.flags |= flags
   return half
 }
 

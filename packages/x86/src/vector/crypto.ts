@@ -86,13 +86,27 @@ const aeskeygenassist: Kernel = (_, b, r, _bytes, imm) => {
   }
 }
 
+/** Adds (XOR) the carry-less product of two 32-bit words to words `at` and `at + 1` of r. */
+function multiplyWords(x: number, y: number, r: Uint32Array, at: number): void {
+  let low = 0
+  let high = 0
+  for (let i = 0; i < 32; i++) {
+    if ((y >>> i & 1) === 0) continue
+    low ^= x << i
+    if (i) high ^= x >>> (32 - i)
+  }
+  r[at] ^= low
+  r[at + 1] ^= high
+}
+
 const pclmulqdq: Kernel = (a, b, r, _bytes, imm) => {
-  let x = a.u64[imm & 1]
-  let product = 0n
-  let y = b.u64[(imm >> 4) & 1]
-  for (; y; y >>= 1n, x <<= 1n) if (y & 1n) product ^= x
-  r.u64[0] = product
-  r.u64[1] = product >> 64n
+  const x = 2 * (imm & 1)
+  const y = 2 * (imm >> 4 & 1)
+  r.u32.fill(0, 0, 4)
+  multiplyWords(a.u32[x], b.u32[y], r.u32, 0)
+  multiplyWords(a.u32[x + 1], b.u32[y], r.u32, 1)
+  multiplyWords(a.u32[x], b.u32[y + 1], r.u32, 1)
+  multiplyWords(a.u32[x + 1], b.u32[y + 1], r.u32, 2)
 }
 
 // SHA-1: registers hold A (or the newest word) in the highest lane.
