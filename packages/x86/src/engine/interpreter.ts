@@ -59,18 +59,18 @@ export function writeInterpreter(forms: readonly Form[], layout: InterpreterLayo
   writeDispatch(f, forms, { functions, bulk, miss, coldType, jumpCache: layout.jumpCache })
   module.define(run, f)
   module.export('run', run)
-  module.export('uncompiled', writeUncompiled(module, compileCold))
+  module.export('uncompiled', writeUncompiled(module, compileCold, coldType))
   return module.build()
 }
 
-/** What stands in the table until a form's cold function is wanted: has it compiled, and the micro-op run again. */
-function writeUncompiled(module: ModuleWriter, compileCold: number): number {
+/** What stands in the table until a form's cold function is wanted: has it compiled, and calls it. */
+function writeUncompiled(module: ModuleWriter, compileCold: number, coldType: number): number {
   const number = module.declare([I32, I32], [I32])
   const f = new WasmFunction([I32, I32])
   f.emit(load16U(local(0, I32), UOP.FORM))
   f.code.u8(0x10)
   f.code.u32(compileCold)
-  f.emit(local(0, I32))
+  f.callIndirect(coldType, [local(0, I32), local(1, I32)], load16U(local(0, I32), UOP.FORM))
   module.define(number, f)
   return number
 }
