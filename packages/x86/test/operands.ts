@@ -6,6 +6,9 @@ import {
 import { OP, OPS } from '../src/ops.ts'
 
 const { Register, OpKind } = iced
+// As numbers: iced's enumerations and what its instructions answer are of different types.
+const NO_REGISTER: number = Register.None
+const NO_MEMORY_SIZE: number = iced.MemorySize.Unknown
 
 /** Operands of iced that the manuals' syntax leaves out, or that this decoder gives another way. */
 const IMPLICIT = new Set([
@@ -57,7 +60,7 @@ nameRange('YMM0', 16, XMM_REG, 32)
 nameRange('ST0', 8, ST_REG, 10)
 
 function number(register: number): number {
-  return register === Register.None ? -1 : REGISTERS.get(register)?.number ?? -2
+  return register === NO_REGISTER ? -1 : REGISTERS.get(register)?.number ?? -2
 }
 
 function immediate(insn: Insn): bigint {
@@ -78,7 +81,7 @@ function compareMemory(theirs: iced.Instruction, insn: Insn): string | null {
   if (rip) disp += BigInt(insn.len)
   const bits = insn.addrSize * 8
   if (BigInt.asUintN(bits, theirs.memoryDisplacementU64) !== BigInt.asUintN(bits, disp)) return `displacement ${disp}`
-  if (theirs.memorySize !== 0 && !OWN_WIDTH.has(OPS[insn.op])) {
+  if ((theirs.memorySize as number) !== NO_MEMORY_SIZE && !OWN_WIDTH.has(OPS[insn.op])) {
     const width = iced.MemorySizeExt.size(theirs.memorySize)
     if (width !== (insn.size2 || insn.size)) return `memory width ${insn.size2 || insn.size}, iced ${width}`
   }
@@ -132,7 +135,8 @@ export function compareOperands(theirs: iced.Instruction, insn: Insn): string | 
   const count = theirs.opCount - skip
   // iced names ST(0) too in the register forms of the moves
   if (MOVES_ST.has(insn.op) && insn.kind0 === ST_REG) {
-    return [theirs.op0Register, theirs.op1Register].includes(Register.ST0 + insn.reg0) ? null : 'ST'
+    const named: number[] = [theirs.op0Register, theirs.op1Register]
+    return named.includes(Register.ST0 + insn.reg0) ? null : 'ST'
   }
   if (count !== kinds.length) return `${kinds.length} operands, iced ${theirs.opCount}`
   for (const [at, kind] of kinds.entries()) {

@@ -59,7 +59,7 @@ export interface FlagSource {
   readonly b: Expr
 }
 
-function carry({ kind, size, a, b }: FlagSource): Expr {
+function carry({ kind, a, b }: FlagSource): Expr {
   switch (kind) {
     case KIND.IMAGE: return and(bit0(a), i32(1))
     case KIND.ADD: case KIND.SUB: return ltU(a, b)

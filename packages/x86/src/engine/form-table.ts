@@ -56,7 +56,7 @@ export function createFormTable(
       if (branch === null) return single(insn, flagsNeeded, source, immediate)
       const key = formKey(insn, flagsNeeded, source, immediate)
       let behind = fused.get(key)
-      if (behind === undefined) fused.set(key, behind = new Map())
+      if (behind === undefined) fused.set(key, behind = new Map<number, number>())
       let number = behind.get(branch.cc)
       if (number === undefined) {
         number = addForm({ ...makeForm(insn, flagsNeeded, source, immediate), then: makeForm(branch, false, -1, -1) })

@@ -15,5 +15,5 @@ const byName: Readonly<Record<string, Meaning>> = {
 /** The meaning of an instruction: MOV, PUSH and POP of special registers share their names with the general forms. */
 export function standardMeanings(insn: Insn): Meaning | undefined {
   const name = OPS[insn.op]
-  return systemMeaningOf(name, insn) ?? (byName[name] as Meaning | undefined)
+  return systemMeaningOf(name, insn) ?? byName[name]
 }
