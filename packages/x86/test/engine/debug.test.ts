@@ -294,3 +294,41 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     expect(bare.debug(7) & 0x2000n).toBe(0n)
   })
 })
+
+describe('outside 64-bit mode', () => {
+  it('single-step and breakpoints go by linear addresses: real mode', () => {
+    const bare = createBare({ width: 16 })
+    // #DB goes to 0:500h, which counts in SI, sets RF and returns.
+    bare.poke(4, 0x00, 0x05, 0x00, 0x00)
+    bare.program('46 55 89 e5 80 4e 06 00 5d cf ; inc si; push bp; mov bp,sp; or byte [bp+6],0; pop bp; iret', 0x500)
+    bare.program('40 89 1e 00 01 40 f4 ; inc ax; mov [100h],bx; inc ax', AT.code + 0x100)
+    bare.setFlags(2 | TF)
+    // Two instructions with a handler of six between them, and the second's handler begun.
+    bare.run(9)
+    expect(bare.get('rsi')).toBe(2n)
+    bare.setFlags(2)
+    bare.jump(0x100)
+    bare.set({ rsi: 0, rax: 0 })
+    bare.setState(DR, BigInt(AT.data + 0x100))
+    bare.setState(DR7, 0x400n | enable(0, WRITE, 1))
+    bare.run(100)
+    expect([bare.get('rsi'), bare.get('rax')]).toEqual([1n, 2n])
+    bare.setState(DR, BigInt(AT.code + 0x105))
+    bare.setState(DR7, 0x400n | enable(0, EXECUTE))
+    bare.jump(0x100)
+    // The 16-bit IRET can't set RF: the breakpoint holds the program up for good.
+    bare.run(200)
+    expect(bare.processor.halted).toBe(false)
+    expect(bare.get('rsi')).toBeGreaterThan(5n)
+  })
+
+  it('protected mode', () => {
+    const bare = createBare({ width: 32 })
+    const labels = bare.program('b8 64 00 00 00 again: 83 e8 01 75 [again:rel8] here: 40 89 06 next: f4 ; sub eax,1; jnz; inc eax; mov [esi],eax')
+    bare.set({ rbp: 1, rsi: AT.data })
+    bare.setState(DR + 8, BigInt(AT.data))
+    bare.setState(DR7, 0x400n | enable(1, ACCESS, 3))
+    bare.run(1000)
+    expect(bare.events().map(({ vector, rip }) => [vector, Number(rip & 0xffff_ffffn)])).toEqual([[1, labels.get('next')]])
+  })
+})

@@ -161,7 +161,7 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       bare.poke64(AT.data + 0x808, BigInt(AT.data))
       bare.run()
       expect(bare.events()).toEqual([])
-      expect([bare.get('rax') & 0xffn, bare.get('rcx')].slice(1)).toEqual([2n])
+      expect(bare.get('rcx')).toBe(2n)
     })
 
     it('of global pages outlive a CR3 write', () => {
@@ -172,7 +172,7 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
 
     it('of large pages go as a whole', () => {
       // 4 MiB: a 2 MiB page; its entry is changed, and another 4 KiB of it is invalidated.
-      const bare = load(`${read}${change} 0f 01 bE 00 50 00 00 48 8b 0e f4`.toLowerCase(), { ramBytes: 2 ** 24 })
+      const bare = load(`${read}${change} 0f 01 be 00 50 00 00 48 8b 0e f4`, { ramBytes: 2 ** 24 })
       const entry = AT.tables + 0x2000 + 16
       bare.poke64(0x40_0000, 1n)
       bare.poke64(0x60_0000, 2n)
