@@ -98,6 +98,7 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       `, AT.handlers + 14 * 0x80)
       bare.set({ rsi: 0x10_0000, rax: 0 })
       bare.run()
+      expect((bare.engine.jit?.counts.regions ?? 0) > 0).toBe(engine === 'jit')
       expect(bare.get('r14')).toBe(100n)
       for (let i = 0; i < 100; i++) expect(bare.peek(0x10_0000 + i * PAGE, 8)).toBe(BigInt.asUintN(64, BigInt(-1 - i) + (i === 0 ? 1n : 0n)))
     })
