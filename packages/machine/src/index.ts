@@ -1,1 +1,7 @@
-export * from './machine.ts'
+export { createMachine } from './machine.ts'
+export type { Machine } from './machine.ts'
+export { MachineError, MAX_VCPUS } from './options.ts'
+export type { MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunResult } from './options.ts'
+export type { EventKind, MachineEvent } from './events.ts'
+export { createPlatform } from './platform.ts'
+export type { Platform, PlatformOptions } from './platform.ts'

@@ -1,98 +1,109 @@
-/** The devices of the plain PC, wired. Behaviour is in the devices; here is only what is connected to what. */
-import type { IoBus, IoHandlers, PhysicalMemory } from '@cofferdam/memory'
+/**
+ * The plain Q35, wired. Behaviour is in the devices; here is only what is connected to what. Places and lines come from
+ * `q35-map.ts` of the devices; the ACPI tables of `@cofferdam/boot` describe the same machine.
+ */
+import type { IoHandlers, PhysicalMemory } from '@cofferdam/memory'
 import {
-  createAcpiPm, createHpet, createIoApic, createPicPair, createPit8254, createResetControl, createRtcCmos,
-  createUart16550,
+  createAcpiPm, createDebugConsole, createDebugExit, createFwCfg, createHpet, createIch9Lpc, createIoApic, createMapper,
+  createPciBus, createPciHost, createPicPair, createPirqRouter, createPit8254, createPostPort, createQ35HostBridge,
+  createResetControl, createRtcCmos, createUart16550, Q35_IRQ, Q35_MMIO, Q35_PIT_GSI, Q35_PORTS, Q35_SLOTS,
 } from '@cofferdam/devices'
-import type { Clock, InterruptMessage, IoApic, IrqLine, PicPair, Uart16550 } from '@cofferdam/devices'
+import type {
+  FwCfgOptions, InterruptMessage, IoApic, IrqLine, MapRange, PciBus, PicPair, ResetSource, Uart16550, VirtualClock,
+} from '@cofferdam/devices'
+import { observed } from './observed.ts'
+import type { Observation } from './observed.ts'
 
-/** What the platform tells the machine. */
-export interface PlatformOptions {
+/** What the platform needs of the machine, and what it tells it. */
+export interface PlatformOptions extends Observation {
   readonly memory: PhysicalMemory
-  readonly clock: Clock
-  /** Brings the clock up to the instruction that is accessing a device. */
-  readonly sync: () => void
-  /** An interrupt message of the I/O APIC. */
+  readonly clock: VirtualClock
+  /** An interrupt message of the I/O APIC (and of devices with MSI); false when no processor accepted it. */
   readonly deliver: (message: InterruptMessage) => boolean
-  /** The PIC's output changed. */
+  /** The PIC's output, to LINT0 of the boot processor. */
   readonly picOutput: (level: boolean) => void
   readonly onSerial: (byte: number) => void
+  readonly onDebugConsole: (byte: number) => void
   readonly onPowerOff: () => void
-  readonly onReset: () => void
-  readonly onDebugExit: (code: number) => void
+  readonly onReset: (by: ResetSource) => void
+  /** isa-debug-exit: the status that QEMU would exit with. */
+  readonly onDebugExit: (status: number) => void
+  /** There is a fw_cfg device with these items; none by default. */
+  readonly fwCfg?: FwCfgOptions
 }
 
+/** The parts of the platform that the machine speaks to. */
 export interface Platform {
   readonly pic: PicPair
   readonly ioapic: IoApic
   readonly serial: Uart16550
+  readonly pci: PciBus
 }
 
-const ISA_PIT_PIN = 2
+/** Ranks of the devices' clocks: timers of one instant fire in this order. */
+const RANK = { pit: 1, rtc: 2, hpet: 3, pm: 4, serial: 5 } as const
 
+/** Creates the devices and claims their ranges. @throws RangeConflict when two want one place. */
 export function createPlatform(options: PlatformOptions): Platform {
-  const { memory, clock, sync } = options
-
-  const attach = (bus: IoBus, name: string, start: number, length: number, handlers: IoHandlers): void => {
-    bus.attach({
-      name, start, length,
-      handlers: {
-        read(offset, size) {
-          sync()
-          return handlers.read(offset, size)
-        },
-        write(offset, size, value) {
-          sync()
-          handlers.write(offset, size, value)
-        },
-      },
-    })
+  const { memory, clock } = options
+  const seen = (name: string, handlers: IoHandlers): IoHandlers => observed(name, handlers, options)
+  const port = ({ start, length, about }: MapRange, handlers: IoHandlers): void => {
+    memory.ports.attach({ name: about, start, length, handlers: seen(about, handlers) })
   }
-  const port = (name: string, start: number, length: number, handlers: IoHandlers): void => {
-    attach(memory.ports, name, start, length, handlers)
-  }
-  const mmio = (name: string, start: number, length: number, handlers: IoHandlers): void => {
-    attach(memory.mmio, name, start, length, handlers)
+  const mmio = ({ start, length, about }: MapRange, handlers: IoHandlers): void => {
+    memory.mmio.attach({ name: about, start, length, handlers: seen(about, handlers) })
   }
 
+  // Interrupts. An ISA line goes to the PIC and to the I/O APIC, where IRQ 0 comes in at pin 2.
   const ioapic = createIoApic({ deliver: options.deliver })
   const pic = createPicPair({ output: { set: options.picOutput } })
-  /** An ISA interrupt: to the PIC and to the I/O APIC (IRQ 0 comes in at pin 2 there). */
-  const isa = (irq: number): IrqLine => {
-    const inputs = [pic.line(irq), ioapic.line(irq === 0 ? ISA_PIT_PIN : irq)]
-    return { set(level) { for (const input of inputs) input.set(level) } }
-  }
+  const both = (...lines: IrqLine[]): IrqLine => ({ set(level) { for (const line of lines) line.set(level) } })
+  const isa = (irq: number): IrqLine => both(pic.line(irq), ioapic.line(irq === Q35_IRQ.pit ? Q35_PIT_GSI : irq))
+  const gsi = (input: number): IrqLine =>
+    input === Q35_PIT_GSI ? isa(Q35_IRQ.pit) : input < 16 ? isa(input) : ioapic.line(input)
 
+  // Time. The HPET stands between PIT and RTC and their lines, for its legacy replacement mode.
   const hpet = createHpet({
-    clock,
-    line: (input) => (input < 16 ? isa(input === ISA_PIT_PIN ? 0 : input) : ioapic.line(input)),
-    pitOutput: isa(0),
-    rtcOutput: isa(8),
+    clock: clock.ranked(RANK.hpet), line: gsi, pitOutput: isa(Q35_IRQ.pit), rtcOutput: isa(Q35_IRQ.rtc),
   })
-  const pit = createPit8254({ clock, irq: hpet.pit })
-  const rtc = createRtcCmos({ clock, irq: hpet.rtc })
-  const pm = createAcpiPm({ clock, sci: isa(9), onPowerOff: options.onPowerOff })
-  const reset = createResetControl({ onReset: options.onReset })
-  const serial = createUart16550({ clock, irq: isa(4), onTransmit: options.onSerial })
+  const pit = createPit8254({ clock: clock.ranked(RANK.pit), irq: hpet.pit })
+  const rtc = createRtcCmos({ clock: clock.ranked(RANK.rtc), irq: hpet.rtc })
+  const pm = createAcpiPm({ clock: clock.ranked(RANK.pm), sci: isa(Q35_IRQ.sci), onPowerOff: options.onPowerOff })
 
-  port('PIC master', 0x20, 2, pic.master)
-  port('PIC slave', 0xa0, 2, pic.slave)
-  port('ELCR', 0x4d0, 2, pic.elcr)
-  port('PIT', 0x40, 4, pit.handlers)
-  port('port 61h', 0x61, 1, pit.port61)
-  port('keyboard data', 0x60, 1, reset.data)
-  port('keyboard command', 0x64, 1, reset.command)
-  port('port 92h', 0x92, 1, reset.port92)
-  port('reset control', 0xcf9, 1, reset.cf9)
-  port('RTC', 0x70, 4, rtc.handlers)
-  port('APM', 0xb2, 2, pm.apm)
-  port('COM1', 0x3f8, 8, serial.handlers)
-  port('ACPI PM', 0x600, 0x80, pm.handlers)
-  port('debug exit', 0xf4, 4, {
-    read: () => 0,
-    write: (_offset, _size, value) => { options.onDebugExit(value) },
+  // PCI: host bridge with ECAM, LPC bridge with the power-management ports and the PIRQ routes.
+  const reset = createResetControl({ onReset: options.onReset, keyboardController: 'absent' })
+  const pci = createPciBus()
+  const host = createPciHost({ bus: pci, resetPort: reset.cf9 })
+  const mapper = createMapper({ ports: memory.ports, memory: memory.mmio })
+  const pirq = createPirqRouter({ ioapic: (input) => ioapic.line(input), pic: (input) => pic.line(input) })
+  const ecam = seen(Q35_MMIO.ecam.about, host.ecam)
+  const power = seen(Q35_PORTS.pm.about, pm.handlers)
+  pci.add(...Q35_SLOTS.hostBridge, createQ35HostBridge({ mapper, ecam, ecamBase: Q35_MMIO.ecam.start }))
+  pci.add(...Q35_SLOTS.lpc, createIch9Lpc({ mapper, pm: power, pirq, pmBase: Q35_PORTS.pm.start }))
+
+  const serial = createUart16550({
+    clock: clock.ranked(RANK.serial), irq: isa(Q35_IRQ.serial1), onTransmit: options.onSerial,
   })
-  mmio('I/O APIC', 0xfec0_0000, 0x1000, ioapic.handlers)
-  mmio('HPET', 0xfed0_0000, 0x400, hpet.handlers)
-  return { pic, ioapic, serial }
+  const debugConsole = createDebugConsole({ onByte: options.onDebugConsole })
+
+  port(Q35_PORTS.picMaster, pic.master)
+  port(Q35_PORTS.picSlave, pic.slave)
+  port(Q35_PORTS.elcr, pic.elcr)
+  port(Q35_PORTS.pit, pit.handlers)
+  port(Q35_PORTS.systemControlB, pit.port61)
+  port(Q35_PORTS.rtc, rtc.handlers)
+  port(Q35_PORTS.apm, pm.apm)
+  port(Q35_PORTS.pciConfig, host.ports)
+  port(Q35_PORTS.keyboardData, reset.data)
+  port(Q35_PORTS.keyboardCommand, reset.command)
+  port(Q35_PORTS.systemControlA, reset.port92)
+  port(Q35_PORTS.post, createPostPort().handlers)
+  port(Q35_PORTS.serial1, serial.handlers)
+  port(Q35_PORTS.debugConsole, debugConsole)
+  port(Q35_PORTS.debugConsoleBochs, debugConsole)
+  port(Q35_PORTS.debugExit, createDebugExit({ onExit: options.onDebugExit }))
+  if (options.fwCfg !== undefined) port(Q35_PORTS.fwCfg, createFwCfg(options.fwCfg).handlers)
+  mmio(Q35_MMIO.ioApic, ioapic.handlers)
+  mmio(Q35_MMIO.hpet, hpet.handlers)
+  return { pic, ioapic, serial, pci }
 }

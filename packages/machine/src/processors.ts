@@ -1,21 +1,22 @@
 /** Processors and their local APICs: creation, start-up IPIs, interrupt requests. */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import {
-  APIC_EVENT, apicIdOf, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor,
-  deliverInterrupt, engineOverhead, flatTopology, hotForms, resetCpu, routeMessage, setFirmwareMtrrs, startAt,
-  standardMeanings,
+  APIC_EVENT, apicIdOf, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor, deliverInterrupt,
+  engineOverhead, flatTopology, guestFault, hotForms, OPS, resetCpu, routeMessage, setFirmwareMtrrs, startAt, standardMeanings, VECTOR,
 } from '@cofferdam/x86'
-import type { CpuModel, Engine, Ipi, LocalApic, Processor } from '@cofferdam/x86'
+import type { CpuModel, Engine, Insn, Ipi, LocalApic, Processor } from '@cofferdam/x86'
+import { exceptionName } from './events.ts'
+import type { EventKind } from './events.ts'
 
 export interface ProcessorsOptions {
+  /** Is filled with the processors, for those who hold the list already. */
+  readonly seats: Seat[]
   readonly memory: PhysicalMemory
   readonly count: number
   readonly model: CpuModel
   readonly engine: 'interp' | 'jit' | 'auto'
   /** Virtual time in nanoseconds, exact inside a slice. */
   readonly now: () => number
-  /** Brings the devices' clock up to now. */
-  readonly sync: () => void
   readonly random64: () => bigint
   readonly picAcknowledge: () => number
   readonly eoiBroadcast: (vector: number) => void
@@ -23,7 +24,11 @@ export interface ProcessorsOptions {
   readonly onChange: (index: number) => void
   /** Where the PCI hole begins, for the MTRRs. */
   readonly holeStart: number
+  /** Takes what happens on the processors, when somebody listens. */
+  readonly emit?: (cpu: number, kind: EventKind, name: string, data?: EventData) => void
 }
+
+type EventData = Readonly<Record<string, number | string | boolean>>
 
 export interface Seat {
   readonly processor: Processor
@@ -40,14 +45,25 @@ export interface Processors {
 
 export const processorsOverhead = (count: number): number => engineOverhead(count)
 
+const hex = (value: bigint): string => `0x${value.toString(16)}`
+
+/** Tells of exceptions and of instructions that leave generated code. */
+const listeners = (cpu: number, emit: NonNullable<ProcessorsOptions['emit']>) => ({
+  onException: () => {
+    const { vector, errorCode, address } = guestFault
+    emit(cpu, 'exception', exceptionName(vector), {
+      ...(errorCode >= 0 && { errorCode }), ...(vector === VECTOR.PF && { address: hex(BigInt.asUintN(64, address)) }),
+    })
+  },
+  onHost: (insn: Insn, rip: bigint) => { emit(cpu, 'exit', OPS[insn.op], { rip: hex(BigInt.asUintN(64, rip)) }) },
+})
+
 export function createProcessors(options: ProcessorsOptions): Processors {
-  const { memory, count, model, now } = options
-  const engine = createEngine({
-    memory, processors: count, meanings: standardMeanings, hotForms, engine: options.engine,
-  })
+  const { memory, count, model, now, emit } = options
+  const engine = createEngine({ memory, processors: count, meanings: standardMeanings, hotForms, engine: options.engine })
   const topology = flatTopology(count)
   const msrs = createMsrTable(model)
-  const seats: Seat[] = []
+  const { seats } = options
   const apics: LocalApic[] = []
   const send = (from: number) => (ipi: Ipi): void => { routeMessage(apics, ipi, from) }
 
@@ -70,6 +86,7 @@ export function createProcessors(options: ProcessorsOptions): Processors {
       },
       acknowledge: () => acknowledge(index),
       attend: () => { attend(index) },
+      ...(emit !== undefined && listeners(index, emit)),
     })
     seats.push({ processor, apic, waiting: index !== 0 })
     processor.activate()
@@ -110,11 +127,13 @@ export function createProcessors(options: ProcessorsOptions): Processors {
     if ((events & APIC_EVENT.EXTINT) !== 0) {
       apic.takeExtInt()
       const vector = options.picAcknowledge()
+      emit?.(index, 'interrupt', `vector ${vector}`, { vector, from: 'PIC' })
       refresh(index)
       return vector
     }
     if ((events & APIC_EVENT.FIXED) === 0) return -1
     const vector = apic.acknowledge()
+    emit?.(index, 'interrupt', `vector ${vector}`, { vector, from: 'APIC' })
     refresh(index)
     return vector
   }
@@ -125,6 +144,7 @@ export function createProcessors(options: ProcessorsOptions): Processors {
     const { apic, processor } = seat
     const { cpu } = processor
     if (apic.takeInit()) {
+      emit?.(index, 'interrupt', 'INIT')
       resetCpu(cpu, true)
       processor.setRip(cpu.nextRip())
       mapApic(index)
@@ -133,12 +153,14 @@ export function createProcessors(options: ProcessorsOptions): Processors {
     }
     const vector = apic.takeStartup()
     if (vector >= 0 && seat.waiting) {
+      emit?.(index, 'interrupt', 'start-up', { vector })
       startAt(cpu, vector)
       processor.setRip(cpu.nextRip())
       seat.waiting = false
       processor.halted = false
     }
     if (!seat.waiting && cpu.system?.nmiBlocked !== true && apic.takeNmi()) {
+      emit?.(index, 'interrupt', 'NMI')
       processor.halted = false
       cpu.setNextRip(cpu.rip())
       deliverInterrupt(cpu, 2)

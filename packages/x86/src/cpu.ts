@@ -130,6 +130,8 @@ export interface Cpu {
   halt(): void
   /** Stops for good: triple fault or shutdown. */
   shutdown(reason: string): void
+  /** Optional: PAUSE. The processor waits for another, which may run now. */
+  pause?(): void
   /** Instructions retired: the virtual time-stamp counter before TSC_OFFSET. */
   timestamp(): bigint
 }

@@ -14,3 +14,4 @@ export type { Processor, ProcessorCounts, ProcessorOptions } from './engine/proc
 export { standardMeanings } from './engine/standard-meanings.ts'
 export { vectorMeanings } from './vector/index.ts'
 export { x87Meanings } from './fp/x87.ts'
+export * as state from './state.ts'

@@ -125,3 +125,5 @@ export const SHADOW = 0xa04
 export const XSS = 0xa08
 /** Time-stamp counter (before TSC_OFFSET) at which the present slice ends (i64): ICOUNT + SLICE. */
 export const TIME_END = 0xa10
+/** Not 0 when PAUSE gives the rest of the slice away: other processors are ready (i32). */
+export const YIELDS = 0xa18

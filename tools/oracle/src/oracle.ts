@@ -10,8 +10,16 @@ const FLAGS = ['-O2', '-static', '-no-pie', '-fno-stack-protector', '-fcf-protec
 
 /** The real processor, or why there is none. */
 export type Oracle =
-  | { readonly available: true, run(batch: Batch): Batch, readonly features: ReadonlySet<string>,
-    readonly model: string }
+  | {
+    readonly available: true
+    /** Runs all cases and returns the answers. */
+    run(batch: Batch): Batch
+    /** Flags of /proc/cpuinfo. */
+    readonly features: ReadonlySet<string>
+    /** As CPUID leaf 0 spells it. */
+    readonly vendor: string
+    readonly model: string
+  }
   | { readonly available: false, readonly reason: string }
 
 /**
@@ -25,13 +33,14 @@ export function createOracle(): Oracle {
   if (process.platform !== 'linux' || process.arch !== 'x64') return { available: false, reason: 'no x86-64 Linux' }
   const cpuinfo = readFileSync('/proc/cpuinfo', 'utf8')
   const features = new Set(/^flags\s*:(.*)$/m.exec(cpuinfo)?.[1]?.trim().split(' '))
+  const vendor = /^vendor_id\s*:\s*(.*)$/m.exec(cpuinfo)?.[1] ?? 'unknown'
   const model = /^model name\s*:\s*(.*)$/m.exec(cpuinfo)?.[1] ?? 'unknown'
   for (const needed of ['avx', 'xsave', 'fsgsbase']) {
     if (!features.has(needed)) return { available: false, reason: `the processor lacks ${needed}` }
   }
   const program = build()
   if (!program.path) return { available: false, reason: program.reason }
-  return { available: true, features, model, run: batch => run(program.path, batch) }
+  return { available: true, features, vendor, model, run: batch => run(program.path, batch) }
 }
 
 function build(): { path: string, reason: string } {
@@ -59,4 +68,15 @@ function run(path: string, batch: Batch): Batch {
   const answer = viewBatch(batch.count, batch.window, new ArrayBuffer(64 + size))
   answer.u8.set(child.stdout)
   return answer
+}
+
+/** What the meanings of vector and x87 instructions are compared with: an Intel processor that has all of them. */
+const ALL = ['avx2', 'fma', 'f16c', 'aes', 'pclmulqdq', 'sha_ni', 'sse4_2']
+
+/** Why this processor's answers are not those that the meanings follow in every detail; empty when they are. */
+export function unsuitable(oracle: Oracle): string {
+  if (!oracle.available) return oracle.reason
+  if (oracle.vendor !== 'GenuineIntel') return `${oracle.vendor} approximates and faults differently in places`
+  const missing = ALL.filter(feature => !oracle.features.has(feature))
+  return missing.length ? `the processor lacks ${missing.join(', ')}` : ''
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createOracle, STATE, type Batch, type Random } from '../src/index.ts'
+import { createOracle, STATE, unsuitable, type Batch, type Random } from '../src/index.ts'
 import { compare } from '../src/x86/compare.ts'
 import { encodings, type Encoding } from '../src/x86/encodings.ts'
 import { vectorMeanings } from '../src/x86/inside.ts'
@@ -17,9 +17,9 @@ function prepare(random: Random, batch: Batch, index: number, encoding: Encoding
   }
 }
 
-const why = oracle.available ? '' : `: ${oracle.reason}`
+const why = unsuitable(oracle)
 
-describe.skipIf(!oracle.available)(`vector instructions against the processor${why}`, () => {
+describe.skipIf(why !== '')(`vector instructions against the processor${why && `: ${why}`}`, () => {
   it('leave the state that the processor leaves', () => {
     if (!oracle.available) return
     const list = encodings(name => name in vectorMeanings && (!only || new RegExp(only).test(name)))

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createOracle, OUT, STATE, type Batch, type Random } from '../src/index.ts'
+import { createOracle, OUT, STATE, unsuitable, type Batch, type Random } from '../src/index.ts'
 import { compare } from '../src/x86/compare.ts'
 import { encodings, type Encoding } from '../src/x86/encodings.ts'
 import { x87Meanings } from '../src/x86/inside.ts'
@@ -58,9 +58,9 @@ function withinOneUnit(real: Batch, ours: Batch, at: number): boolean {
   })
 }
 
-const why = oracle.available ? '' : `: ${oracle.reason}`
+const why = unsuitable(oracle)
 
-describe.skipIf(!oracle.available)(`x87 instructions against the processor${why}`, () => {
+describe.skipIf(why !== '')(`x87 instructions against the processor${why && `: ${why}`}`, () => {
   it('leave the state that the processor leaves', () => {
     if (!oracle.available) return
     const list = encodings(name => name in x87Meanings && !transcendental.has(name) && (!only

@@ -5,6 +5,7 @@
  * the blocks it hits and turns each into a link to what is there now; the page's other blocks stay.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
+import type { Meaning } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { EVENT } from '../state.ts'
 import { EVENT_STOP, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
@@ -47,6 +48,19 @@ export interface Block {
   onDeath: (() => void) | null
 }
 
+/** An instruction that the host runs, with what follows from where it is. */
+export interface HostSite {
+  readonly insn: Insn
+  readonly block: Block
+  /** RIP of the instruction and of the next one. */
+  readonly rip: bigint
+  readonly next: bigint
+  /** Instructions of the block from this one on. */
+  readonly remaining: number
+  /** The TypeScript meaning, once looked up. */
+  meaning: Meaning | undefined
+}
+
 export interface CodeCacheOptions {
   readonly memory: PhysicalMemory
   readonly processors: number
@@ -62,8 +76,8 @@ export interface CodeCache {
   /** Address of a word array that is always valid. */
   readonly always: number
   readonly blocks: Block[]
-  /** Micro-ops that leave for the host: their instructions. */
-  readonly hostInsns: Map<number, Insn>
+  /** Micro-ops that leave for the host: what they are. */
+  readonly hostInsns: Map<number, HostSite>
   /** Counts flushes of everything; who holds headers or pages compares. */
   generation: number
   codePage(linear: number, physical: number, mode: number, base: number, limit: number): CodePage
@@ -97,7 +111,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const indexOf = new Uint8Array(records)
   const physicalPages = new Map<number, PhysicalCodePage>()
   const blocks: Block[] = []
-  const hostInsns = new Map<number, Insn>()
+  const hostInsns = new Map<number, HostSite>()
   let next = uopBase
   let nextWord = wordBase + wordStep
   i32.fill(1, wordBase >>> 2, (wordBase + wordStep) >>> 2)

@@ -10,6 +10,7 @@ import {
 } from '../state.ts'
 import { OP } from '../ops.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
+import type { Breakpoints } from './breakpoints.ts'
 import { STATUS_FLAGS } from './flags.ts'
 import type { Engine } from './engine.ts'
 import { MODE_AVX, MODE_SSE, MODE_USER, decodeMode } from './mode.ts'
@@ -25,6 +26,7 @@ export interface EngineCpu extends Cpu {
 export interface CpuServices {
   readonly engine: Engine
   readonly mmu: Mmu
+  readonly breakpoints: Breakpoints
   readonly index: number
   readonly host: CpuHost
   readonly system: CpuSystem
@@ -32,6 +34,7 @@ export interface CpuServices {
   setNextRip(rip: bigint): void
   halt(): void
   shutdown(reason: string): void
+  pause(): void
   /** Charged but not executed instructions of the running block. */
   uncharged(): number
 }
@@ -239,6 +242,8 @@ export function createCpu(services: CpuServices): EngineCpu {
       mmu.context.mode = ac ? mmu.context.mode | 0x40 : mmu.context.mode & ~0x40
     }
     lastPkru = pkru
+    // Pages with breakpoints must go from the TLBs and the enterable code pages, or may come back.
+    if (services.breakpoints.refresh()) mmu.flush(true)
   }
 
   const cpu: EngineCpu = {
@@ -345,6 +350,7 @@ export function createCpu(services: CpuServices): EngineCpu {
     },
     halt: () => { services.halt() },
     shutdown: (reason) => { services.shutdown(reason) },
+    pause: () => { services.pause() },
     timestamp: () => BigInt(f64[ICOUNT >>> 3] + i32[SLICE >>> 2] - i32[BUDGET >>> 2] - services.uncharged()),
   }
   return cpu

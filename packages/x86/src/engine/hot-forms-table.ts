@@ -1,6 +1,6 @@
 /** Forms with a handler of their own in the dispatch function, most frequent first: from profiles of kernel boots. */
 export const hotForms: readonly string[] = `
-mov.8.rmb mov.8.mrb mov.8.rr movzx.4.rmb.s1 lea.8.rmx mov.4.rr mov.1.mrb add.8.ri.f add.8.rr.f mov.4.rmb
+sha256rnds2.16.xx sha256msg1.16.xx sha256msg2.16.xx mov.8.rmb mov.8.mrb mov.8.rr movzx.4.rmb.s1 lea.8.rmx mov.4.rr mov.1.mrb add.8.ri.f add.8.rr.f mov.4.rmb
 movzx.4.rmb.s2 add.8.rr jmp.8.? movzx.4.rr.s1 add.8.ri mov.4.mrb test.1.rr.f+jcc.8.?.c4 shrx.8.rrr.v add.4.ri
 bzhi.8.rrr.v cmp.8.rr.f+jcc.8.?.c5 cmp.8.ri.f+jcc.8.?.c7 imul.8.rr add.4.rr cmp.1.ri.f+jcc.8.?.c4 sub.8.rr.f
 lea.8.rmb sub.8.rr mov.2.mrb cmp.8.rr.f+jcc.8.?.c3 call.8.? neg.4.r.f cmp.8.mrb.f+jcc.8.?.c2 xor.4.rr

@@ -261,7 +261,10 @@ function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, repea
     f.store(4, none, local(BUDGET_LOCAL, I32), BUDGET)
     f.return()
   })
-  f.if(and(next, i32(1)), () => { enter(and(next, i32(-2)), true, top) })
+  f.if(and(next, i32(1)), () => {
+    f.if(and(load32(none, EVENT), i32(EVENT_STOP)), () => { leave(EXIT.PAGE, and(next, i32(-2))) })
+    enter(and(next, i32(-2)), true, top)
+  })
   f.if(eq(next, pc), () => { repeat(top) })
   f.if(and(load32(none, EVENT), i32(EVENT_STOP)), () => { leave(EXIT.EVENT, next) })
   f.set(PC, next)

@@ -50,4 +50,6 @@ function write(cpu: Cpu, at: number, size: number, value: bigint): void {
   u64[at] = size === 2 ? (u64[at] & ~0xffffn) | (value & 0xffffn) : value & mask(size)
 }
 
-export const hostMeanings: Readonly<Record<string, Meaning>> = { div: divide(false), idiv: divide(true) }
+export const hostMeanings: Readonly<Record<string, Meaning>> = {
+  div: divide(false), idiv: divide(true), pause: (cpu) => { cpu.pause?.() },
+}

@@ -5,7 +5,7 @@ import {
 } from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'
 import { IMM } from '../insn.ts'
-import { SYSFLAGS } from '../state.ts'
+import { SYSFLAGS, YIELDS } from '../state.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
 import { FLAG, KIND, signed, truncate } from './flags.ts'
 
@@ -673,7 +673,7 @@ export const integerMeanings: readonly (readonly [string, WasmMeaning])[] = [
     b.set(0, select(b.condition(b.form.cc), v, b.get(0)))
   }],
   ['nop', () => { /* nothing, as its name says */ }],
-  ['pause', () => { /* a hint */ }],
+  ['pause', (b) => { b.hostIf(b.state32(YIELDS)) }],
   ...['lfence', 'mfence', 'sfence', 'serialize'].map((n) => [n, (): void => { /* every access is done when its instruction is */ }] as const),
   ...['movnti', 'movdiri'].map((n) => [n, (b: Builder): void => { b.set(0, b.get(1)) }] as const),
   ['clc', carryFlag((image) => and(image, i32(~1)))],

@@ -6,6 +6,7 @@ import type { Expr } from '../wasm/expr.ts'
 import { MEM, XMM_REG } from '../insn.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
 import { shaMeanings } from './meanings-sha.ts'
+import { pcmpistri } from './meanings-strings42.ts'
 
 const zero = v128(0n, 0n)
 const halves = (b: Builder): number[] => (b.form.size === 32 ? [0, 1] : [0])
@@ -215,7 +216,7 @@ const extract128: WasmMeaning = (b) => {
 /** Operations whose meaning needs the immediate when it is generated. */
 export const IMMEDIATE_OPS: ReadonlySet<string> = new Set([
   'pshufd', 'pshuflw', 'pshufhw', 'palignr', 'psllw', 'pslld', 'psllq', 'psrlw', 'psrld', 'psrlq', 'psraw', 'psrad',
-  'pslldq', 'psrldq', 'vinserti128', 'vinsertf128', 'vextracti128', 'vextractf128', 'shufps', 'shufpd',
+  'pcmpistri', 'pslldq', 'psrldq', 'vinserti128', 'vinsertf128', 'vextracti128', 'vextractf128', 'shufps', 'shufpd',
 ])
 
 const shufps = binary((a, y, b) => {
@@ -250,6 +251,7 @@ export const vectorWasmMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['pmovmskb', mask(100, 16)], ['movmskps', mask(164, 4)], ['movmskpd', mask(196, 2)],
   ['ptest', ptest],
   ...shaMeanings,
+  ['pcmpistri', pcmpistri],
   ['vpbroadcastd', broadcast(4)], ['vpbroadcastq', broadcast(8)], ['vbroadcastss', broadcast(4)], ['vbroadcastsd', broadcast(8)],
   ['vinserti128', insert128], ['vinsertf128', insert128], ['vextracti128', extract128], ['vextractf128', extract128],
   ['vzeroupper', (b) => { for (let r = 0; r < 16; r++) b.clearUpper(r) }],

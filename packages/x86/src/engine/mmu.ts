@@ -11,6 +11,7 @@ import {
 import type { PageTablePort, WalkContext, WalkResult } from '@cofferdam/paging'
 import { VECTOR, guestFault } from '../cpu.ts'
 import { CPL, SCRATCH, TLB_BASE } from '../state.ts'
+import type { Breakpoints } from './breakpoints.ts'
 import type { CodePage } from './code-cache.ts'
 import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_WRITE } from './uop.ts'
 
@@ -30,6 +31,8 @@ export interface MmuOptions {
   readonly memory: PhysicalMemory
   readonly physicalBits: number
   readonly faults: TranslationFaults | null
+  /** Pages with data breakpoints get no TLB entries, and accesses are reported here. */
+  readonly breakpoints: Breakpoints
   /** Called around an access to a device that generated code makes, so that virtual time is exact inside. */
   readonly beforeIo: () => void
   readonly afterIo: () => void
@@ -49,6 +52,8 @@ export interface Mmu {
   canonical: boolean
   /** Registers that only this processor sees at a physical page (the local APIC), or null. */
   local: { page: number; handlers: IoHandlers } | null
+  /** TLB misses so far, for statistics. */
+  misses: number
   /** Serves a TLB miss of generated code: 1 when the entry is there now, 0 when the slow path must serve the access. */
   miss(low: number, high: number, info: number): number
   /** Serves an access for generated code: its host address, SCRATCH with the bytes in it, or 0 and `guestFault`. */
@@ -79,7 +84,7 @@ interface Part {
 }
 
 export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
-  const { memory, faults } = options
+  const { memory, faults, breakpoints } = options
   const { u8, i32 } = memory.views
   const tlb = memory.reserve(TLB_MODES * TLB_MODE_SIZE)
   const context = createWalkContext({ physicalBits: options.physicalBits })
@@ -274,6 +279,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       parts.push({ address: page * PAGE + (l & 0xfff), length: n })
       at += n
     }
+    if (breakpoints.data !== 0) breakpoints.accessed(low, high, bytes.length, out)
     let at = 0
     for (const part of parts) {
       for (let done = 0; done < part.length; done += 64) {
@@ -293,8 +299,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   const mmu: Mmu = {
     context, tlb, result, code,
-    guardContext: 0, la57: false, canonical: false, local: null,
+    guardContext: 0, la57: false, canonical: false, local: null, misses: 0,
     miss(low, high, info) {
+      mmu.misses++
       // Accesses over a page's end are the slow path's.
       if ((low & 0xfff) + (info & 0xff) > PAGE) return 0
       const user = userAccess()
@@ -309,7 +316,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
         word = memory.frameWord(page)
       }
       const watched = (word & FRAME_WATCHED) !== 0
-      if (mmu.local?.page === page) return 0
+      if (mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))) return 0
       fill(low, high, word - (word % PAGE), watched, user, (access & ACCESS_WRITE) !== 0)
       return watched && (access & ACCESS_WRITE) !== 0 ? 0 : 1
     },
@@ -322,6 +329,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       const want = info >>> 8
       const access = userAccess() | ((want & 2) !== 0 ? ACCESS_WRITE : 0)
       if (!split(low, high, size, access)) return 0
+      if (breakpoints.data !== 0) breakpoints.accessed(low, high, size, (want & 2) !== 0)
       if (pending.length === 1) {
         const word = memory.frameWord(Math.floor(pending[0].address / PAGE))
         const direct = word >= PAGE && ((word & FRAME_WATCHED) === 0 || want === 1) && !isLocal(pending[0].address)

@@ -3,19 +3,23 @@
  * address without a decoded block), serves that, and goes on. Instructions are counted exactly: an event due after n
  * instructions is taken after n, whatever the blocks look like.
  */
-import { VECTOR, guestFault } from '../cpu.ts'
+import { VECTOR, guestFault, raise } from '../cpu.ts'
 import type { CpuHost } from '../cpu.ts'
 import { createInsn } from '../decode/decode.ts'
 import { MODE64 } from '../insn.ts'
 import type { Insn } from '../insn.ts'
+import { OP } from '../ops.ts'
 import {
-  BUDGET, CPL, CPU_INDEX, CPU_SLOT, CS, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW,
-  SLICE, SYSFLAGS, TEMP_REG, TIME_END,
+  BUDGET, CPL, CPU_INDEX, CPU_SLOT, CS, DR, EVENT, EXIT_REASON, EXIT_UOP, GPR, HOT, HOT_END, ICOUNT, MODE, MODE_SALT, RIP,
+  SEG, SEG_BASE, SEG_SIZE, SHADOW, SLICE, SYSFLAGS, TEMP_REG, TIME_END, YIELDS,
 } from '../state.ts'
 import { deliverException, deliverInterrupt } from '../system/deliver.ts'
+import { DR6_BITS } from '../system/control.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
+import { createBreakpoints, linearPage } from './breakpoints.ts'
+import type { Breakpoints } from './breakpoints.ts'
 import { CodeCacheFull, blockRip } from './code-cache.ts'
-import type { Block, CodePage } from './code-cache.ts'
+import type { Block, CodePage, HostSite } from './code-cache.ts'
 import { createCpu } from './cpu-services.ts'
 import type { EngineCpu } from './cpu-services.ts'
 import type { Engine } from './engine.ts'
@@ -28,6 +32,9 @@ import { isStackAccess } from './stack-access.ts'
 import { EVENT_INTERRUPT, EVENT_STOP, EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
 const IF = 0x200
+const TF = 0x100
+const RF = 0x1_0000
+const DR6 = DR + 6 * 8
 const PAGE = 4096
 
 export interface ProcessorOptions {
@@ -43,6 +50,10 @@ export interface ProcessorOptions {
   readonly attend: (processor: Processor) => void
   /** An instruction that no meaning exists for; it raises #UD. */
   readonly onUnknown?: (insn: Insn, rip: bigint) => void
+  /** An exception is about to be delivered; `guestFault` holds it, RIP is the faulting instruction's. */
+  readonly onException?: () => void
+  /** An instruction is about to be carried out by its TypeScript meaning. */
+  readonly onHost?: (insn: Insn, rip: bigint) => void
 }
 
 /** Counts of what made the interpreter come back, for statistics. */
@@ -54,6 +65,8 @@ export interface ProcessorCounts {
   links: number
   translated: number
   steps: number
+  /** Slices given up by PAUSE. */
+  pauses: number
 }
 
 export interface Processor {
@@ -65,9 +78,12 @@ export interface Processor {
   halted: boolean
   /** Why it stopped for good, or ''. */
   stopped: string
-  /** Runs at most `instructions` (below 2^31); answers how many it retired. */
-  run(instructions: number): number
-  /** Ends the present slice at the next instruction boundary. */
+  /**
+   * Runs at most `instructions` (below 2^31); answers how many it retired. With `yields`, PAUSE ends the slice: another
+   * processor may have what this one waits for.
+   */
+  run(instructions: number, yields?: boolean): number
+  /** Ends the present slice at the next instruction boundary. Idle outside of `run`. */
   stop(): void
   /** Whether an interrupt could be taken, were IF set. */
   setInterrupt(pending: boolean): void
@@ -101,8 +117,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Charged but not yet executed instructions of the block that is running: what BUDGET must be raised by. */
   let uncharged = 0
   let inGenerated = false
+  const breakpoints = createBreakpoints(memory.views)
   const mmu = createMmu({
-    memory, physicalBits: options.physicalBits, faults: options.faults ?? null,
+    memory, breakpoints, physicalBits: options.physicalBits, faults: options.faults ?? null,
     beforeIo: () => {
       // Inside a meaning in TypeScript it is known already.
       if (uncharged !== 0) return
@@ -120,16 +137,18 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const trampoline = memory.reserve(64)
   u16[trampoline >>> 1] = HANDLER.GOTO
   const fetched = createInsn()
-  const counts: ProcessorCounts = { host: 0, faults: 0, interrupts: 0, lookups: 0, links: 0, translated: 0, steps: 0 }
+  const counts: ProcessorCounts = { host: 0, faults: 0, interrupts: 0, lookups: 0, links: 0, translated: 0, steps: 0, pauses: 0 }
 
   let nextRip = 0n
   let attention = false
+  /** `stop` was called: EVENT_STOP alone only asks for a look at what waits, as when code was written to. */
+  let ending = false
 
   /** Where a word of this processor's state is now. */
   const at = (address: number): number => (engine.resident === area ? address : area + address - HOT)
 
   const cpu = createCpu({
-    engine, mmu, index, host: options.host, system: options.system,
+    engine, mmu, breakpoints, index, host: watchPorts(options.host, breakpoints), system: options.system,
     nextRip: () => nextRip,
     setNextRip: (rip) => { nextRip = rip },
     halt: () => {
@@ -140,10 +159,20 @@ export function createProcessor(options: ProcessorOptions): Processor {
       processor.stopped = reason
       stop()
     },
+    pause: () => {
+      if (i32[YIELDS >>> 2] === 0) return
+      counts.pauses++
+      stop()
+    },
     uncharged: () => uncharged,
   })
 
-  const stop = (): void => { i32[at(EVENT) >>> 2] |= EVENT_STOP }
+  const look = (): void => { i32[at(EVENT) >>> 2] |= EVENT_STOP }
+
+  const stop = (): void => {
+    ending = true
+    look()
+  }
 
   const activate = (): void => {
     engine.makeResident(area)
@@ -153,6 +182,11 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Enters the handler for the fault in `guestFault`. */
   const deliverFault = (): void => {
     counts.faults++
+    delivered = true
+    stackShadow = false
+    // What a data breakpoint saw of an instruction that did not complete is lost.
+    breakpoints.hits = 0
+    options.onException?.()
     // Where execution stays if delivery shuts the processor down.
     nextRip = i64[RIP >>> 3]
     deliverException(cpu, guestFault.vector, guestFault.errorCode, guestFault.address)
@@ -170,7 +204,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** The code page at a linear page, its word set; null and `guestFault` when fetching there faults. */
   const codePage = (low: number, high: number, base: number): CodePage | null => {
-    const linear = (high >>> 0) * 0x10_0000 + (low >>> 12)
+    const linear = linearPage(low, high)
     const mode = i32[MODE >>> 2]
     const known = mmu.code.local.get(linear) ?? mmu.code.global.get(linear)
     const limit = csLimit()
@@ -180,7 +214,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     if (memory.frameWord(physical) === 0) return raiseHere(VECTOR.GP, 0)
     memory.backPage(physical)
     const page = cache.codePage(linear, physical, mode, base, limit)
-    i32[(page.words + slot) >>> 2] = 1
+    i32[(page.words + slot) >>> 2] = breakpoints.code !== 0 && breakpoints.holdsCode(linear) ? 0 : 1
     const pages = (mmu.result.perms & PERM_GLOBAL) !== 0 ? mmu.code.global : mmu.code.local
     const other = pages.get(linear)
     // Two modes at one linear page: the earlier one must be looked up again.
@@ -246,55 +280,64 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Instructions left when the micro-op `uop` of a charged block has not run yet. */
   const leftAt = (uop: number): number => i32[BUDGET >>> 2] + cache.blockAt(uop).count - cache.indexAt(uop)
 
+  /** What the host runs at a micro-op; one that generated code gave up on is decoded again, once. */
+  const siteAt = (uop: number): HostSite => {
+    const known = cache.hostInsns.get(uop)
+    if (known !== undefined) return known
+    translator.insnAt(uop, fetched)
+    const rip = ripOf(uop)
+    const block = cache.blockAt(uop)
+    const next = rip + BigInt(fetched.len)
+    const site: HostSite = {
+      insn: { ...fetched }, block, rip, remaining: block.count - cache.indexAt(uop), meaning: undefined,
+      next: decodeMode(i32[MODE >>> 2]) === MODE64 ? BigInt.asIntN(64, next) : BigInt.asUintN(32, next),
+    }
+    cache.hostInsns.set(uop, site)
+    return site
+  }
+
   /** Runs the TypeScript meaning of a micro-op; answers the micro-op to go on at, or 0 to look up RIP. */
   const runHost = (uop: number): number => {
     counts.host++
-    const known = cache.hostInsns.get(uop)
-    let insn = fetched
-    if (known === undefined) translator.insnAt(uop, fetched)
-    else insn = known
-    const rip = ripOf(uop)
-    const block = cache.blockAt(uop)
-    const remaining = block.count - cache.indexAt(uop)
+    const site = siteAt(uop)
+    const { insn, block, rip, next, remaining } = site
     i64[RIP >>> 3] = rip
-    const following = decodeMode(i32[MODE >>> 2]) === MODE64 ? BigInt.asIntN(64, rip + BigInt(insn.len)) : BigInt.asUintN(32, rip + BigInt(insn.len))
-    nextRip = following
+    nextRip = next
     uncharged = remaining
     const mode = i32[MODE >>> 2]
-    const meaning = engine.meaningOf(insn)
+    const meaning = (site.meaning ??= engine.meaningOf(insn))
+    options.onHost?.(insn, rip)
     try {
       if (meaning === undefined) {
         options.onUnknown?.(insn, rip)
-        raiseHere(VECTOR.UD, -1)
-        deliverFault()
-        i32[BUDGET >>> 2] += remaining - 1
-        return 0
+        raise(VECTOR.UD)
       }
       meaning(cpu, insn)
     } catch (fault) {
       if (fault !== guestFault) throw fault
       i32[BUDGET >>> 2] += remaining - 1
+      uncharged = 0
       deliverFault()
       return 0
     } finally {
       uncharged = 0
     }
-    nextRip = BigInt.asIntN(64, nextRip)
+    if (i32[SHADOW >>> 2] !== 0) stackShadow = insn.op !== OP.sti
+    const stays = nextRip === next && i32[MODE >>> 2] === mode && i32[EVENT >>> 2] === 0 && i32[SHADOW >>> 2] === 0
+      && (i32[SYSFLAGS >>> 2] & (TF | RF)) === 0 && block.alive && i32[(block.page.words + slot) >>> 2] !== 0 && !stepping
     i64[RIP >>> 3] = nextRip
-    const stays = nextRip === BigInt.asIntN(64, following) && i32[MODE >>> 2] === mode && i32[EVENT >>> 2] === 0
-      && i32[SHADOW >>> 2] === 0 && block.alive && i32[(block.page.words + slot) >>> 2] !== 0 && !stepping
     if (stays) return uop + UOP_SIZE
+    nextRip = i64[RIP >>> 3]
     i32[BUDGET >>> 2] += remaining - 1
     return 0
   }
 
   const computeAddress = (uop: number): number => {
-    const insn = cache.hostInsns.get(uop) as Insn
-    const rip = ripOf(uop)
-    i64[RIP >>> 3] = rip
-    nextRip = rip + BigInt(insn.len)
+    const site = siteAt(uop)
+    i64[RIP >>> 3] = site.rip
+    nextRip = site.next
     try {
-      i64[(GPR >>> 3) + TEMP_REG] = cpu.temporaryAddress(insn)
+      i64[(GPR >>> 3) + TEMP_REG] = cpu.temporaryAddress(site.insn)
       return uop + UOP_SIZE
     } catch (fault) {
       if (fault !== guestFault) throw fault
@@ -320,7 +363,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     }
     if (page === block.next) {
       i32[BUDGET >>> 2] -= block.count
-      return uop
+      return uop + UOP_SIZE
     }
     // Another page is there now: the old block stays for the old mapping's sake, but not at this address.
     block.page.entries.delete(block.offset)
@@ -330,7 +373,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** After EXIT.LINK and EXIT.LOOKUP: finds the block at RIP and remembers the way. 0 after a fault. */
   const follow = (patch: number): number => {
     // What the branch that came here charged was the last of the slice: a fault in fetching belongs to the next.
-    if (i32[BUDGET >>> 2] <= 0) return 0
+    if (i32[BUDGET >>> 2] <= 0 || stepsHere()) return 0
     const block = lookUp()
     if (block === null) {
       i32[BUDGET >>> 2]--
@@ -363,6 +406,16 @@ export function createProcessor(options: ProcessorOptions): Processor {
     if (isStackAccess(fetched, guestFault.address, (r) => i64[(GPR >>> 3) + r])) guestFault.vector = VECTOR.SS
   }
 
+  /** Where a header leads; links that have not been followed have one too. */
+  const headerRip = (header: number): bigint => {
+    for (;;) {
+      if (i32[(header + HEADER.PAGE) >>> 2] !== cache.always) return blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+      const uop = header + HEADER_SIZE
+      if (u16[uop >>> 1] !== HANDLER.GOTO) return i64[(uop + UOP.IMM) >>> 3]
+      header = i32[(uop + UOP.LINK) >>> 2]
+    }
+  }
+
   /** Serves one exit; answers the micro-op to go on at, or 0: look at events and at RIP. */
   const serve = (): number => {
     const uop = i32[EXIT_UOP >>> 2]
@@ -372,9 +425,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
       case EXIT.ENTER:
         return serveEntry(uop)
       case EXIT.LOOKUP:
-        return follow(0)
+        return isStopped() ? 0 : follow(0)
       case EXIT.LINK:
-        return follow(uop)
+        return isStopped() ? 0 : follow(uop)
       case EXIT.FAULT:
         i64[RIP >>> 3] = ripOf(uop)
         if (guestFault.vector === VECTOR.GP) blameStack(uop)
@@ -389,8 +442,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
       case EXIT.CROSS:
         return checkCrossing(uop)
       case EXIT.PAGE:
-        i64[RIP >>> 3] = blockRip(cache.blocks[i32[(uop + HEADER.BLOCK) >>> 2]])
-        return follow(0)
+        i64[RIP >>> 3] = headerRip(uop)
+        return isStopped() ? 0 : follow(0)
       case EXIT.ADDRESS:
         return computeAddress(uop)
       default:
@@ -412,12 +465,28 @@ export function createProcessor(options: ProcessorOptions): Processor {
   }
 
   let stepping = false
+  /** Whether a fault was delivered since the step began. */
+  let delivered = false
+  /** Whether SHADOW is MOV SS's or POP SS's. */
+  let stackShadow = false
+  /** The instruction of a step, if somebody will ask for it. */
+  const stepped = createInsn()
+
+  /** Moves the end of the slice: a step's slice ends with it, whatever comes after, so that it reads the right time. */
+  const setSliceEnd = (by: number): void => {
+    if (by === 0) return
+    i32[SLICE >>> 2] += by
+    i64[TIME_END >>> 3] += BigInt(by)
+  }
 
   /** Executes exactly one instruction (or one exception's delivery, or one round of a repeated string instruction). */
   const step = (): void => {
     counts.steps++
-    i32[SHADOW >>> 2] = 0
     const left = i32[BUDGET >>> 2]
+    const flags = i32[SYSFLAGS >>> 2]
+    const rip = i64[RIP >>> 3]
+    const debugged = (flags & TF) !== 0 || breakpoints.code !== 0
+    delivered = false
     const base = csBase()
     locate(base)
     const page = codePage(linearLow, linearHigh, base)
@@ -431,25 +500,84 @@ export function createProcessor(options: ProcessorOptions): Processor {
         deliverFault()
         return
       }
+      if (debugged) translator.insnAt(block.header + HEADER_SIZE, stepped)
+      i32[SHADOW >>> 2] = 0
+      // RF lasts one instruction; a fault saves it set in any case.
+      i32[SYSFLAGS >>> 2] = flags & ~RF
+      stackShadow = false
+      setSliceEnd(1 - left)
       for (let uop = block.header + HEADER_SIZE; uop !== 0;) {
         // Nothing may be entered: a budget of 0 stops at the first block.
         engine.run(uop, 0)
-        uop = serveStep(block)
+        uop = serveStep()
       }
+      setSliceEnd(left - 1)
     })
     stepping = false
     i32[BUDGET >>> 2] = left - 1
+    if (debugged && !delivered) afterStep(flags, rip)
   }
 
+  /** What a completed instruction, in `stepped`, leaves behind: a single-step trap, or RF in the midst of repetitions. */
+  const afterStep = (before: number, rip: bigint): void => {
+    const { op, rep } = stepped
+    // An interrupted repetition does not hit its breakpoint again (SDM vol. 3 §18.3.1.1).
+    if (rep !== 0 && i64[RIP >>> 3] === rip && breakpoints.code !== 0) i32[SYSFLAGS >>> 2] |= RF
+    // SYSCALL and SYSRET go by the flags they load (Linux, entry_64.S), the others by those they started with; who
+    // entered a handler is done with TF.
+    const flags = isFastCall(op) ? i32[SYSFLAGS >>> 2] : isInterrupt(op) ? before & i32[SYSFLAGS >>> 2] : before
+    if ((flags & TF) !== 0 && !(stackShadow && i32[SHADOW >>> 2] !== 0)) breakpoints.hits |= DR6_BITS.BS
+  }
+
+  /** The flags, or a breakpoint's page, want the instruction at RIP run by itself. */
+  const stepsHere = (): boolean => {
+    if ((i32[SYSFLAGS >>> 2] & (TF | RF)) !== 0) return true
+    if (breakpoints.code === 0) return false
+    locate(csBase())
+    return breakpoints.holdsCode(linearPage(linearLow, linearHigh))
+  }
+
+  /** Runs the instruction at RIP by itself, or enters the handler of its breakpoint. */
+  const stepDebugged = (): void => {
+    if (breakpoints.code !== 0 && (i32[SYSFLAGS >>> 2] & RF) === 0) {
+      locate(csBase())
+      const bits = breakpoints.codeAt(linearLow, linearHigh)
+      if (bits !== 0) {
+        setDr6(bits)
+        raiseHere(VECTOR.DB, -1)
+        i32[BUDGET >>> 2]--
+        deliverFault()
+        return
+      }
+    }
+    step()
+  }
+
+  /** #DB replaces B0–B3 and leaves BD and BS to software (SDM vol. 3 §18.2.3). */
+  const setDr6 = (bits: number): void => { i32[DR6 >>> 2] = (i32[DR6 >>> 2] & ~0xf) | bits }
+
+  /** Traps of the instruction before: single step, data and port breakpoints. */
+  const takeTraps = (): void => {
+    const bits = breakpoints.hits
+    breakpoints.hits = 0
+    setDr6(bits)
+    processor.halted = false
+    nextRip = i64[RIP >>> 3]
+    deliverException(cpu, VECTOR.DB)
+    i64[RIP >>> 3] = nextRip
+  }
+
+  const isStopped = (): boolean => (i32[EVENT >>> 2] & EVENT_STOP) !== 0
+
   /** As `serve`, inside a single step: whatever leads out of the instruction ends it. */
-  const serveStep = (block: Block): number => {
+  const serveStep = (): number => {
     const uop = i32[EXIT_UOP >>> 2]
     switch (i32[EXIT_REASON >>> 2]) {
       case EXIT.ENTER:
         i64[RIP >>> 3] = blockRip(cache.blocks[i32[(uop + HEADER.BLOCK) >>> 2]])
         return 0
       case EXIT.PAGE:
-        i64[RIP >>> 3] = blockRip(cache.blocks[i32[(uop + HEADER.BLOCK) >>> 2]])
+        i64[RIP >>> 3] = headerRip(uop)
         return 0
       case EXIT.LOOKUP:
       case EXIT.LINK:
@@ -460,8 +588,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         return uop
       case EXIT.CROSS:
         // Both pages were looked up a moment ago.
-        i32[((block.next as CodePage).words + slot) >>> 2] = 1
-        return uop
+        return uop + UOP_SIZE
       default:
         return serve()
     }
@@ -493,13 +620,20 @@ export function createProcessor(options: ProcessorOptions): Processor {
     let pc = 0
     for (;;) {
       if (pc === 0) {
-        if (i32[SHADOW >>> 2] !== 0 && i32[BUDGET >>> 2] > 0 && !processor.halted) {
-          step()
+        // A shadow outlasts the slice. Behind MOV SS even traps wait (SDM vol. 3 §6.8.3).
+        if (i32[SHADOW >>> 2] !== 0 && !processor.halted && (stackShadow || breakpoints.hits === 0)) {
+          if (i32[BUDGET >>> 2] <= 0 || processor.stopped !== '') return
+          if (stackShadow) step()
+          else stepDebugged()
           continue
         }
-        const stopping = (i32[EVENT >>> 2] & EVENT_STOP) !== 0
+        if (breakpoints.hits !== 0) takeTraps()
         if (i32[EVENT >>> 2] !== 0) attend()
-        if (stopping || i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
+        if (ending || i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
+        if (stepsHere()) {
+          stepDebugged()
+          continue
+        }
         pc = follow(0)
         if (pc === 0) continue
       }
@@ -512,20 +646,22 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Whether something is to be taken at this instruction boundary. */
   const wanted = (): boolean => {
     const event = i32[EVENT >>> 2]
-    return (event & EVENT_STOP) !== 0 || ((event & EVENT_INTERRUPT) !== 0 && (i32[SYSFLAGS >>> 2] & IF) !== 0)
+    return (event & EVENT_STOP) !== 0 || breakpoints.hits !== 0 || i32[SHADOW >>> 2] !== 0 || ((event & EVENT_INTERRUPT) !== 0 && (i32[SYSFLAGS >>> 2] & IF) !== 0)
   }
 
   /** The rest of a slice that ends inside a block, instruction by instruction. */
   const finishSlice = (): void => {
-    while (i32[BUDGET >>> 2] > 0 && !processor.halted && processor.stopped === '' && !wanted()) step()
+    while (i32[BUDGET >>> 2] > 0 && !processor.halted && processor.stopped === '' && !wanted() && !stepsHere()) step()
   }
 
   const processor: Processor = {
     index, cpu, mmu, counts,
     halted: false,
     stopped: '',
-    run(instructions) {
+    run(instructions, yields = false) {
       activate()
+      ending = false
+      i32[YIELDS >>> 2] = yields ? 1 : 0
       i32[BUDGET >>> 2] = instructions
       i32[SLICE >>> 2] = instructions
       i64[TIME_END >>> 3] = BigInt(f64[ICOUNT >>> 3] + instructions)
@@ -555,7 +691,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     },
     setAttention() {
       attention = true
-      stop()
+      look()
     },
     interruptible: () => (i32[at(SYSFLAGS) >>> 2] & IF) !== 0,
     setRip(rip) { i64[RIP >>> 3] = BigInt.asIntN(64, rip) },
@@ -577,5 +713,21 @@ export function createProcessor(options: ProcessorOptions): Processor {
   return processor
 }
 
+/** INT n, INT3, INTO and INT1. */
+const interrupts = new Set<number>([OP.int, OP.int3, OP.into, OP.int1])
+const isInterrupt = (op: number): boolean => interrupts.has(op)
+const isFastCall = (op: number): boolean => op === OP.syscall || op === OP.sysret
 
-
+/** Ports with their breakpoints. */
+const watchPorts = (host: CpuHost, breakpoints: Breakpoints): CpuHost => ({
+  portRead(port, size) {
+    if (breakpoints.ports !== 0) breakpoints.portAccessed(port, size)
+    return host.portRead(port, size)
+  },
+  portWrite(port, size, value) {
+    if (breakpoints.ports !== 0) breakpoints.portAccessed(port, size)
+    host.portWrite(port, size, value)
+  },
+  random64: () => host.random64(),
+  externalVector: () => host.externalVector(),
+})

@@ -5,7 +5,7 @@ import { OP, OPS } from '../ops.ts'
 import { DECODED, IMM, MEM, MODE64, NONE, REG, REG_HIGH, REL, TOO_LONG, TRUNCATED, XMM_REG } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { DS, FS, GS, TEMP_REG, ZERO_REG } from '../state.ts'
-import type { Block, CodeCache, CodePage } from './code-cache.ts'
+import type { Block, CodeCache, CodePage, HostSite } from './code-cache.ts'
 import { CodeCacheFull, blockRip, linearAddress } from './code-cache.ts'
 import { analyseFlags } from './flag-use.ts'
 import { makeForm } from './form.ts'
@@ -291,6 +291,10 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     return block
   }
 
+  const hostSite = (block: Block, i: number, n: number, rip: (i: number) => bigint): HostSite => ({
+    insn: { ...insns[i] }, block, rip: rip(i), next: rip(i + 1), remaining: n - i, meaning: undefined,
+  })
+
   /** Emits instruction `i` (and the branch fused behind it); answers the index of the last instruction taken. */
   const emitOne = (block: Block, i: number, n: number, rip: (i: number) => bigint): number => {
     const insn = insns[i]
@@ -302,14 +306,14 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
       const uop = reserve(1)
       u16[uop >>> 1] = HANDLER.HOST
       cache.note(uop, block, offsets[i], i)
-      cache.hostInsns.set(uop, { ...insn })
+      cache.hostInsns.set(uop, hostSite(block, i, n, rip))
       return i
     }
     if (needsAddress(insn)) {
       const uop = reserve(1)
       u16[uop >>> 1] = HANDLER.ADDRESS
       cache.note(uop, block, offsets[i], i)
-      cache.hostInsns.set(uop, { ...insn })
+      cache.hostInsns.set(uop, hostSite(block, i, n, rip))
       memoryToTemporary(insn)
     } else {
       settleAddress(insn, nextRip)
@@ -432,7 +436,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     insnAt(uop, out) {
       const known = cache.hostInsns.get(uop)
       if (known !== undefined) {
-        Object.assign(out, known)
+        Object.assign(out, known.insn)
         return
       }
       const block = cache.blockAt(uop)

@@ -34,12 +34,20 @@ export interface BareOptions {
   readonly hotForms?: readonly string[]
   readonly cr4?: number
   readonly ramBytes?: number
+  /** Default `interp`; `jit` compiles what was entered 32 times, when a slice ends. */
+  readonly engine?: 'interp' | 'jit'
+  /** How many processors, all in the same state; default 1. */
+  readonly processors?: number
 }
 
 export interface Bare {
   readonly memory: PhysicalMemory
   readonly engine: Engine
   readonly processor: Processor
+  /** All processors, `processor` first. Registers are those of the one that was activated last. */
+  readonly processors: readonly Processor[]
+  /** Ports accessed: number and size. */
+  readonly ports: (readonly [number, number])[]
   /** Vectors that wait to be taken. */
   readonly pending: number[]
   /** Writes a program and answers its labels. */
@@ -78,35 +86,42 @@ const segment = (selector: number, attributes: number, limit = 0xffff_ffff, base
 /** Creates a processor in the given mode with flat segments, at `AT.code` with a stack below `AT.stack`. */
 export function createBare(options: BareOptions): Bare {
   const uopBytes = 2 ** 21
-  const memory = createPhysicalMemory({ ram: [{ start: 0, length: options.ramBytes ?? 2 ** 22 }], overhead: engineOverhead(1, uopBytes) })
+  const count = options.processors ?? 1
+  const memory = createPhysicalMemory({ ram: [{ start: 0, length: options.ramBytes ?? 2 ** 22 }], overhead: engineOverhead(count, uopBytes) })
   const model = configureModel(sapphireRapids)
-  const engine = createEngine({ memory, processors: 1, meanings: standardMeanings, hotForms: options.hotForms ?? [], uopBytes })
+  const engine = createEngine({
+    memory, processors: count, meanings: standardMeanings, hotForms: options.hotForms ?? [], uopBytes, engine: options.engine ?? 'interp',
+  })
   const pending: number[] = []
-  const processor = createProcessor({
-    engine, index: 0, physicalBits: model.physicalBits,
-    system: createCpuSystem({ model, topology: flatTopology(1), index: 0, apic: createPlainApic(), msrs: createMsrTable(model) }),
-    host: { portRead: () => 0, portWrite: () => undefined, random64: () => 0x0123_4567_89ab_cdefn, externalVector: () => -1 },
+  const ports: [number, number][] = []
+  const create = (index: number): Processor => createProcessor({
+    engine, index, physicalBits: model.physicalBits,
+    system: createCpuSystem({ model, topology: flatTopology(count), index, apic: createPlainApic(), msrs: createMsrTable(model) }),
+    host: { portRead: (port, size) => ports.push([port, size]) * 0, portWrite: (port, size) => { ports.push([port, size]) }, random64: () => 0x0123_4567_89ab_cdefn, externalVector: () => -1 },
     acknowledge: () => {
       const vector = pending.shift() ?? -1
-      processor.setInterrupt(pending.length > 0)
+      processors[index].setInterrupt(pending.length > 0)
       return vector
     },
     attend: () => undefined,
   })
-  processor.activate()
-  const { cpu } = processor
-  resetCpu(cpu)
-  const bare = createControls(memory, engine, processor, pending)
+  const processors = Array.from({ length: count }, (_, index) => create(index))
+  const bare = createControls(memory, engine, processors, pending, ports)
   buildTables(bare, options)
-  loadState(processor, startState(options))
+  for (const processor of processors.toReversed()) {
+    processor.activate()
+    resetCpu(processor.cpu)
+    loadState(processor, startState(options))
+  }
   return bare
 }
 
-function createControls(memory: PhysicalMemory, engine: Engine, processor: Processor, pending: number[]): Bare {
+function createControls(memory: PhysicalMemory, engine: Engine, processors: readonly Processor[], pending: number[], ports: [number, number][]): Bare {
+  const [processor] = processors
   const { cpu } = processor
   const { u64, u32, u16 } = cpu.views
   const bare: Bare = {
-    memory, engine, processor, pending,
+    memory, engine, processor, processors, pending, ports,
     program(text, at = AT.code) {
       const { bytes, labels } = assemble(at, text)
       memory.write(at, bytes)

@@ -21,33 +21,39 @@ export interface CompareOptions {
   forgive?(real: Batch, ours: Batch, index: number, encoding: Encoding): void
 }
 
+/** One case: which encoding it has, and what the decoder makes of its bytes. */
 interface Planned { encoding: Encoding, insn: Insn }
 
-/** Differences, one line each (at most `limit`), and how many cases ran. */
-export function compare(oracle: Oracle & { available: true }, options: CompareOptions, limit = 20): { ran: number,
-  differences: string[] } {
+/** Differences, one line each, and how many cases ran. */
+export interface Comparison { ran: number, differences: string[] }
+
+function planCases(options: CompareOptions): { batch: Batch, plan: Planned[] } {
   const random = createRandom(options.seed)
-  const count = options.encodings.length * options.cases
-  const batch = createBatch(count)
+  const batch = createBatch(options.encodings.length * options.cases)
   const plan: Planned[] = []
   for (const encoding of options.encodings) {
     for (let k = 0; k < options.cases; k++) plan.push(prepareCase(random, batch, plan.length, encoding, options))
   }
+  return { batch, plan }
+}
+
+function meaningOf(options: CompareOptions, encoding: Encoding): Meaning {
+  const meaning = options.meanings[encoding.name] as Meaning | undefined
+  if (!meaning) throw new Error(`no meaning: ${encoding.line}`)
+  return meaning
+}
+
+/** Runs every case both ways. At most `limit` differences are reported, two for an encoding. */
+export function compare(oracle: Oracle & { available: true }, options: CompareOptions, limit = 20): Comparison {
+  const { batch, plan } = planCases(options)
   const real = oracle.run(batch)
-  const ours = createBatch(count)
+  const ours = createBatch(batch.count)
   const cpu = createFlatCpu()
   const differences: string[] = []
   const seen = new Map<string, number>()
-  for (let i = 0; i < count && differences.length < limit; i++) {
+  for (let i = 0; i < batch.count && differences.length < limit; i++) {
     const { encoding, insn } = plan[i]
-    const meaning = options.meanings[encoding.name]
-    if (!meaning) throw new Error(`no meaning: ${encoding.line}`)
-    try {
-      cpu.runRecord(meaning, insn, batch, i, ours)
-    } catch (error) {
-      differences.push(`${encoding.line}: ${(error as Error).stack?.split('\n').slice(0, 3).join(' ')}`)
-      continue
-    }
+    cpu.runRecord(meaningOf(options, encoding), insn, batch, i, ours)
     // Which signal the kernel made of an exception says less than the vector.
     real.u32[(real.at(i) + OUT.SIGNAL) >> 2] = real.u32[(real.at(i) + OUT.SIGNAL) >> 2] ? 11 : 0
     options.forgive?.(real, ours, i, encoding)
@@ -57,7 +63,20 @@ export function compare(oracle: Oracle & { available: true }, options: CompareOp
       differences.push(`${encoding.line} ${insn.vex ? `vex.${insn.size}` : ''}${encoding.memory ? ' m' : ''}: ${text}`)
     }
   }
-  return { ran: count, differences }
+  return { ran: batch.count, differences }
+}
+
+/** A hash (FNV-1a) of all that the meanings leave behind in the same cases: for machines without such a processor. */
+export function fingerprint(options: CompareOptions): string {
+  const { batch, plan } = planCases(options)
+  const ours = createBatch(batch.count)
+  const cpu = createFlatCpu()
+  let hash = 0x811c9dc5
+  plan.forEach(({ encoding, insn }, i) => {
+    cpu.runRecord(meaningOf(options, encoding), insn, batch, i, ours)
+    for (const byte of ours.recordOf(i)) hash = Math.imul(hash ^ byte, 0x01000193)
+  })
+  return (hash >>> 0).toString(16).padStart(8, '0')
 }
 
 function prepareCase(random: Random, batch: Batch, index: number, encoding: Encoding,

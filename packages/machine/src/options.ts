@@ -1,0 +1,103 @@
+/** What a machine is made from, what it answers, and the errors about options that make no machine. */
+import type { MachineEvent } from './events.ts'
+
+/** A file by name and content. */
+export interface NamedBytes {
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+
+/** What a machine is made from. Two machines of the same options do the same, to the last instruction. */
+export interface MachineOptions {
+  /** Bytes of RAM, a multiple of 4096; only what the guest writes costs memory here. */
+  readonly memory: number
+  /** Processors, 1 to {@link MAX_VCPUS}. */
+  readonly vcpus: number
+  /** Decides what the architecture leaves open: whose turn it is for how long, and random numbers. A safe integer. */
+  readonly seed: number
+  /** `interp` never compiles, `jit` compiles eagerly, `auto` compiles what is hot. What the guest sees is the same. */
+  readonly engine: 'interp' | 'jit' | 'auto'
+  readonly cpu: 'intel' | 'amd'
+  readonly kernel: NamedBytes
+  readonly initrd?: NamedBytes
+  /** The kernel's command line. */
+  readonly append: string
+  /** What the guest sends on its first serial port; the bytes are valid during the call only. */
+  readonly onSerial: (bytes: Uint8Array) => void
+  /** Takes everything that happens. Without it (and without `traceHash`) nothing is recorded, at no cost. */
+  readonly onEvent?: (event: MachineEvent) => void
+  /** Keep a hash over all events; `stats().traceHash` shows it. */
+  readonly traceHash?: boolean
+  /** Bytes that software sends to the debug consoles at ports E9h and 402h. */
+  readonly onDebugConsole?: (byte: number) => void
+}
+
+/** Why `run` came back. */
+export type RunResult =
+  /** The instructions asked for are done. */
+  | { readonly reason: 'budget' }
+  /** Every processor waits; `idleUntil` is the next timer in virtual nanoseconds, absent when no timer runs. */
+  | { readonly reason: 'idle', readonly idleUntil?: number }
+  | { readonly reason: 'poweroff' }
+  /** The guest reset the machine, `by` CF9h, port 92h or the keyboard controller's pulse. A reboot is a new machine. */
+  | { readonly reason: 'reset', readonly by: string }
+  /** isa-debug-exit: `code` is what the guest wrote (bits 6:0), `status` what QEMU would exit with. */
+  | { readonly reason: 'debug-exit', readonly code: number, readonly status: number }
+  /** A processor shut down (a triple fault), or the guest needs more than there is. `state` are lines for a person. */
+  | { readonly reason: 'shutdown', readonly message: string, readonly state: readonly string[] }
+
+/** Counters of a machine. */
+export interface MachineStats {
+  /** Retired by all processors together. */
+  readonly instructions: number
+  /** Nanoseconds since power-on. */
+  readonly virtualTime: number
+  /** Bytes of RAM that the guest has touched. */
+  readonly memoryBacked: number
+  /** Hash of all events so far, 16 hexadecimal digits, where `traceHash` asked for it. */
+  readonly traceHash?: string
+  readonly [counter: string]: unknown
+}
+
+/** Where a processor is. */
+export interface ProcessorPlace {
+  readonly cpu: number
+  readonly rip: bigint
+  /** For a person: `64-bit, CPL 0, halted`. */
+  readonly mode: string
+}
+
+/** An option that makes no machine. The message is `FILE: FIELD: what is wrong`. */
+export class MachineError extends Error {
+  /** The option. */
+  readonly file: string
+  readonly field: string
+
+  constructor(file: string, field: string, problem: string) {
+    super(`${file}: ${field}: ${problem}`)
+    this.name = 'MachineError'
+    this.file = file
+    this.field = field
+  }
+}
+
+/** APIC ids, ACPI tables and scheduling are made for so many. */
+export const MAX_VCPUS = 64
+
+const oneOf = (option: string, value: string, choices: readonly string[]): void => {
+  if (!choices.includes(value)) throw new MachineError(option, 'value', `${value}; expected ${choices.join(', ')}`)
+}
+
+/**
+ * Refuses what makes no machine; images, memory size and command line are checked where they are loaded.
+ * @throws MachineError
+ */
+export function checkOptions(options: MachineOptions): void {
+  const { vcpus, seed, engine, cpu } = options
+  if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
+    throw new MachineError('vcpus', 'count', `${vcpus}; expected 1 to ${MAX_VCPUS}`)
+  }
+  if (!Number.isSafeInteger(seed)) throw new MachineError('seed', 'value', `${seed}; expected a whole number below 2^53`)
+  oneOf('engine', engine, ['interp', 'jit', 'auto'])
+  oneOf('cpu', cpu, ['intel', 'amd'])
+}

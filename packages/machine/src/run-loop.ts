@@ -1,0 +1,144 @@
+/**
+ * Who runs when. Virtual time is retired instructions of all processors together, one nanosecond each: processors take
+ * turns, never two at one instant, so that time as one of them reads it is never behind what another has read. While
+ * several are ready, each gets a slice whose length the seed decides; PAUSE gives the rest of a slice away. Every slice
+ * ends in time for the next timer.
+ */
+import type { VirtualClock } from '@cofferdam/devices'
+import type { Seat } from './processors.ts'
+
+/** Longest slice of a processor that is ready alone, and range of the others'. In instructions. */
+const LONG_SLICE = 4_000_000
+const SHORT_SLICE = 4_000
+const SLICE_SPREAD = 12_000
+
+export interface RunLoopOptions {
+  /** The processors; the list may be filled after the loop is made. */
+  readonly seats: readonly Seat[]
+  readonly clock: VirtualClock
+  /** A seeded random number in 0 … 2^32 − 1. */
+  readonly random32: () => number
+  /** A processor waited, from one time to another. */
+  readonly onIdle?: (cpu: number, from: number, to: number) => void
+}
+
+export interface RunLoop {
+  /** Virtual time; exact inside a slice. */
+  now(): number
+  /** Instructions retired by all processors. */
+  retired(): number
+  /** A processor's timer or pending events changed. */
+  changed(seat: Seat): void
+  /** A timer was armed that is due before all others. */
+  earlier(time: number): void
+  /** Ends the running slice at the next instruction boundary. */
+  stop(): void
+  /**
+   * Runs processors in turn until about `instructions` are retired, `done` says so, or none is ready. When none is ready
+   * at the start, time first goes on to the next timer.
+   * @returns the time of the next timer (`Infinity` without) when none is ready, or undefined
+   */
+  run(instructions: number, done: () => boolean): number | undefined
+  /** Number of the processor that runs or ran last. */
+  current(): number
+}
+
+const canRun = ({ processor }: Seat): boolean =>
+  processor.stopped === '' && (!processor.halted || processor.wakes())
+
+export function createRunLoop(options: RunLoopOptions): RunLoop {
+  const { seats, clock, random32, onIdle } = options
+  /** Virtual time at the start of the slice. */
+  let time = 0
+  let running: Seat | null = null
+  let sliceEnd = 0
+  let alone = true
+  let last = -1
+  let retired = 0
+  /** Slices in a row that PAUSE ended. */
+  let pauses = 0
+  const idleSince: number[] = []
+
+  const nextTimer = (): number => {
+    let next = clock.next()
+    for (const { apic } of seats) next = Math.min(next, apic.nextDeadline())
+    return next
+  }
+
+  const advance = (to: number): void => {
+    if (to > time) time = to
+    clock.advanceTo(time)
+    for (const { apic } of seats) if (apic.nextDeadline() <= time) apic.advance(time)
+  }
+
+  /** The next processor in turn that is ready, −1 when none is. */
+  const pick = (): number => {
+    let found = -1
+    alone = true
+    for (let i = 1; i <= seats.length; i++) {
+      const index = (last + i) % seats.length
+      if (!canRun(seats[index])) continue
+      if (found >= 0) {
+        alone = false
+        break
+      }
+      found = index
+    }
+    return found
+  }
+
+  /** Runs one slice of at most `most` instructions; answers how many were retired. */
+  const runSlice = (index: number, most: number): number => {
+    const seat = seats[index]
+    const { processor } = seat
+    if (processor.halted) onIdle?.(index, idleSince[index] ?? 0, time)
+    // When all wait for something that none of them brings about, each gets a full slice now and then.
+    const yields = !alone && pauses < seats.length
+    const wanted = alone ? LONG_SLICE : SHORT_SLICE + random32() % SLICE_SPREAD
+    const length = Math.max(1, Math.min(most, wanted))
+    const before = processor.counts.pauses
+    last = index
+    running = seat
+    sliceEnd = time + length
+    processor.setTime(time)
+    try {
+      const done = processor.run(length, yields)
+      retired += done
+      pauses = processor.counts.pauses === before ? 0 : pauses + 1
+      if (processor.halted) idleSince[index] = time + done
+      return done
+    } finally {
+      running = null
+    }
+  }
+
+  return {
+    now: () => (running === null ? time : time + running.processor.progress()),
+    retired: () => retired + (running?.processor.progress() ?? 0),
+    current: () => Math.max(0, last),
+    stop: () => { running?.processor.stop() },
+    earlier(at) { if (at < sliceEnd) running?.processor.stop() },
+    changed(seat) {
+      if (running === null) return
+      // Another one woke up: it need not wait for the end of a long slice.
+      const cut = seat === running ? seat.apic.nextDeadline() < sliceEnd : alone && canRun(seat)
+      if (cut) running.processor.stop()
+    },
+    run(instructions, done) {
+      let left = instructions
+      if (pick() < 0) {
+        const next = nextTimer()
+        if (next !== Infinity) advance(next)
+      }
+      while (left > 0 && !done()) {
+        const index = pick()
+        const next = nextTimer()
+        if (index < 0) return next
+        const retiredNow = runSlice(index, Math.min(left, next - time))
+        left -= retiredNow
+        advance(time + retiredNow)
+      }
+      return undefined
+    },
+  }
+}
