@@ -7,6 +7,9 @@ import { aptMissing, machineMirror } from '../src/images/apt.ts'
 import { fetchImages } from '../src/images/fetch.ts'
 import { openStore, sha256 } from '../src/images/store.ts'
 import { appletNames, buildInitramfs } from '../src/initramfs/build.ts'
+import { createMachine } from '../src/machine.ts'
+import { runCli } from '../src/program.ts'
+import { collectOutput, pipeInput } from './streams.ts'
 
 /** Tests with the real packages: they use the user's cache, and skip where no Debian mirror is known. */
 const noDebian = await aptMissing() ?? await machineMirror().then(() => undefined, (error: unknown) => String(error))
@@ -30,6 +33,24 @@ describe.skipIf(noDebian !== undefined)(`Debian's packages${noDebian === undefin
     const bytes = readFileSync(busybox?.path ?? '')
     expect(busybox?.files).toMatchObject([{ name: 'busybox', size: bytes.length, sha256: sha256(bytes) }])
     expect(appletNames(bytes)).toEqual(expect.arrayContaining(['ash', 'init', 'mount', 'setsid', 'base64']))
+  })
+
+  it('boot: commands of a pipe are typed at the prompt, and the guest powers off', { timeout: 300_000 }, async () => {
+    const [out, err] = [collectOutput(), collectOutput()]
+    const append = 'cryptomgr.notests=1 quiet'
+    const stats = join(folder, 'stats.json')
+    const code = await runCli(['boot', '--kernel', 'trixie-cloud', '--append', append, '--stats', stats], {
+      stdin: pipeInput("uname -m; awk '/MemTotal/ { print $1, ($2 > 1900000) }' /proc/meminfo\n"),
+      stdout: out.stream,
+      stderr: err.stream,
+      store: openStore(),
+      createMachine,
+      now: () => performance.now(),
+    })
+    expect(code, err.text()).toBe(0)
+    expect(out.text()).toContain('\r\nx86_64\r\nMemTotal: 1\r\n')
+    expect(out.text()).toContain('reboot: Power down')
+    expect(JSON.parse(readFileSync(stats, 'utf8'))).toMatchObject({ outcome: 'poweroff', exitCode: 0, vcpus: 1 })
   })
 
   it.skipIf(!hasQemu())('make an initramfs that another machine boots', { timeout: 180_000 }, async () => {
