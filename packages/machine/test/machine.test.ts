@@ -41,12 +41,12 @@ describe('a machine', () => {
 
   it('tells of a reset, by port CF9h', () => {
     const { machine } = create(`66baf90c b006 ee ${hlt}`)
-    expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'reset' })
+    expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'reset', by: 'cf9' })
   })
 
   it('ends with the value that is written to the debug-exit port', () => {
     const { machine } = create(`66baf400 b02a ee ${hlt}`)
-    expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'debug-exit', code: 42 })
+    expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'debug-exit', code: 42, status: 85 })
   })
 
   it('says that a processor shut down after a triple fault, and which', () => {
@@ -114,7 +114,7 @@ describe('a machine', () => {
   it.each(['interp', 'jit', 'auto'] as const)('counts instructions alike with the engine %s', (engine) => {
     // Adds 1 to 100000 and ends with the sum's lowest byte.
     const { machine } = create('31c0 b9a0860100 01c8 e2fc 66baf400 ee', { engine })
-    expect(runOn(machine)).toEqual({ reason: 'debug-exit', code: 0x50 })
+    expect(runOn(machine)).toEqual({ reason: 'debug-exit', code: 0x50, status: 0xa1 })
     expect(machine.stats().instructions).toBe(2 + 2 * 100_000 + 2)
   })
 })
