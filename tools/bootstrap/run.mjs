@@ -25,7 +25,10 @@ const commands = {
   test: async (args) => runTests(args, { run, say, turbo }),
   types: async () => run('turbo', [...turbo, 'types', '--continue']),
   lint: async (args) => run('turbo', [...turbo, 'lint', '--continue', '--', ...args]),
-  bench: async (args) => await build() || node(['tools/bench/src/main.ts', ...args]),
+  // `bench page-alloc` measures the page allocator; without a name, whole boots against QEMU.
+  bench: async ([first, ...rest]) => await build() || node(first === 'page-alloc'
+    ? ['--conditions=@cofferdam/source', 'packages/page-alloc/bench/bench.ts', ...rest]
+    : ['tools/bench/src/main.ts', ...(first === undefined ? [] : [first, ...rest])]),
   /** Publishes what the versions say; `--dry-run` only lists it. */
   release: async (args) => await build() || (args.includes('--dry-run')
     ? run('pnpm', ['--recursive', 'publish', '--no-git-checks', ...args])
