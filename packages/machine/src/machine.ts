@@ -146,6 +146,7 @@ export function createMachine(options: MachineOptions): Machine {
     run({ instructions }) {
       try {
         const idleUntil = loop.run(instructions, isDone)
+        processors.engine.jit?.flush()
         if (isDone() && ended !== null) return ended
         if (idleUntil === undefined) return { reason: 'budget' }
         return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }

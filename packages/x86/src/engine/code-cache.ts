@@ -98,6 +98,8 @@ export interface CodeCache {
 }
 
 const PAGE = 4096
+/** Index of a record that is no micro-op. */
+const NOTHING = 255
 
 export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const { memory, processors, uopBytes, wordBytes } = options
@@ -121,6 +123,8 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     const at = next
     next += n * UOP_SIZE
     i64.fill(0n, at >>> 3, next >>> 3)
+    // What a single step noted of the same records must not be taken for their new owner's.
+    indexOf.fill(NOTHING, (at - uopBase) / UOP_SIZE, (next - uopBase) / UOP_SIZE)
     return at
   }
 

@@ -676,7 +676,6 @@ export function createProcessor(options: ProcessorOptions): Processor {
           engine.flushCode()
         }
       }
-      engine.jit?.flush()
       const done = i32[SLICE >>> 2] - i32[BUDGET >>> 2]
       f64[ICOUNT >>> 3] += done
       i32[BUDGET >>> 2] = 0
