@@ -1,5 +1,5 @@
 /** One machine: memory, processors, devices, the loop that runs them, and a kernel that is loaded and ready to go. */
-import { loadLinux, lowMemory, pcMemoryMap } from '@cofferdam/boot'
+import { loadKernel, lowMemory, pcMemoryMap } from '@cofferdam/boot'
 import { createVirtualClock } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
@@ -122,7 +122,7 @@ export function createMachine(options: MachineOptions): Machine {
     emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
 
-  const boot = loadLinux({
+  const boot = loadKernel({
     kernel: options.kernel.bytes, initrd: options.initrd?.bytes, cmdline: options.append, memory: options.memory, map,
     write: (address, bytes) => { memory.write(address, bytes) },
     acpi: { apicIds: processors.apics.map((apic) => apic.id) },
