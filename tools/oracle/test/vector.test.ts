@@ -6,7 +6,7 @@ import { vectorMeanings } from '../src/x86/inside.ts'
 
 const oracle = createOracle()
 // For a longer search: ORACLE_CASES=500 ORACLE_SEED=$RANDOM, and ORACLE_ONLY for a pattern of mnemonics.
-const cases = Number(process.env.ORACLE_CASES ?? 12)
+const cases = Number(process.env.ORACLE_CASES ?? 6)
 const seed = Number(process.env.ORACLE_SEED ?? 1)
 const only = process.env.ORACLE_ONLY
 

@@ -95,7 +95,8 @@ export function clearTop(cpu: Cpu): void {
 /** Linear address of the memory operand; #GP(0) where it is no multiple of `align` (1: any address will do). */
 export function memoryAddress(cpu: Cpu, insn: Insn, size: number, write: boolean, align = 1): bigint {
   // Alignment comes first: a stack address that is neither aligned nor canonical is #GP, not #SS.
-  if (align > 1 && insn.mode === MODE64 && insn.seg === SS && Number(effectiveOffset(cpu, insn) & 0x3fn) & (align - 1)) {
+  if (align > 1 && insn.mode === MODE64 && insn.seg === SS && Number(effectiveOffset(cpu,
+    insn) & 0x3fn) & (align - 1)) {
     raise(VECTOR.GP, 0)
   }
   const address = cpu.operandAddress(insn, size, write)

@@ -162,7 +162,13 @@ function createControls(memory: PhysicalMemory, engine: Engine, processors: read
     },
     run(instructions = 100_000) {
       processor.halted = false
-      return processor.run(instructions)
+      // Compilation waits for the end of a slice.
+      const slice = engine.jit === null ? instructions : 70
+      let done = 0
+      for (let n = 1; n > 0 && done < instructions && !processor.halted && processor.stopped === ''; done += n) {
+        n = processor.run(Math.min(slice, instructions - done))
+      }
+      return done
     },
     events() {
       const found = []

@@ -16,6 +16,11 @@ const WRITE = 1
 const PORT = 2
 const ACCESS = 3
 
+const breakAt = (bare: Bare, n: number, address: number, dr7: bigint): void => {
+  bare.setState(DR + n * 8, BigInt(address))
+  bare.setState(DR7, 0x400n | dr7)
+}
+
 describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
   /** A program whose exceptions are recorded and returned from. */
   const load = (text: string, options: { cr4?: number } = {}): { bare: Bare; labels: ReadonlyMap<string, number> } => {
@@ -23,10 +28,6 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     const labels = bare.program(text)
     bare.set({ r15: 1 })
     return { bare, labels }
-  }
-  const breakAt = (bare: Bare, n: number, address: number, dr7: bigint): void => {
-    bare.setState(DR + n * 8, BigInt(address))
-    bare.setState(DR7, 0x400n | dr7)
   }
   /** Where #DB came from. */
   const traps = (bare: Bare): number[] => bare.events().filter(({ vector }) => vector === 1).map(({ rip }) => Number(rip))
@@ -292,5 +293,50 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     expect(traps(bare)).toEqual([AT.code + 1])
     expect(bare.debug(6) & 0x2000n).toBe(0x2000n)
     expect(bare.debug(7) & 0x2000n).toBe(0n)
+  })
+})
+
+describe('outside 64-bit mode', () => {
+  /** Real mode, with a #DB handler at 0:500h that counts in SI and whose 16-bit IRET leaves RF alone. */
+  const real = (): Bare => {
+    const bare = createBare({ width: 16 })
+    bare.poke(4, 0x00, 0x05, 0x00, 0x00)
+    bare.program('46 90 90 90 90 cf ; inc si; nop; nop; nop; nop; iret', 0x500)
+    bare.program('40 89 1e 00 01 40 f4 ; inc ax; mov [100h],bx; inc ax', AT.code + 0x100)
+    return bare
+  }
+
+  it('real mode single-steps', () => {
+    const bare = real()
+    bare.setFlags(2 | TF)
+    // Two instructions with a handler of six between them, and the second's handler begun.
+    bare.run(9)
+    expect(bare.get('rsi')).toBe(2n)
+  })
+
+  it('data breakpoints go by linear addresses', () => {
+    const bare = real()
+    breakAt(bare, 0, AT.data + 0x100, enable(0, WRITE, 1))
+    bare.run(100)
+    expect([bare.get('rsi'), bare.get('rax')]).toEqual([1n, 2n])
+  })
+
+  it('so do instruction breakpoints, which a 16-bit IRET never passes', () => {
+    const bare = real()
+    breakAt(bare, 0, AT.code + 0x105, enable(0, EXECUTE))
+    bare.run(72)
+    // After two instructions: the fault and six instructions, ten times.
+    expect([bare.get('rsi'), bare.get('rax')]).toEqual([10n, 1n])
+    expect(bare.rip()).toBe(0x105n)
+  })
+
+  it('protected mode', () => {
+    const bare = createBare({ width: 32 })
+    const labels = bare.program('b8 64 00 00 00 again: 83 e8 01 75 [again:rel8] here: 40 89 06 next: f4 ; sub eax,1; jnz; inc eax; mov [esi],eax')
+    bare.set({ rbp: 1, rsi: AT.data })
+    bare.setState(DR + 8, BigInt(AT.data))
+    bare.setState(DR7, 0x400n | enable(1, ACCESS, 3))
+    bare.run(1000)
+    expect(bare.events().map(({ vector, rip }) => [vector, Number(rip & 0xffff_ffffn)])).toEqual([[1, labels.get('next')]])
   })
 })

@@ -33,6 +33,7 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       narrow: 0f 20 c0 24 fe 0f 22 c0 ; mov eax,cr0; and al,0feh; mov cr0,eax
       ea [real:16] 00 10           ; jmp 1000h:real - base
       real: 66 81 c7 00 00 01 00   ; add edi,10000h
+      b8 ${le(AT.data >>> 4, 2)} 8e d8 ; mov ax,data; mov ds,ax
       f4`
     const prepare = (): Bare => {
       const bare = createBare({ width: 16, engine })
@@ -62,7 +63,6 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
         bare.jump(0x100)
         bare.set({ rdi: 0 })
         bare.run(1000)
-        if (i===1) console.log(bare.processor.stopped, bare.rip().toString(16), bare.processor.width(), bare.segment(CS))
         expect(bare.get('rdi').toString(16)).toBe('11111')
         expect(bare.processor.width()).toBe(2)
       }
