@@ -34,8 +34,8 @@ export interface RunLoop {
   /** Ends the running slice at the next instruction boundary. */
   stop(): void
   /**
-   * Runs processors in turn until about `instructions` are retired, `done` says so, or none is ready. When none is ready
-   * at the start, time first goes on to the next timer.
+   * Runs processors in turn until about `instructions` are retired, `done` says so, or none is ready. When none is
+   * ready at the start, time first goes on to the next timer.
    * @returns the time of the next timer (`Infinity` without) when none is ready, or undefined
    */
   run(instructions: number, done: () => boolean): number | undefined

@@ -11,6 +11,8 @@ interface Boot {
   readonly result: RunResult
   readonly instructions: number
   readonly virtualTime: number
+  /** Over every device access, interrupt and idle time. */
+  readonly traceHash: string | undefined
 }
 
 /** Boots until the console shows `until`, or something else ends it. */
@@ -19,7 +21,7 @@ function boot(options: Partial<MachineOptions>, until = 'cofferdam: shell ready'
   let console = ''
   const machine = createMachine({
     ...guest, append: 'console=ttyS0,115200 panic=-1 cryptomgr.notests=1', memory: 512 * 2 ** 20, vcpus: 1, seed: 1,
-    engine: 'auto', cpu: 'intel',
+    engine: 'auto', cpu: 'intel', traceHash: true,
     onSerial: (bytes) => { console += String.fromCharCode(...bytes) },
     ...options,
   })
@@ -28,8 +30,8 @@ function boot(options: Partial<MachineOptions>, until = 'cofferdam: shell ready'
     result = machine.run({ instructions: 2e6 })
     if (result.reason !== 'budget' && !(result.reason === 'idle' && result.idleUntil !== undefined)) break
   }
-  const { instructions, virtualTime } = machine.stats()
-  return { console, result, instructions, virtualTime }
+  const { instructions, virtualTime, traceHash } = machine.stats()
+  return { console, result, instructions, virtualTime, traceHash }
 }
 
 const first = new Map<string, Boot>()

@@ -49,11 +49,19 @@ describe('a machine', () => {
     expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'debug-exit', code: 42, status: 85 })
   })
 
-  it('says that a processor shut down after a triple fault, and which', () => {
+  it('says that a processor shut down after a triple fault, and its state', () => {
     const { machine } = create('0f0b') // ud2, without an IDT
     const result = machine.run({ instructions: 1000 })
     expect(result).toMatchObject({ reason: 'shutdown' })
-    expect((result as { message: string }).message).toMatch(/^vCPU 0: /)
+    expect(result).toHaveProperty('message', expect.stringContaining('triple fault'))
+    expect(result).toHaveProperty('state', machine.describe(0))
+  })
+
+  it('goes no further once it has ended', () => {
+    const { machine } = create(`${powerOff} ${powerOff} ${hlt}`)
+    expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'poweroff' })
+    expect(machine.run({ instructions: 1000 })).toEqual({ reason: 'poweroff' })
+    expect(machine.stats().instructions).toBe(3)
   })
 
   it('is idle for ever after HLT with interrupts off', () => {
@@ -114,7 +122,7 @@ describe('a machine', () => {
   it.each(['interp', 'jit', 'auto'] as const)('counts instructions alike with the engine %s', (engine) => {
     // Adds 1 to 100000 and ends with the sum's lowest byte.
     const { machine } = create('31c0 b9a0860100 01c8 e2fc 66baf400 ee', { engine })
-    expect(runOn(machine)).toEqual({ reason: 'debug-exit', code: 0x50, status: 0xa1 })
+    expect(runOn(machine)).toMatchObject({ reason: 'debug-exit', code: 0x50 })
     expect(machine.stats().instructions).toBe(2 + 2 * 100_000 + 2)
   })
 })
@@ -124,8 +132,11 @@ describe('bad input', () => {
     ['an empty kernel', { kernel: { name: 'k', bytes: new Uint8Array(0) } }, 'k: size: the file is empty'],
     ['a kernel of no known format', { kernel: { name: 'k', bytes: new Uint8Array(4096).fill(7) } }, 'k: format: '],
     ['memory that is no multiple of 4096', { memory: 2 ** 24 + 1 }, 'memory: size: 16777217 bytes; expected '],
+    ['no processor', { vcpus: 0 }, 'vcpus: count: 0; expected 1 to 64'],
+    ['half a processor', { vcpus: 1.5 }, 'vcpus: count: 1.5; expected '],
+    ['a seed that is no whole number', { seed: Number.NaN }, 'seed: value: NaN; expected '],
     ['too little memory', { memory: 2 ** 20 }, 'memory: size: 1 MiB; expected 16 MiB to '],
-  ])('names the file and the field for %s', (_what, options, message) => {
+  ])('names the file or option, and the field, for %s', (_what, options, message) => {
     expect(() => create(hlt, options)).toThrow(message)
   })
 })

@@ -54,7 +54,9 @@ export function raisePageFault(address: bigint, errorCode: number): never {
 export const FLUSH = {
   NON_GLOBAL: 0,
   ALL: 1,
-  /** CR3 was written with bit 63 set (PCIDE): the address space changed, and what is cached under its PCID still holds. */
+  /**
+   * CR3 was written with bit 63 set (PCIDE): the address space changed, and what is cached under its PCID still holds.
+   */
   SWITCH: 2,
 } as const
 
@@ -118,8 +120,8 @@ export interface Cpu {
   flushTlb(kind: number): void
   invalidatePage(address: bigint): void
   /**
-   * Optional: INVPCID. `kind` 0 forgets `address` under `pcid`, 1 all of `pcid` but global pages, 2 everything, 3 everything
-   * but global pages. Without it, more is forgotten than need be.
+   * Optional: INVPCID. `kind` 0 forgets `address` under `pcid`, 1 all of `pcid` but global pages, 2 everything, 3
+   * everything but global pages. Without it, more is forgotten than need be.
    */
   invalidatePcid?(kind: number, pcid: number, address: bigint): void
   /** Optional: write-back and invalidation of caches; `address` is linear, for the operations on one line. */

@@ -48,11 +48,14 @@ export interface Insn {
   op: number
   /** Length in bytes. */
   len: number
-  /** Width of the operation in bytes: 1, 2, 4, 8, 16, 32 (10 for x87 extended, 64 for MOVDIR64B, 0 where meaningless). */
+  /**
+   * Width of the operation in bytes: 1, 2, 4, 8, 16, 32 (10 for x87 extended, 64 for MOVDIR64B, 0 where meaningless).
+   */
   size: number
   /**
    * Width of the other operand where the instruction has two (MOVZX, MOVSX, CVT…, PMOVZX, scalar SSE, INSERTF128); else
-   * 0. A memory operand is `size2 || size` bytes wide, but for instructions that know better (LEA, far pointers, XSAVE).
+   * 0. A memory operand is `size2 || size` bytes wide, but for instructions that know better (LEA, far pointers,
+   * XSAVE).
    */
   size2: number
   /** Width of addresses in bytes: 2, 4 or 8. */

@@ -67,7 +67,9 @@ export function fuzz(oracle: Available, options: FuzzOptions): FuzzResult {
 const VAGUE_ADDRESS = new Set(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq
   ldmxcsr stmxcsr`.split(/\s+/))
 
-/** Transcendental functions: within one unit in the last place (SDM vol. 1, §8.3.10), and what sums then say is open. */
+/**
+ * Transcendental functions: within one unit in the last place (SDM vol. 1, §8.3.10), and what sums then say is open.
+ */
 const TRANSCENDENTAL = new Set('f2xm1 fyl2x fyl2xp1 fptan fpatan fsin fcos fsincos'.split(' '))
 
 const leaveOf = (used: readonly FuzzLine[]): Leave => ({

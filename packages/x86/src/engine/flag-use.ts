@@ -4,7 +4,10 @@ import type { Insn } from '../insn.ts'
 import { IMM, MEM } from '../insn.ts'
 import { KIND, ccOp } from './flags.ts'
 
-/** Writes nothing, writes all flags with a kind known when decoding, or writes flags of a kind that only shows at run time. */
+/**
+ * Writes nothing, writes all flags with a kind known when decoding, or writes flags of a kind that only shows at run
+ * time.
+ */
 const NOTHING = 0
 const WRITES = 1
 const MAY_WRITE = 2
@@ -74,7 +77,8 @@ export const mayFault = (insn: Insn): boolean =>
   alwaysFaults[insn.op] || (!neverFaults[insn.op] && (insn.kind0 === MEM || insn.kind1 === MEM || insn.kind2 === MEM))
 
 /**
- * Fills, for `n` instructions, whether the flags each sets are needed, and the CC_OP that is in force before each (or −1).
+ * Fills, for `n` instructions, whether the flags each sets are needed, and the CC_OP that is in force before each (or
+ * −1).
  */
 export function analyseFlags(n: number, insn: (i: number) => Insn, isHost: (i: number) => boolean, needed: Uint8Array, source: Int8Array): void {
   let live = true

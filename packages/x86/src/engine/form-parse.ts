@@ -36,7 +36,9 @@ function parseOne(name: string): Form {
   }
 }
 
-/** Operands are letters; the addressing mode's letter follows when one of them is memory. `x` is also a vector register. */
+/**
+ * Operands are letters; the addressing mode's letter follows when one of them is memory. `x` is also a vector register.
+ */
 function parseOperands(text: string): { kinds: number[]; memory: number } {
   const withMemory = text.includes('m')
   const letters = withMemory ? text.slice(0, -1) : text

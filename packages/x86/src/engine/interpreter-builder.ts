@@ -27,14 +27,18 @@ export type Want = (typeof WANT)[keyof typeof WANT]
 export interface Access {
   /** Instructions left in the slice, with the block's charged; null where that is not known. */
   readonly budget: Expr | null
-  /** Called where the TLB has no entry; `hit` is the host address when there is one. Returns the host address to use. */
+  /**
+   * Called where the TLB has no entry; `hit` is the host address when there is one. Returns the host address to use.
+   */
   translate(b: InterpreterBuilder, address: Expr, size: number, want: Want): Expr
   /** Ends a store at a host address that `translate` gave. */
   commit(b: InterpreterBuilder, size: number): void
   /** Goes on at the block whose header is `header`; `checked`: the block may lie in another page. */
   enter(b: InterpreterBuilder, header: Expr, checked: boolean): void
   leave(b: InterpreterBuilder, reason: number, uop: Expr): void
-  /** Runs the micro-op again, for one more instruction of the budget (an iteration of a repeated string instruction). */
+  /**
+   * Runs the micro-op again, for one more instruction of the budget (an iteration of a repeated string instruction).
+   */
   repeat(b: InterpreterBuilder): void
   bulk(b: InterpreterBuilder, kind: 'movs' | 'stos', size: number): void
 }
@@ -336,8 +340,8 @@ export class InterpreterBuilder implements Builder {
   probe(address: Expr, size: number, write: boolean): { hit: Expr; host: Expr } {
     const entry = this.let(add(and(wrap(shrU(address, i64(8))), i32((TLB_ENTRIES - 1) << 4)), this.tlb))
     const side = write ? TLB_WRITE : 0
-    // The last byte's page is compared: an access that crosses a page never hits (the first byte's entry has another tag
-    // or the addend of the second page would be used, so both ends must be in one page).
+    // The last byte's page is compared: an access that crosses a page never hits (the first byte's entry has another
+    // tag or the addend of the second page would be used, so both ends must be in one page).
     const last = size === 1 ? address : add(address, i64(size - 1))
     return { hit: eq(and(last, i64(-4096)), load64(entry, side)), host: add(wrap(address), load32(entry, side + 8)) }
   }

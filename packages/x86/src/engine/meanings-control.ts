@@ -1,4 +1,6 @@
-/** Branches of 64-bit mode, and the flag instructions that kernels run all the time. Other modes: `meanings-legacy.ts`. */
+/**
+ * Branches of 64-bit mode, and the flag instructions that kernels run all the time. Other modes: `meanings-legacy.ts`.
+ */
 import { add, and, eqz, extendU, i32, i64, ne, or, shrU, sub, wrap } from '../wasm/expr.ts'
 import { CPL, CR4, MSR_TSC_AUX, SYSFLAGS, TSC_OFFSET } from '../state.ts'
 import type { Builder, WasmMeaning } from './builder.ts'

@@ -1,4 +1,6 @@
-/** Meanings in TypeScript for what the WebAssembly meanings leave: division faults, stack and strings of legacy modes. */
+/**
+ * Meanings in TypeScript for what the WebAssembly meanings leave: division faults, stack and strings of legacy modes.
+ */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { VECTOR, raise } from '../cpu.ts'
 import type { Insn } from '../insn.ts'

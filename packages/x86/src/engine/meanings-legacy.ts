@@ -174,7 +174,9 @@ function compareFlags(cpu: Cpu, size: number, a: bigint, b: bigint): void {
   i32[CC_OP >>> 2] = ccOp(KIND.SUB, size)
 }
 
-/** What processors do before the first iteration with 67H in 64-bit mode, even if it faults or there is none (observed). */
+/**
+ * What processors do before the first iteration with 67H in 64-bit mode, even if it faults or there is none (observed).
+ */
 function cutRegisters(cpu: Cpu, insn: Insn): void {
   const cut = (reg: number): void => { setGpr64(cpu, reg, BigInt(gpr32(cpu, reg))) }
   cut(RCX)
@@ -185,8 +187,8 @@ function cutRegisters(cpu: Cpu, insn: Insn): void {
 /**
  * A string instruction. With a repeat prefix one call is one iteration, and counts as one instruction: while there is
  * more to do the next instruction is this one again, so that interrupts and faults see the registers as they are then.
- * `iteration` answers what it compared, or null; the last iteration sets the flags (a fault before it leaves them as they
- * were before the instruction: SDM vol. 2, REP).
+ * `iteration` answers what it compared, or null; the last iteration sets the flags (a fault before it leaves them as
+ * they were before the instruction: SDM vol. 2, REP).
  */
 type Compared = readonly [bigint, bigint] | null
 const string = (iteration: (cpu: Cpu, insn: Insn) => Compared): Meaning => (cpu, insn) => {

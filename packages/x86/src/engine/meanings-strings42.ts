@@ -1,6 +1,6 @@
 /**
- * PCMPISTRI for bytes in the modes that C libraries use (SDM vol. 2, §4.1): "equal any" and "equal each". Other modes, words
- * and PCMPISTRM are TypeScript meanings.
+ * PCMPISTRI for bytes in the modes that C libraries use (SDM vol. 2, §4.1): "equal any" and "equal each". Other modes,
+ * words and PCMPISTRM are TypeScript meanings.
  */
 import { I32, and, clz, ctz, eqz, i32, ltU, ne, or, select, shl, shuffle, simd, sub, v128, xor } from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'

@@ -81,7 +81,10 @@ const moveHalf = (lane: number): WasmMeaning => (b) => {
   if (b.form.vex) b.setVector(0, 1, zero)
 }
 
-/** Shifts whose count is an immediate or the low 64 bits of a register; too large a count clears (or fills with the sign). */
+/**
+ * Shifts whose count is an immediate or the low 64 bits of a register; too large a count clears (or fills with the
+ * sign).
+ */
 const shift = (number: number, width: number, arithmetic: boolean): WasmMeaning => (b) => {
   const countSlot = b.form.vex ? 2 : 1
   const valueSlot = b.form.vex ? 1 : 0

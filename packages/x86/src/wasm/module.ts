@@ -2,7 +2,9 @@ import { ByteWriter } from './bytes.ts'
 import type { ValueType } from './expr.ts'
 import type { WasmFunction } from './function.ts'
 
-/** Writes a WebAssembly module: imported functions, one imported memory, perhaps an imported table, functions, exports. */
+/**
+ * Writes a WebAssembly module: imported functions, one imported memory, perhaps an imported table, functions, exports.
+ */
 export class ModuleWriter {
   private readonly types: [readonly ValueType[], readonly ValueType[]][] = []
   private readonly typeNumbers = new Map<string, number>()

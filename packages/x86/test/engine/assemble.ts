@@ -6,7 +6,8 @@
  *            75 [again:rel8]   ; jnz again
  *            66 ea [long:32] 08 00
  *
- * Fields: `rel8`, `rel16`, `rel32` (from the end of the field), and `8`, `16`, `32`, `64` for the label's address itself.
+ * Fields: `rel8`, `rel16`, `rel32` (from the end of the field), and `8`, `16`, `32`, `64` for the label's address
+ * itself.
  */
 const FIELD = /^\[(\w+):(rel)?(8|16|32|64)\]$/
 

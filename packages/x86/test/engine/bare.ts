@@ -28,7 +28,9 @@ export const AT = {
 export const SEL = { code64: 0x08, data: 0x10, code32: 0x18, code16: 0x20, user64: 0x2b, userData: 0x33, user32: 0x3b, tss: 0x40 } as const
 
 export interface BareOptions {
-  /** Width of the code it starts in; 16 is real mode, 32 protected mode without paging, 64 long mode (identity mapped). */
+  /**
+   * Width of the code it starts in; 16 is real mode, 32 protected mode without paging, 64 long mode (identity mapped).
+   */
   readonly width: Width
   /** Forms with handlers of their own in the dispatch function; default none, so that all are cold. */
   readonly hotForms?: readonly string[]
@@ -69,7 +71,10 @@ export interface Bare {
   interrupt(vector: number): void
   /** Runs until HLT, or at most so many instructions; answers how many were retired. */
   run(instructions?: number): number
-  /** What handlers recorded: vector, error code (or −1) and saved RIP of each event, as `createBare`'s handlers leave them. */
+  /**
+   * What handlers recorded: vector, error code (or −1) and saved RIP of each event, as `createBare`'s handlers leave
+   * them.
+   */
   events(): { vector: number; error: number; rip: bigint; cr2: bigint }[]
 }
 
@@ -214,7 +219,10 @@ export const PTE = { P: 1n, W: 2n, U: 4n, A: 0x20n, D: 0x40n, PS: 0x80n, G: 0x10
 /** Where the page-table entry of a linear address below 2 MiB is. */
 export const entryOf = (linear: number): number => AT.tables + 0x3000 + (linear >>> 12) * 8
 
-/** 4-level tables that map the first GiB to itself: 4 KiB pages up to 2 MiB, the user's as `AT.user` says, then 2 MiB pages. */
+/**
+ * 4-level tables that map the first GiB to itself: 4 KiB pages up to 2 MiB, the user's as `AT.user` says, then 2 MiB
+ * pages.
+ */
 function buildIdentity(bare: Bare): void {
   bare.poke64(AT.tables, BigInt(AT.tables + 0x1000) | 7n)
   bare.poke64(AT.tables + 0x1000, BigInt(AT.tables + 0x2000) | 7n)

@@ -1,4 +1,7 @@
-/** Page faults with their error codes, permissions, and translations that may or may not be stale (SDM vol. 3 chapter 4). */
+/**
+ * Page faults with their error codes, permissions, and translations that may or may not be stale (SDM vol. 3 chapter
+ * 4).
+ */
 import { describe, expect, it } from 'vitest'
 import { CR3, CR4 } from '../../src/state.ts'
 import { AT, PTE, SEL, createBare, entryOf } from './bare.ts'
