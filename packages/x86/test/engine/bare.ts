@@ -172,6 +172,7 @@ function createControls(memory: PhysicalMemory, engine: Engine, processors: read
       let done = 0
       for (let n = 1; n > 0 && done < instructions && !processor.halted && processor.stopped === ''; done += n) {
         n = processor.run(Math.min(slice, instructions - done))
+        engine.jit?.flush()
       }
       return done
     },
