@@ -27,7 +27,7 @@ const commands = {
   lint: async (args) => run('turbo', [...turbo, 'lint', '--continue', '--', ...args]),
   // `bench page-alloc` measures the page allocator; without a name, whole boots against QEMU.
   bench: async ([first, ...rest]) => await build() || node(first === 'page-alloc'
-    ? ['--conditions=@cofferdam/source', 'packages/page-alloc/bench/bench.ts', ...rest]
+    ? ['packages/page-alloc/bench/bench.ts', ...rest]
     : ['tools/bench/src/main.ts', ...(first === undefined ? [] : [first, ...rest])]),
   /** Publishes what the versions say; `--dry-run` only lists it. */
   release: async (args) => await build() || (args.includes('--dry-run')
