@@ -51,9 +51,9 @@ describe("the machine's apt sources", () => {
 
   it('name the Debian archive among others', () => {
     const text = [
-      'deb https://deb.nodesource.com/node_20.x nodistro main',
-      'deb http://deb.debian.org/debian-security bookworm-security main',
-      'deb-src http://deb.debian.org/debian bookworm main',
+      'deb https://other.example/node_20.x nodistro main',
+      'deb http://mirror.example/debian-security bookworm-security main',
+      'deb-src http://mirror.example/debian bookworm main',
       'deb http://mirror/debian bookworm main contrib',
     ].join('\n')
     expect(findDebianMirror(parseOneLine(text))).toEqual({ uri: 'http://mirror/debian', signedBy: undefined })

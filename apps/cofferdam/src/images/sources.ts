@@ -1,6 +1,6 @@
 /** One archive of Debian packages as the machine's own apt names it. */
 export interface Mirror {
-  /** Base address, as apt writes it (`http://deb.debian.org/debian`, `mirror+file:/…`). */
+  /** Base address, as apt writes it (`http://mirror.example/debian`, `mirror+file:/…`). */
   readonly uri: string
   /** Keyring path(s), fingerprint or embedded key, verbatim; `undefined`: apt's default trust. */
   readonly signedBy: string | undefined
