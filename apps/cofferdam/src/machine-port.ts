@@ -49,8 +49,8 @@ export type RunResult =
   | { readonly reason: 'poweroff' }
   | { readonly reason: 'reset' }
   | { readonly reason: 'debug-exit'; readonly code: number }
-  /** A processor shut down (a triple fault). */
-  | { readonly reason: 'shutdown'; readonly message: string }
+  /** A processor shut down (a triple fault), or the guest needs what there is not; `state`: its registers, in lines. */
+  | { readonly reason: 'shutdown'; readonly message: string; readonly state?: readonly string[] }
 
 /** Where a processor is. */
 export interface ProcessorPlace {

@@ -7,7 +7,7 @@ import { findEntry, type CatalogEntry } from '../src/images/catalog.ts'
 import { elfNeeds } from '../src/images/elf.ts'
 import { fetchImages, resolvePackage } from '../src/images/fetch.ts'
 import { findDebianMirror, parseDeb822, parseOneLine } from '../src/images/sources.ts'
-import { cacheFolder, openStore, type ImageRecord } from '../src/images/store.ts'
+import { cacheFolder, openStore, sha256, type ImageRecord } from '../src/images/store.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-images-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -109,7 +109,7 @@ describe('the image store', () => {
     package: 'p',
     version,
     suite: 'sid',
-    files: [{ name: 'f', size: text.length, sha256: '' }],
+    files: [{ name: 'f', size: text.length, sha256: sha256(new TextEncoder().encode(text)) }],
   })
   const put = (store: ReturnType<typeof openStore>, version: string, text: string) =>
     store.put('x', (into) => {
@@ -138,6 +138,19 @@ describe('the image store', () => {
     await expect(failing).rejects.toThrow('network')
     expect((await store.find('x'))?.version).toBe('1')
     expect(readdirSync(store.folder).filter((name) => name.startsWith('.'))).toEqual([])
+  })
+
+  it('keeps an image that another process has put meanwhile, because somebody may be reading it', async () => {
+    const store = openStore(join(folder, 'e'))
+    const paths = await Promise.all(['one', 'one', 'one'].map(async (text) => (await put(store, '1', text)).path))
+    paths.push((await put(store, '1', 'one')).path)
+    for (const path of paths) expect(readFileSync(path, 'utf8')).toBe('one')
+  })
+
+  it('replaces an image of the same version that is damaged', async () => {
+    const store = openStore(join(folder, 'f'))
+    writeFileSync((await put(store, '1', 'one')).path, 'eno')
+    expect(readFileSync((await put(store, '1', 'one')).path, 'utf8')).toBe('one')
   })
 
   it('does not offer an image whose file has another size', async () => {

@@ -12,4 +12,5 @@ export { e820Bytes, lowMemory, PC, pcMemoryMap, ramBytes, type MemoryRegion } fr
 export { findMultibootHeader, loadMultiboot, type MultibootBoot, type MultibootHeaderFields } from './multiboot.ts'
 export { createPlacement, type Placed, type Placement, type WriteMemory } from './placement.ts'
 export { loadPvh, pvhEntry, type PvhBoot } from './pvh.ts'
+export { createSmbios, type SmbiosInfo } from './smbios.ts'
 export { flatGdt, flatSegments, type GeneralRegisters, type SegmentState, type StartState } from './start-state.ts'

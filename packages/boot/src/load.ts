@@ -6,6 +6,7 @@ import { BootError, bytesText, hex } from './error.ts'
 import { elfExtent, type ElfImage } from './elf.ts'
 import { PC, pcMemoryMap, type MemoryRegion } from './memory-map.ts'
 import { createPlacement, type Placed, type Placement, type WriteMemory } from './placement.ts'
+import { createSmbios, type SmbiosInfo } from './smbios.ts'
 import type { StartState } from './start-state.ts'
 
 /** What every loader takes. */
@@ -19,6 +20,8 @@ export interface LoadOptions {
   readonly write: WriteMemory
   /** The platform that ACPI describes; without it the kernel gets no RSDP. */
   readonly acpi?: AcpiPlatform
+  /** What SMBIOS says of the machine; without it there are no such tables. */
+  readonly smbios?: SmbiosInfo
   /** The memory map, when it is not that of `pcMemoryMap(memory)`. */
   readonly map?: readonly MemoryRegion[]
   /** Names for error messages. */
@@ -67,6 +70,7 @@ export function openWorkplace(options: LoadOptions): Workplace {
   const lowEnd = map.filter((r) => r.type === E820Type.RAM && r.start < PC.fourGiB)
     .reduce((end, r) => Math.max(end, Math.min(PC.fourGiB, r.start + r.length)), 0)
   place.put('BIOS data', LOW.biosData, biosData())
+  if (options.smbios !== undefined) place.put('SMBIOS', PC.smbios, createSmbios(options.smbios, PC.smbios))
   return {
     map, place, write: options.write, lowEnd, kernelName: options.names?.kernel ?? 'kernel',
     initrdName: options.names?.initrd ?? 'initrd',

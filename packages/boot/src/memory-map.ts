@@ -18,7 +18,9 @@ export const PC = {
   videoHole: 0xa_0000,
   /** ACPI tables: the upper part of the BIOS area. */
   acpi: 0xe_0000,
-  acpiLength: 0x2_0000,
+  acpiLength: 0x1_f000,
+  /** SMBIOS tables: the rest of it. */
+  smbios: 0xf_f000,
   highMemory: 0x10_0000,
   /** PCI Express configuration space: 256 buses of 1 MiB. */
   ecam: 0xb000_0000,
@@ -56,7 +58,7 @@ export function pcMemoryMap(memory: number): MemoryRegion[] {
   const map: MemoryRegion[] = [
     { start: 0, length: PC.ebda, type: E820Type.RAM },
     { start: PC.ebda, length: PC.videoHole - PC.ebda, type: E820Type.RESERVED },
-    { start: PC.acpi, length: PC.acpiLength, type: E820Type.ACPI },
+    { start: PC.acpi, length: PC.highMemory - PC.acpi, type: E820Type.ACPI },
     { start: PC.highMemory, length: low - PC.highMemory, type: E820Type.RAM },
     { start: PC.ecam, length: PC.ecamLength, type: E820Type.RESERVED },
     { start: PC.flash, length: PC.fourGiB - PC.flash, type: E820Type.RESERVED },

@@ -32,6 +32,9 @@ export interface Machine {
   describe(cpu: number): readonly string[]
 }
 
+/** What the SMBIOS tables say. */
+const FIRMWARE = { manufacturer: 'Cofferdam', product: 'Q35', version: '1', date: '01/01/2024' }
+
 /** RAM of a PC as the memory map has it: below the PCI hole and from 4 GiB on. */
 function createRam(bytes: number, vcpus: number): PhysicalMemory {
   const low = lowMemory(bytes)
@@ -88,6 +91,7 @@ export function createMachine(options: MachineOptions): Machine {
 
   const platform = createPlatform({
     memory, clock, sync,
+    charge: (time) => { loop.charge(time) },
     onAccess: emit === undefined ? undefined : (name, write, offset, size, value) => {
       tell('device', name, { write, offset, size, value })
     },
@@ -122,10 +126,12 @@ export function createMachine(options: MachineOptions): Machine {
     emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
 
+  const apicIds = processors.apics.map((apic) => apic.id)
   const boot = loadKernel({
     kernel: options.kernel.bytes, initrd: options.initrd?.bytes, cmdline: options.append, memory: options.memory, map,
     write: (address, bytes) => { memory.write(address, bytes) },
-    acpi: { apicIds: processors.apics.map((apic) => apic.id) },
+    acpi: { apicIds, nodes: [{ ranges: memory.ram, apicIds }] },
+    smbios: { ...FIRMWARE, memory: options.memory },
     names: { kernel: options.kernel.name, initrd: options.initrd?.name },
   })
   seats[0].processor.activate()

@@ -11,6 +11,7 @@ import {
 import type {
   FwCfgOptions, InterruptMessage, IoApic, IrqLine, MapRange, PciBus, PicPair, ResetSource, Uart16550, VirtualClock,
 } from '@cofferdam/devices'
+import { COST } from './costs.ts'
 import { observed } from './observed.ts'
 import type { Observation } from './observed.ts'
 
@@ -46,12 +47,13 @@ const RANK = { pit: 1, rtc: 2, hpet: 3, pm: 4, serial: 5 } as const
 /** Creates the devices and claims their ranges. @throws RangeConflict when two want one place. */
 export function createPlatform(options: PlatformOptions): Platform {
   const { memory, clock } = options
-  const seen = (name: string, handlers: IoHandlers): IoHandlers => observed(name, handlers, options)
+  const atPorts = (name: string, handlers: IoHandlers): IoHandlers => observed(name, handlers, COST.port, options)
+  const inMemory = (name: string, handlers: IoHandlers): IoHandlers => observed(name, handlers, COST.memory, options)
   const port = ({ start, length, about }: MapRange, handlers: IoHandlers): void => {
-    memory.ports.attach({ name: about, start, length, handlers: seen(about, handlers) })
+    memory.ports.attach({ name: about, start, length, handlers: atPorts(about, handlers) })
   }
   const mmio = ({ start, length, about }: MapRange, handlers: IoHandlers): void => {
-    memory.mmio.attach({ name: about, start, length, handlers: seen(about, handlers) })
+    memory.mmio.attach({ name: about, start, length, handlers: inMemory(about, handlers) })
   }
 
   // Interrupts. An ISA line goes to the PIC and to the I/O APIC, where IRQ 0 comes in at pin 2.
@@ -76,8 +78,8 @@ export function createPlatform(options: PlatformOptions): Platform {
   const host = createPciHost({ bus: pci, resetPort: reset.cf9 })
   const mapper = createMapper({ ports: memory.ports, memory: memory.mmio })
   const pirq = createPirqRouter({ ioapic: (input) => ioapic.line(input), pic: (input) => pic.line(input) })
-  const ecam = seen(Q35_MMIO.ecam.about, host.ecam)
-  const power = seen(Q35_PORTS.pm.about, pm.handlers)
+  const ecam = inMemory(Q35_MMIO.ecam.about, host.ecam)
+  const power = atPorts(Q35_PORTS.pm.about, pm.handlers)
   pci.add(...Q35_SLOTS.hostBridge, createQ35HostBridge({ mapper, ecam, ecamBase: Q35_MMIO.ecam.start }))
   pci.add(...Q35_SLOTS.lpc, createIch9Lpc({ mapper, pm: power, pirq, pmBase: Q35_PORTS.pm.start }))
 

@@ -29,6 +29,8 @@ export interface RunLoop {
   retired(): number
   /** A processor's timer or pending events changed. */
   changed(seat: Seat): void
+  /** The running processor's instruction takes `time` longer than others. */
+  charge(time: number): void
   /** A timer was armed that is due before all others. */
   earlier(time: number): void
   /** Ends the running slice at the next instruction boundary. */
@@ -51,6 +53,8 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
   /** Virtual time at the start of the slice. */
   let time = 0
   let running: Seat | null = null
+  /** What instructions of this slice took beside their one nanosecond. */
+  let charged = 0
   let sliceEnd = 0
   let alone = true
   let last = -1
@@ -58,6 +62,8 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
   /** Slices in a row that PAUSE ended. */
   let pauses = 0
   const idleSince: number[] = []
+
+  const now = (): number => (running === null ? time : time + charged + running.processor.progress())
 
   const nextTimer = (): number => {
     let next = clock.next()
@@ -87,7 +93,7 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
     return found
   }
 
-  /** Runs one slice of at most `most` instructions; answers how many were retired. */
+  /** Runs one slice of at most `most` nanoseconds; answers how many instructions were retired. */
   const runSlice = (index: number, most: number): number => {
     const seat = seats[index]
     const { processor } = seat
@@ -99,13 +105,14 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
     const before = processor.counts.pauses
     last = index
     running = seat
+    charged = 0
     sliceEnd = time + length
     processor.setTime(time)
     try {
       const done = processor.run(length, yields)
       retired += done
       pauses = processor.counts.pauses === before ? 0 : pauses + 1
-      if (processor.halted) idleSince[index] = time + done
+      if (processor.halted) idleSince[index] = time + done + charged
       return done
     } finally {
       running = null
@@ -113,10 +120,16 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
   }
 
   return {
-    now: () => (running === null ? time : time + running.processor.progress()),
+    now,
     retired: () => retired + (running?.processor.progress() ?? 0),
     current: () => Math.max(0, last),
     stop: () => { running?.processor.stop() },
+    charge(by) {
+      if (running === null) return
+      charged += by
+      running.processor.charge(by)
+      if (now() >= sliceEnd) running.processor.stop()
+    },
     earlier(at) { if (at < sliceEnd) running?.processor.stop() },
     changed(seat) {
       if (running === null) return
@@ -136,7 +149,7 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
         if (index < 0) return next
         const retiredNow = runSlice(index, Math.min(left, next - time))
         left -= retiredNow
-        advance(time + retiredNow)
+        advance(time + retiredNow + charged)
       }
       return undefined
     },

@@ -6,6 +6,7 @@ import { debianGuest } from './kernels.ts'
 /** Debian's kernel of its stable release: small, and the quickest of the catalog to its shell. */
 const guest = await debianGuest('trixie-cloud')
 
+/** What must be the same in every run. */
 interface Boot {
   readonly console: string
   readonly result: RunResult
@@ -30,7 +31,10 @@ function boot(options: Partial<MachineOptions>, until = 'cofferdam: shell ready'
     result = machine.run({ instructions: 2e6 })
     if (result.reason !== 'budget' && !(result.reason === 'idle' && result.idleUntil !== undefined)) break
   }
-  const { instructions, virtualTime, traceHash } = machine.stats()
+  const { instructions, virtualTime, traceHash, jit } = machine.stats()
+  // Otherwise the engines' tests would compare the interpreter with itself.
+  if (options.engine === 'interp') expect(jit).toBeNull()
+  else expect(jit).toHaveProperty('regions', expect.toSatisfy((n: number) => n > 100))
   return { console, result, instructions, virtualTime, traceHash }
 }
 
@@ -58,5 +62,12 @@ describe.skipIf('missing' in guest)(`Debian's kernel${'missing' in guest ? ` (${
 
   it('does so in the interpreter alone too', { timeout: 300_000 }, () => {
     expect(boot({ engine: 'interp' })).toEqual(bootOnce({}))
+  })
+
+  it('starts a second processor, with the same turns in both engines', { timeout: 300_000 }, () => {
+    const both = bootOnce({ vcpus: 2 })
+    expect(both.console).toContain('smp: Brought up 1 node, 2 CPUs')
+    expect(both.console).toContain('cofferdam: shell ready')
+    expect(boot({ vcpus: 2, engine: 'interp' })).toEqual(both)
   })
 })

@@ -32,6 +32,7 @@ export const printOutcome = (outcome: Outcome, { stderr }: Pick<Surroundings, 's
     `${paint('bold', 'cofferdam:')} ${paint('red', outcome.why)}`,
     lastLines.length > 0 ? 'last lines of the console:' : 'the console stayed silent',
     ...lastLines.map((line) => paint('dim', `  ${line}`)),
+    ...(outcome.state ?? []),
     ...outcome.places.map(({ cpu, rip, mode }) => `cpu ${cpu}: RIP 0x${rip.toString(16).padStart(16, '0')}, ${mode}`),
   ]
   stderr.write(`${lines.join('\n')}\n`)

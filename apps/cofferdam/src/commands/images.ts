@@ -1,8 +1,7 @@
-import { readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { writeFile } from 'node:fs/promises'
 import { inputError, plainReason } from '../errors.ts'
 import { catalog, defaultImages } from '../images/catalog.ts'
-import { sha256, type StoredImage } from '../images/store.ts'
+import { isWhole, sha256 } from '../images/store.ts'
 import type { AddedFile } from '../parse.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
 import { fetchWithProgress } from './fetch-with-progress.ts'
@@ -17,13 +16,6 @@ interface Row {
   readonly path: string
   readonly state: 'fetched' | 'damaged' | 'not fetched'
   readonly about: string
-}
-
-const isWhole = async (image: StoredImage): Promise<boolean> => {
-  for (const file of image.files) {
-    if (sha256(await readFile(join(image.folder, file.name))) !== file.sha256) return false
-  }
-  return true
 }
 
 const listRows = async ({ store }: Surroundings): Promise<Row[]> => {

@@ -4,7 +4,9 @@ import { usageError } from '../errors.ts'
 import { aptMissing, machineMirror, openApt, unpackDeb, type Apt, type FetchProgress, type PackageInfo } from './apt.ts'
 import { catalog, findEntry, type CatalogEntry, type Suite } from './catalog.ts'
 import { elfNeeds } from './elf.ts'
-import { cacheFolder, sha256, type ImageFile, type ImageRecord, type ImageStore, type StoredImage } from './store.ts'
+import {
+  cacheFolder, isWhole, sha256, type ImageFile, type ImageRecord, type ImageStore, type StoredImage,
+} from './store.ts'
 
 /** What fetching reports as it goes. */
 export type OnFetch = (image: string, progress: FetchProgress) => void
@@ -148,7 +150,8 @@ export const fetchImages = async (names: readonly string[], options: FetchOption
     }
     const apt = await suiteApt(entry.suite)
     const info = await resolvePackage(apt, entry)
-    if (there?.package === info.name && there.version === info.version) images.push(there)
+    const current = there?.package === info.name && there.version === info.version
+    if (current && await isWhole(there)) images.push(there)
     else images.push(await store.put(entry.name, (folder) => fill({ apt, entry, info }, folder, onProgress)))
   }
   return images

@@ -49,6 +49,14 @@ export const cacheFolder = (environment: NodeJS.ProcessEnv = process.env): strin
 /** SHA-256 of bytes, in hexadecimal. */
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
+/** Whether the files of an image are what was fetched. */
+export const isWhole = async (image: StoredImage): Promise<boolean> => {
+  for (const file of image.files) {
+    if (sha256(await readFile(join(image.folder, file.name))) !== file.sha256) return false
+  }
+  return true
+}
+
 const isRecord = (value: unknown): value is ImageRecord =>
   typeof value === 'object' &&
   value !== null &&
@@ -90,15 +98,18 @@ export const openStore = (folder = join(cacheFolder(), 'images')): ImageStore =>
     try {
       const record = await fill(draft)
       await writeFile(join(draft, 'image.json'), `${JSON.stringify(record, null, 2)}\n`)
+      // Whoever was quicker with the same version has given its path away by now: that one stays.
+      const before = await find(name)
+      const same = before?.package === record.package && before.version === record.version
+      if (same && await isWhole(before)) return before
       const unique = draft.slice(-6)
       const home = `${name}_${record.version.replaceAll(/[^\w.+~-]/g, '-')}-${unique}`
       await rename(draft, join(folder, home))
-      const before = await readPointer(pointer(name))
       const newPointer = join(folder, `.${home}.pointer`)
       await writeFile(newPointer, `${home}\n`)
       await rename(newPointer, pointer(name))
-      // only the folder replaced: another process may just be putting its own in place
-      if (before !== undefined) await rm(join(folder, before), { recursive: true, force: true })
+      // only the older version: another process may just be putting its own in place
+      if (before) await rm(before.folder, { recursive: true, force: true })
       const stored = await find(name)
       if (!stored) throw inputError(`image ${name}`, 'files', `what was just written to ${folder}`)
       return stored

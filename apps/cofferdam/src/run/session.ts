@@ -17,6 +17,8 @@ export interface GuestFailure {
   readonly why: string
   readonly lastLines: readonly string[]
   readonly places: readonly ProcessorPlace[]
+  /** Registers of the processor that shut down, in lines. */
+  readonly state?: readonly string[]
   /** What the machine threw, when it broke rather than the guest. */
   readonly cause?: unknown
 }
@@ -153,7 +155,8 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
         ? { kind: 'ok', how: 'debug-exit' }
         : guest(session, 'status', `the guest left through the debug exit with code ${result.code}`)
     case 'shutdown':
-      return guest(session, watch.panicked ? 'panic' : 'crash', watch.panicked ? 'the kernel panicked' : result.message)
+      if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+      return { ...guest(session, 'crash', result.message), ...(result.state && { state: result.state }) }
     default:
       return result satisfies never
   }

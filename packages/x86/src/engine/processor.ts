@@ -99,6 +99,8 @@ export interface Processor {
   setRip(rip: bigint): void
   /** Sets the time that the time-stamp counter shows from now on, before TSC_OFFSET. */
   setTime(time: number): void
+  /** Lets the time-stamp counter go on by `time` in the middle of a slice: an instruction took longer than others. */
+  charge(time: number): void
   /** Instructions of the present slice so far. */
   progress(): number
   /** A halted processor that has something to wake up for. */
@@ -676,6 +678,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
           engine.flushCode()
         }
       }
+      engine.jit?.flush()
       const done = i32[SLICE >>> 2] - i32[BUDGET >>> 2]
       f64[ICOUNT >>> 3] += done
       i32[BUDGET >>> 2] = 0
@@ -697,6 +700,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
     setTime(time) {
       activate()
       f64[ICOUNT >>> 3] = time
+    },
+    charge(time) {
+      f64[ICOUNT >>> 3] += time
+      i64[TIME_END >>> 3] += BigInt(time)
     },
     progress: () => i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged,
     wakes: () => attention || ((i32[at(EVENT) >>> 2] & EVENT_INTERRUPT) !== 0 && (i32[at(SYSFLAGS) >>> 2] & IF) !== 0),

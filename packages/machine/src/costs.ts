@@ -1,0 +1,13 @@
+/** What takes longer than an instruction: nanoseconds of virtual time, so that polling a device costs what it does. */
+export const COST = {
+  /**
+   * An access to a port behind the LPC bridge. Linux takes a write to port 80h for a microsecond
+   * (arch/x86/kernel/io_delay.c; "a typical ISA cycle").
+   */
+  port: 1000,
+  /**
+   * An access to a register in the chipset's memory. Reading the HPET takes about half a microsecond on PCs
+   * (Linux calibrates by reading it in a loop: drivers/char/hpet.c).
+   */
+  memory: 500,
+} as const
