@@ -111,6 +111,10 @@ export function createMachine(options: MachineOptions): Machine {
   const seats: Seat[] = []
   const loop = createRunLoop({
     seats, clock, random32: createRandom(seed, 'turns').next32,
+    between: () => {
+      // Frames of RAM may move here only, since translations lead to them.
+      if (memory.crowded() && memory.pack()) for (const { processor } of seats) processor.mmu.flush(true)
+    },
     onIdle: emit === undefined ? undefined : (cpu, at, to) => {
       emit({ at, cpu, kind: 'idle', name: 'waits', duration: to - at })
     },

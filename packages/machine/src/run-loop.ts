@@ -18,6 +18,8 @@ export interface RunLoopOptions {
   readonly clock: VirtualClock
   /** A seeded random number in 0 … 2^32 − 1. */
   readonly random32: () => number
+  /** Called after each slice, when no processor is in the middle of anything. */
+  readonly between: () => void
   /** A processor waited, from one time to another. */
   readonly onIdle?: (cpu: number, from: number, to: number) => void
 }
@@ -49,7 +51,7 @@ const canRun = ({ processor }: Seat): boolean =>
   processor.stopped === '' && (!processor.halted || processor.wakes())
 
 export function createRunLoop(options: RunLoopOptions): RunLoop {
-  const { seats, clock, random32, onIdle } = options
+  const { seats, clock, random32, between, onIdle } = options
   /** Virtual time at the start of the slice. */
   let time = 0
   let running: Seat | null = null
@@ -150,6 +152,7 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
         const retiredNow = runSlice(index, Math.min(left, next - time))
         left -= retiredNow
         advance(time + retiredNow + charged)
+        between()
       }
       return undefined
     },

@@ -5,6 +5,7 @@
  */
 import { createIoBus } from './bus.ts'
 import type { IoBus } from './bus.ts'
+import { createPatternStore } from './packing.ts'
 import type { Guard } from './guard.ts'
 
 /** The WebAssembly memory at every width. It never grows, so these views stay valid. */
@@ -44,6 +45,8 @@ export class BackingExhausted extends Error {
 export const FRAME_NONE = 0
 /** Flag in a frame word: the page is RAM (bits 31:12 are 0 until it is backed). */
 export const FRAME_RAM = 1
+/** Flag in a word inside this module: the page is kept as a pattern. `frameWord` never answers it. */
+const FRAME_PACKED = 4
 /** Flag in a frame word: somebody must hear of every write to the page (decoded code, a dirty log). */
 export const FRAME_WATCHED = 2
 
@@ -79,8 +82,16 @@ export interface PhysicalMemory {
   write(address: number, bytes: Uint8Array): void
   /** Fills a range of RAM with a byte. */
   fill(address: number, length: number, value: number): void
-  /** Bytes of RAM backed so far. */
+  /** Bytes of RAM that are backed. */
   backedBytes(): number
+  /** Whether `pack` is worth a try: much was backed since it last ran. */
+  crowded(): boolean
+  /**
+   * Takes the frames of pages above 4 GiB that are zero or regular (see `packing.ts`); they come back when they are
+   * next looked at. Nobody may hold a frame's offset meanwhile: call it between slices.
+   * @returns whether frames were taken, so that all translations must be forgotten
+   */
+  pack(): boolean
 }
 
 const PAGE = 4096
@@ -90,6 +101,9 @@ const CHUNK_SHIFT = 9
 const CHUNK_PAGES = 512
 /** RAM ends below 16 TiB. */
 const PAGE_LIMIT = 2 ** 32
+/** Bytes of RAM from which on pages are packed, and how many more are backed until it is tried again. */
+const PACK_FIRST = 384 * 2 ** 20
+const PACK_STEP = 128 * 2 ** 20
 /** WebAssembly's 32-bit memories end at 4 GiB. */
 const WASM_LIMIT = 2 ** 32 - 65536
 
@@ -116,6 +130,11 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   let reserved = 65536
   let nextFrame = alignUp(options.overhead, PAGE)
   const firstFrame = nextFrame
+  const freeFrames: number[] = []
+  const patterns = createPatternStore()
+  /** Patterns of packed pages, by chunk. */
+  const packed: (Int32Array | undefined)[] = []
+  let packAbove = PACK_FIRST
   const watchers: WriteWatcher[] = []
 
   // On the path of every TLB miss: integer operations only. RAM ends below page 2^32 (16 TiB).
@@ -123,7 +142,9 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     if (page < LOW_PAGES) return low[page]
     if (page >= PAGE_LIMIT) return FRAME_NONE
     const chunk = chunks[page >>> CHUNK_SHIFT]
-    return chunk === undefined ? FRAME_NONE : chunk[page & (CHUNK_PAGES - 1)]
+    if (chunk === undefined) return FRAME_NONE
+    const word = chunk[page & (CHUNK_PAGES - 1)]
+    return (word & FRAME_PACKED) === 0 ? word : unpack(page)
   }
 
   const setWord = (page: number, word: number): void => {
@@ -131,17 +152,66 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     else ownChunk(chunks, page)[page % CHUNK_PAGES] = word
   }
 
+  /** A frame of zeroes, or of what was in it when `dirty` is as good. */
+  const takeFrame = (dirty: boolean): number => {
+    const free = freeFrames.pop()
+    if (free !== undefined) {
+      if (!dirty) u8.fill(0, free, free + PAGE)
+      return free
+    }
+    if (nextFrame + PAGE > size) throw new BackingExhausted(size)
+    nextFrame += PAGE
+    return nextFrame - PAGE
+  }
+
   const backPage = (page: number): number => {
     const word = frameWord(page)
     if (word >= PAGE) return (word & ~(PAGE - 1)) >>> 0
     if (word === FRAME_NONE) throw new RangeError(`page 0x${page.toString(16)} is no RAM`)
-    if (nextFrame + PAGE > size) throw new BackingExhausted(size)
-    const frame = nextFrame
-    nextFrame += PAGE
+    const frame = takeFrame(fill !== 0)
     if (fill !== 0) fillPattern(views.u32, frame, page, fill)
     setWord(page, frame + (word % PAGE))
     return frame
   }
+
+  const patternOf = (page: number): number => packed[page >>> CHUNK_SHIFT]?.[page & (CHUNK_PAGES - 1)] ?? -1
+
+  /** Gives a packed page a frame again; answers its word. */
+  const unpack = (page: number): number => {
+    const frame = takeFrame(true)
+    const ids = packed[page >>> CHUNK_SHIFT] as Int32Array
+    patterns.restore(views.u32, frame, page, ids[page & (CHUNK_PAGES - 1)])
+    ids[page & (CHUNK_PAGES - 1)] = -1
+    setWord(page, (frame | FRAME_RAM) >>> 0)
+    return (frame | FRAME_RAM) >>> 0
+  }
+
+  /** Takes the frame of a page if its contents can be told in fewer words. */
+  const packPage = (page: number, word: number): boolean => {
+    const frame = word - (word % PAGE)
+    const id = patterns.find(views.u32, frame, page, [patternOf(page - 1), patternOf(page + 1)])
+    if (id < 0) return false
+    const ids = (packed[page >>> CHUNK_SHIFT] ??= new Int32Array(CHUNK_PAGES).fill(-1))
+    ids[page & (CHUNK_PAGES - 1)] = id
+    setWord(page, FRAME_RAM | FRAME_PACKED)
+    freeFrames.push(frame)
+    return true
+  }
+
+  const pack = (): boolean => {
+    const before = freeFrames.length
+    chunks.forEach((chunk, index) => {
+      if (chunk === undefined || chunk === allRam) return
+      for (let i = 0; i < CHUNK_PAGES; i++) {
+        const word = chunk[i]
+        if (word >= PAGE && (word & FRAME_WATCHED) === 0) packPage(index * CHUNK_PAGES + i, word)
+      }
+    })
+    packAbove = backedBytes() + PACK_STEP
+    return freeFrames.length > before
+  }
+
+  const backedBytes = (): number => nextFrame - firstFrame - freeFrames.length * PAGE
 
   const notifyWrite = (address: number, length: number): void => {
     for (const watcher of watchers) watcher(address, length)
@@ -194,7 +264,8 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     fill(address, length, value) {
       eachPage(address, length, (frame, _at, n) => { u8.fill(value, frame, frame + n) }, true)
     },
-    backedBytes: () => nextFrame - firstFrame,
+    backedBytes, pack,
+    crowded: () => backedBytes() > packAbove,
   }
 }
 
