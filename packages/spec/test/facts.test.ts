@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import {
   BootParams, Cr0, E820Entry, EXCEPTIONS, EfiGuid, Fadt, guidBytes, Msr, PageEntry, SegmentAttributes,
-  SegmentDescriptor, SetupHeader,
+  SegmentDescriptor, SetupHeader, SevFeatures, SevStatus, VmcbControl, VmcbSave, Vmsa,
 } from '../src/index.ts'
 
 describe('facts', () => {
@@ -42,5 +42,26 @@ describe('facts', () => {
     expect([...guidBytes(EfiGuid.ACPI_20)]).toEqual(
       [0x71, 0xe8, 0x68, 0x88, 0xf1, 0xe4, 0xd3, 0x11, 0xbc, 0x22, 0, 0x80, 0xc7, 0x3c, 0x88, 0x81])
     expect(() => guidBytes('8868e871')).toThrow(RangeError)
+  })
+  it('of the VMCB and the VMSA agree where both keep the same state', () => {
+    const shared = Object.keys(VmcbSave.offset).filter((name) => name in Vmsa.offset) as (keyof typeof Vmsa.offset)[]
+    expect(shared.length).toBeGreaterThan(35)
+    for (const name of shared) {
+      expect([name, Vmsa.offset[name]]).toEqual([name, VmcbSave.offset[name as keyof typeof VmcbSave.offset]])
+    }
+    expect(VmcbControl.size + VmcbSave.size).toBe(Vmsa.size)
+  })
+  it('of SEV features stand two bits higher in SEV_STATUS', () => {
+    const status: Record<string, unknown> = SevStatus.fields
+    const low = (name: string): string => name.replaceAll('_', '').toLowerCase()
+    const byName = new Map(Object.entries(status).map(([name, bit]) => [low(name), bit]))
+    let met = 0
+    for (const [name, bit] of Object.entries(SevFeatures.fields)) {
+      const found = byName.get(low(name))
+      if (found === undefined) continue
+      met += 1
+      expect([name, found]).toEqual([name, bit + 2])
+    }
+    expect(met).toBeGreaterThan(12)
   })
 })
