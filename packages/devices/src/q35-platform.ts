@@ -2,22 +2,38 @@
  * The plain Q35, wired. Behaviour is in the devices; here is only what is connected to what. Places and lines come from
  * `q35-map.ts` of the devices; the ACPI tables of `@cofferdam/boot` describe the same machine.
  */
-import type { IoHandlers, PhysicalMemory } from '@cofferdam/memory'
-import {
-  createAcpiPm, createDebugConsole, createDebugExit, createFwCfg, createHpet, createIch9Lpc, createIoApic, createMapper,
-  createPciBus, createPciHost, createPicPair, createPirqRouter, createPit8254, createPostPort, createQ35HostBridge,
-  createResetControl, createRtcCmos, createUart16550, Q35_IRQ, Q35_MMIO, Q35_PIT_GSI, Q35_PORTS, Q35_SLOTS,
-} from '@cofferdam/devices'
-import type {
-  FwCfgOptions, InterruptMessage, IoApic, IrqLine, MapRange, PciBus, PicPair, ResetSource, Uart16550, VirtualClock,
-} from '@cofferdam/devices'
+import type { IoBus, IoHandlers } from '@cofferdam/memory'
+import { createAcpiPm } from './acpi-pm.ts'
 import { COST } from './costs.ts'
+import { createDebugConsole, createDebugExit, createPostPort } from './debug-ports.ts'
+import { createFwCfg } from './fw-cfg.ts'
+import type { FwCfgOptions } from './fw-cfg.ts'
+import { createHpet } from './hpet.ts'
+import { createIoApic } from './ioapic.ts'
+import type { InterruptMessage, IoApic } from './ioapic.ts'
+import type { IrqLine } from './clock.ts'
 import { observed } from './observed.ts'
 import type { Observation } from './observed.ts'
+import {
+  createIch9Lpc, createMapper, createPciBus, createPciHost, createPirqRouter, createQ35HostBridge,
+} from './pci/index.ts'
+import type { PciBus } from './pci/index.ts'
+import { createPicPair } from './pic8259.ts'
+import type { PicPair } from './pic8259.ts'
+import { createPit8254 } from './pit8254.ts'
+import { Q35_IRQ, Q35_MMIO, Q35_PIT_GSI, Q35_PORTS, Q35_SLOTS } from './q35-map.ts'
+import type { MapRange } from './q35-map.ts'
+import { createResetControl } from './reset.ts'
+import type { ResetSource } from './reset.ts'
+import { createRtcCmos } from './rtc-cmos.ts'
+import { createUart16550 } from './uart16550.ts'
+import type { Uart16550 } from './uart16550.ts'
+import type { VirtualClock } from './virtual-clock.ts'
 
 /** What the platform needs of the machine, and what it tells it. */
 export interface PlatformOptions extends Observation {
-  readonly memory: PhysicalMemory
+  /** Where ports and registers are claimed: a machine's physical memory, or the buses that a guest's exits reach. */
+  readonly memory: { readonly ports: IoBus, readonly mmio: IoBus }
   readonly clock: VirtualClock
   /** An interrupt message of the I/O APIC (and of devices with MSI); false when no processor accepted it. */
   readonly deliver: (message: InterruptMessage) => boolean
