@@ -3,6 +3,7 @@
  * docs/specs/fw_cfg.rst. The signature says "QEMU" because guests look for that.
  */
 import type { IoHandlers } from '@cofferdam/memory'
+import type { DmaMemory } from './dma.ts'
 import { copyPlain, restorePlain } from './snapshot.ts'
 
 /** Item numbers that are fixed. */
@@ -13,12 +14,6 @@ export const FW_CFG = {
   KERNEL_ENTRY: 0x10, KERNEL_DATA: 0x11, INITRD_DATA: 0x12, COMMAND_LINE_ADDRESS: 0x13, COMMAND_LINE_SIZE: 0x14,
   COMMAND_LINE_DATA: 0x15, SETUP_ADDRESS: 0x16, SETUP_SIZE: 0x17, SETUP_DATA: 0x18, DIRECTORY: 0x19, FIRST_FILE: 0x20,
 } as const
-
-/** Guest memory as the device's DMA sees it. False when the range is not memory. */
-export interface DmaMemory {
-  read(address: number, target: Uint8Array): boolean
-  write(address: number, bytes: Uint8Array): boolean
-}
 
 /** A named file. */
 export interface FwCfgFile {

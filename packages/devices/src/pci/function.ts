@@ -55,8 +55,10 @@ export interface PciCapability {
   readonly writable: readonly number[]
   /** Gives the capability its place: `get` and `set` reach its bytes, offset 0 being the id. */
   attach?(space: CapabilitySpace): void
+  /** Bytes of the capability, from `offset` (its id is at 0) on, are about to be read: registers that are computed. */
+  reading?(offset: number, length: number): void
   /** Bytes of the capability were written. */
-  written?(): void
+  written?(offset: number, length: number): void
   reset?(): void
   snapshot?(): Plain
   restore?(saved: Plain): void
@@ -205,6 +207,13 @@ export function createPciFunction(options: PciFunctionOptions): PciFunctionCore 
       regions[n].place(placementOfBar(bar, bytes[PCI.COMMAND], get(at, 4), high))
     })
   }
+  /** Visits the capability that an access touches, with the access's offset in it. */
+  const touched = (offset: number, width: number, visit: (capability: PciCapability, at: number) => void): void => {
+    capabilities.forEach((capability, n) => {
+      const from = places[n]
+      if (offset + width > from && offset < from + 2 + capability.bytes.length) visit(capability, offset - from)
+    })
+  }
   const driveIntx = (): void => {
     const level = intx && (get(PCI.COMMAND, 2) & PCI_COMMAND.INTX_DISABLE) === 0
     if (level === intxOut) return
@@ -226,7 +235,9 @@ export function createPciFunction(options: PciFunctionOptions): PciFunctionCore 
     command: () => get(PCI.COMMAND, 2),
     readConfig(offset, width) {
       // What lies beyond the function's own space reads as 0, which ends the list of extended capabilities.
-      return offset >= size ? 0 : get(offset, width)
+      if (offset >= size) return 0
+      touched(offset, width, (capability, at) => { capability.reading?.(at, width) })
+      return get(offset, width)
     },
     writeConfig(offset, width, value) {
       for (let i = 0; i < width && offset + i < size; i++) {
@@ -234,10 +245,7 @@ export function createPciFunction(options: PciFunctionOptions): PciFunctionCore 
         bytes[at] = (bytes[at] & ~writable[at]) | (Math.floor(value / 2 ** (8 * i)) & writable[at])
       }
       apply()
-      capabilities.forEach((capability, n) => {
-        const from = places[n]
-        if (offset + width > from && offset < from + 2 + capability.bytes.length) capability.written?.()
-      })
+      touched(offset, width, (capability, at) => { capability.written?.(at, width) })
     },
     setIntx(level) {
       intx = level

@@ -1,0 +1,9 @@
+export * from './constants.ts'
+export {
+  createVirtqueue, type DescriptorChain, type Virtqueue, type VirtqueueCore, type VirtqueueOptions, type VirtqueueState,
+} from './virtqueue.ts'
+export type { VirtioDevice, VirtioPort } from './device.ts'
+export {
+  createVirtioTransport, type VirtioTransport, type VirtioTransportOptions, type VirtioTransportSnapshot,
+} from './transport.ts'
+export { createVirtioPci, type VirtioPci, type VirtioPciOptions } from './pci.ts'
