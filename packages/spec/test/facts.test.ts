@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import {
-  BootParams, Cr0, E820Entry, EXCEPTIONS, EfiGuid, Fadt, guidBytes, Msr, PageEntry, SegmentAttributes,
-  SegmentDescriptor, SetupHeader, SevFeatures, SevStatus, VmcbControl, VmcbSave, Vmsa,
+  AttestationReport, BootParams, CPUID_PAGE_MAX, CpuidFunction, CpuidPageHeader, Cr0, E820Entry, EfiGuid, EXCEPTIONS,
+  Fadt, Ghcb, guidBytes, Msr, PageEntry, PSC_MAX_ENTRIES, PscHeader, REPORT_SIGNED_BYTES, RMP_ENTRY_BYTES,
+  RmpEntryHigh, RmpEntryLow, SecretsPage, SegmentAttributes, SegmentDescriptor, SetupHeader, SevFeatures, SevStatus,
+  SnpIdAuth, SnpPageInfo, VmcbControl, VmcbSave, Vmsa,
 } from '../src/index.ts'
 
 describe('facts', () => {
@@ -63,5 +65,25 @@ describe('facts', () => {
       expect([name, found]).toEqual([name, bit + 2])
     }
     expect(met).toBeGreaterThan(12)
+  })
+  it('of the GHCB have the registers where the VMSA has them', () => {
+    for (const name of ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'r8', 'r15', 'xcr0', 'cpl', 'dr7'] as const) {
+      expect([name, Ghcb.offset[name]]).toEqual([name, Vmsa.offset[name]])
+    }
+    expect(PscHeader.size + 8 * PSC_MAX_ENTRIES).toBe(Ghcb.fields.sharedBuffer[1])
+  })
+  it('of the RMP fill one entry without a reserved low bit in use', () => {
+    expect(RmpEntryLow.used >> 63n).toBe(0n)
+    expect(RmpEntryLow.get(0x6000_0000_1234_5003n, 'gpa')).toBe(0x12345n)
+    expect(RmpEntryHigh.used >> 64n).toBe(0n)
+    expect(RMP_ENTRY_BYTES).toBe(16)
+  })
+  it('of the firmware fit their pages', () => {
+    expect(CpuidPageHeader.size + CPUID_PAGE_MAX * CpuidFunction.size).toBeLessThanOrEqual(4096)
+    expect(AttestationReport.offset.signature).toBe(REPORT_SIGNED_BYTES)
+    expect(SnpPageInfo.offset.gpa + 8).toBe(0x70)
+    expect(SnpIdAuth.offset.authorKey + 1028).toBe(SnpIdAuth.offset.reserved3)
+    // Where Linux looks for the calling area's address and the guest's VMPL.
+    expect([SecretsPage.offset.svsmCaa, SecretsPage.offset.svsmGuestVmpl]).toEqual([0x150, 0x15c])
   })
 })
