@@ -71,6 +71,12 @@ export interface PhysicalMemory {
   frameWord(page: number): number
   /** Backs a RAM page and answers its frame. */
   backPage(page: number): number
+  /** A frame of zeros, which nobody may write to: what unbacked RAM reads as where `filled` is false. */
+  readonly zeroFrame: number
+  /** Somebody is about to read the unbacked page through `zeroFrame` and must hear when it is backed. */
+  readAsZero(page: number): void
+  /** Hears that all translations to `zeroFrame` end: a page that `readAsZero` named is backed. */
+  onBacked(listener: () => void): void
   /** Sets or clears FRAME_WATCHED of a RAM page. */
   watchPage(page: number, on: boolean): void
   onWrite(watcher: WriteWatcher): void
@@ -104,6 +110,8 @@ const PAGE_LIMIT = 2 ** 32
 /** Bytes of RAM from which on pages are packed, and how many more are backed until it is tried again. */
 const PACK_FIRST = 384 * 2 ** 20
 const PACK_STEP = 128 * 2 ** 20
+/** Pages that are known to be read through the frame of zeros; more are forgotten together. */
+const ZERO_PAGES = 16384
 /** WebAssembly's 32-bit memories end at 4 GiB. */
 const WASM_LIMIT = 2 ** 32 - 65536
 
@@ -112,7 +120,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   const ram = [...options.ram].sort((a, b) => a.start - b.start)
   checkRanges(ram)
   const total = ram.reduce((sum, r) => sum + r.length, 0)
-  const size = Math.min(WASM_LIMIT, alignUp(options.overhead + total + PAGE, 65536))
+  const size = Math.min(WASM_LIMIT, alignUp(options.overhead + total + 2 * PAGE, 65536))
   const wasm = new WebAssembly.Memory({ initial: size / 65536, maximum: size / 65536 })
   const views = createViews(wasm.buffer)
   const { u8 } = views
@@ -128,14 +136,17 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     if (start + length > from) claimRange(chunks, { start: from, length: start + length - from })
   }
   let reserved = 65536
-  let nextFrame = alignUp(options.overhead, PAGE)
-  const firstFrame = nextFrame
+  const zeroFrame = alignUp(options.overhead, PAGE)
+  let nextFrame = zeroFrame + PAGE
   const freeFrames: number[] = []
   const patterns = createPatternStore()
   /** Patterns of packed pages, by chunk. */
   const packed: (Int32Array | undefined)[] = []
   let packAbove = PACK_FIRST
   const watchers: WriteWatcher[] = []
+  /** Unbacked pages that are read through the frame of zeros. */
+  const zeroPages = new Set<number>()
+  const backedListeners: (() => void)[] = []
 
   // On the path of every TLB miss: integer operations only. RAM ends below page 2^32 (16 TiB).
   const frameWord = (page: number): number => {
@@ -164,11 +175,17 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     return nextFrame - PAGE
   }
 
+  const forgetZeros = (): void => {
+    zeroPages.clear()
+    for (const listener of backedListeners) listener()
+  }
+
   const backPage = (page: number): number => {
     const word = frameWord(page)
     if (word >= PAGE) return (word & ~(PAGE - 1)) >>> 0
     if (word === FRAME_NONE) throw new RangeError(`page 0x${page.toString(16)} is no RAM`)
     const frame = takeFrame(fill !== 0)
+    if (zeroPages.size !== 0 && zeroPages.has(page)) forgetZeros()
     if (fill !== 0) fillPattern(views.u32, frame, page, fill)
     setWord(page, frame + (word % PAGE))
     return frame
@@ -211,7 +228,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     return freeFrames.length > before
   }
 
-  const backedBytes = (): number => nextFrame - firstFrame - freeFrames.length * PAGE
+  const backedBytes = (): number => nextFrame - zeroFrame - PAGE - freeFrames.length * PAGE
 
   const notifyWrite = (address: number, length: number): void => {
     for (const watcher of watchers) watcher(address, length)
@@ -242,10 +259,16 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     reserve(bytes) {
       const at = reserved
       reserved += alignUp(bytes, 64)
-      if (reserved > firstFrame) throw new RangeError(`${bytes} bytes do not fit in the memory kept for processors`)
+      if (reserved > zeroFrame) throw new RangeError(`${bytes} bytes do not fit in the memory kept for processors`)
       return at
     },
     lowFrames: low,
+    zeroFrame,
+    readAsZero(page) {
+      if (zeroPages.size === ZERO_PAGES) forgetZeros()
+      zeroPages.add(page)
+    },
+    onBacked: (listener) => { backedListeners.push(listener) },
     frameWord, backPage, notifyWrite,
     watchPage(page, on) {
       const word = frameWord(page)

@@ -35,6 +35,8 @@ export interface Breakpoints {
   holdsCode(page: number): boolean
   /** Whether the linear page of an address holds a data breakpoint. */
   holdsData(low: number, high: number): boolean
+  /** Whether an enabled data breakpoint watches any of `size` bytes. */
+  watchesData(low: number, high: number, size: number): boolean
   /** Bits of DR6 for the instruction at a linear address. */
   codeAt(low: number, high: number): number
   /** Notes an access to memory, or to ports. */
@@ -102,6 +104,10 @@ export function createBreakpoints(views: Views): Breakpoints {
     },
     holdsCode: (page) => codePages.includes(page),
     holdsData: (low, high) => dataPages.includes(linearPage(low, high)),
+    watchesData(low, high, size) {
+      const first = join(low, high)
+      return data.some((watch) => first <= watch.last && first + BigInt(size - 1) >= watch.first)
+    },
     codeAt(low, high) {
       const address = join(low, high)
       return code.reduce((bits, watch) => (watch.first === address ? bits | watch.bit : bits), 0)

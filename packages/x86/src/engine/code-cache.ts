@@ -151,6 +151,11 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   memory.onWrite((address, length) => {
     const page = physicalPages.get(Math.floor(address / PAGE))
     if (page === undefined) return
+    if (page.blocks.length === 0) {
+      // Not at the write that ended the last block: code that is patched is often run again soon.
+      memory.watchPage(page.number, false)
+      return
+    }
     const from = address % PAGE
     const to = from + length
     let hit = false

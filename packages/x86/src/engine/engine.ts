@@ -45,7 +45,7 @@ const TABLE_SIZE = 16384
 /** The table's first slots are cold functions, the others compiled regions. */
 const FORM_SLOTS = 8192
 /** Entries that make a block hot. */
-const THRESHOLDS = { interp: 0, jit: 32, auto: 4000 } as const
+const THRESHOLDS = { interp: 0, jit: 32, auto: 24_000 } as const
 
 export interface Engine {
   readonly memory: PhysicalMemory
@@ -105,6 +105,7 @@ export function createEngine(options: EngineOptions): Engine {
       ...interpreter,
       memory: memory.wasm,
       slow: (low: number, high: number, info: number): number => engine.current?.slow(low, high, info) ?? 0,
+      slowBulk: (moves: number, size: number): number => (engine.current?.bulk(moves === 1, size) === true ? 1 : 0),
       slowCommit: (size: number): void => { engine.current?.commit(size) },
     } as unknown as WebAssembly.ModuleImports,
   }

@@ -276,6 +276,7 @@ export function writeColdForm(form: Form, layout: InterpreterLayout): Uint8Array
   const module = new ModuleWriter()
   const slow = module.importFunction('slow', [I32, I32, I32], [I32])
   const slowCommit = module.importFunction('slowCommit', [I32], [])
+  const slowBulk = module.importFunction('slowBulk', [I32, I32], [I32])
   const image = module.importFunction('flagImage', [], [I32])
   const conditions = [0, 2, 4, 6, 8, 10, 12, 14].map((cc) => module.importFunction(`condition${cc}`, [], [I32]))
   module.importMemory(layout.memoryPages)
@@ -310,7 +311,9 @@ export function writeColdForm(form: Form, layout: InterpreterLayout): Uint8Array
     enter(_b, header) { f.return(or(header, i32(1))) },
     leave(_b, reason, uop) { leave(reason, uop) },
     repeat() { f.return(pc) },
-    bulk(b, kind, size) { repeatOnce(b, kind, size) },
+    bulk(b, kind, size) {
+      repeatOnce(b, kind, size, call(slowBulk, I32, [i32(kind === 'movs' ? 1 : 0), i32(size)]))
+    },
   }
   const b = new InterpreterBuilder(f, form, pc, local(1, I32), access, { image, conditions }, layout.jumpCache)
   writeForm(b, form)

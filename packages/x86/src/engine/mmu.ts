@@ -12,6 +12,8 @@ import type { PageTablePort, WalkContext, WalkResult } from '@cofferdam/paging'
 import { VECTOR, guestFault } from '../cpu.ts'
 import { CPL, SCRATCH, TLB_BASE } from '../state.ts'
 import type { Breakpoints } from './breakpoints.ts'
+import { createBulk } from './bulk.ts'
+import type { Bulk } from './bulk.ts'
 import type { CodePage } from './code-cache.ts'
 import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_WRITE } from './uop.ts'
 
@@ -58,6 +60,8 @@ export interface Mmu {
   miss(low: number, high: number, info: number): number
   /** Serves an access for generated code: its host address, SCRATCH with the bytes in it, or 0 and `guestFault`. */
   slow(low: number, high: number, info: number): number
+  /** Carries out a part of a repeated MOVS or STOS that the TLBs cannot serve: see `createBulk`. */
+  readonly bulk: Bulk
   /** Carries out the store for which `slow` gave SCRATCH. */
   commit(size: number): void
   /** Physical address of a byte, or −1 and `guestFault`. `access` as in the paging package. */
@@ -100,6 +104,13 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const code = { local: new Map<number, CodePage>(), global: new Map<number, CodePage>() }
   const request: GuardRequest = { page: 0, key: 0, access: 0, shift: 12, guestPage: -1, context: 0, walk: false }
   const pending: Part[] = []
+  /** Entries through which unbacked RAM is read as zeros. */
+  const zeroEntries: number[] = []
+  const forgetZeros = (): void => {
+    for (const entry of zeroEntries) i32[entry >>> 2] = -1
+    zeroEntries.length = 0
+  }
+  memory.onBacked(forgetZeros)
 
   const clearAll = (): void => {
     i32.fill(-1, tlb >>> 2, (tlb + TLB_MODES * TLB_MODE_SIZE) >>> 2)
@@ -197,6 +208,16 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       if (allowed && (write || isFree(base + TLB_WRITE, low, high))) setEntry(base + TLB_WRITE, low, high, addend)
     }
     if (result.shift > 12) large.add(high * 2048 + (low >>> 21))
+  }
+
+  /** Lets an unbacked page be read as the zeros it holds. */
+  const readZeros = (page: number, low: number, high: number, user: number): 0 | 1 => {
+    if (mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))) return 0
+    memory.readAsZero(page)
+    if (zeroEntries.length === LOG_SIZE) forgetZeros()
+    fill(low, high, memory.zeroFrame, true, user, false)
+    zeroEntries.push(i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4))
+    return 1
   }
 
   const userAccess = (): number => (i32[CPL >>> 2] === 3 ? ACCESS_USER : 0)
@@ -299,6 +320,15 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   const mmu: Mmu = {
     context, tlb, result, code,
+    bulk: createBulk({
+      memory,
+      // What is watched, and local registers, are served an element at a time.
+      page: (low, high, bytes, write) => {
+        if (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes)) return -1
+        const page = walkPage(low, high, userAccess() | (write ? ACCESS_WRITE : 0))
+        return mmu.local?.page === page ? -1 : page
+      },
+    }),
     guardContext: 0, la57: false, canonical: false, local: null, misses: 0,
     miss(low, high, info) {
       mmu.misses++
@@ -311,7 +341,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       let word = memory.frameWord(page)
       if (word < PAGE) {
         // Not RAM; or RAM that nobody has written: backed by the first write only.
-        if (word === FRAME_NONE || ((access & ACCESS_WRITE) === 0 && !memory.filled)) return 0
+        if (word === FRAME_NONE) return 0
+        if ((access & ACCESS_WRITE) === 0 && !memory.filled) return readZeros(page, low, high, user)
         memory.backPage(page)
         word = memory.frameWord(page)
       }

@@ -31,13 +31,17 @@ function iterate(b: Builder, kind: 'movs' | 'stos', size: number): void {
   advance(b, RDI, by)
 }
 
-/** One iteration of a repeated MOVS or STOS, which is then run again while RCX is not 0. */
-export function repeatOnce(b: Builder, kind: 'movs' | 'stos', size: number): void {
+/**
+ * Part of a repeated MOVS or STOS, which is then run again while RCX is not 0: what `bulk` did when it is not 0, else one
+ * element.
+ */
+export function repeatOnce(b: Builder, kind: 'movs' | 'stos', size: number, bulk: Expr): void {
   b.f.if(ne(b.gpr(RCX, 8), i64(0)), () => {
-    iterate(b, kind, size)
-    const left = b.let(sub(b.gpr(RCX, 8), i64(1)))
-    b.setGpr(RCX, left, 8)
-    b.repeatWhile(ne(left, i64(0)))
+    b.f.if(eqz(bulk), () => {
+      iterate(b, kind, size)
+      b.setGpr(RCX, sub(b.gpr(RCX, 8), i64(1)), 8)
+    })
+    b.repeatWhile(ne(b.gpr(RCX, 8), i64(0)))
   })
 }
 

@@ -21,6 +21,10 @@ const JOIN_FRACTION = 8
 const BATCH = 12
 /** RET compares with at most so many return sites. */
 const RETURN_SITES = 4
+/** How often a region is grown anew over what other regions have, because it is entered often. */
+const REGROWTHS = 3
+/** Compiled code is looked at again after so many thresholds' entries from outside. */
+const LOOK_AGAIN = 1
 const NEVER = 0x7fff_ffff
 
 export interface JitOptions {
@@ -64,6 +68,8 @@ interface Region {
   /** Table slot, or −1 while it is not compiled. */
   slot: number
   dead: boolean
+  /** How often it grew over others. */
+  regrown: number
 }
 
 /** Has a WebAssembly meaning, but one that only the interpreter can carry out. */
@@ -84,6 +90,7 @@ export function createJit(options: JitOptions): Jit {
 
   const entered = (block: Block): number => {
     const left = i32[(block.header + HEADER.HOTNESS) >>> 2]
+    if (regions.has(block)) return options.threshold
     return left > options.threshold ? options.threshold * 2 : options.threshold - left
   }
 
@@ -159,8 +166,8 @@ export function createJit(options: JitOptions): Jit {
       if (chosen.has(block) || expand(block).length === 0) continue
       chosen.add(block)
       for (const b of neighbours(block)) {
-        // Code that another region has is left to it: jumping there costs less than compiling it twice.
-        if (chosen.has(b) || blockOfHeader(b.header) === null || belongsElsewhere(b, region)) continue
+        // Code that another region has is left to it, until that turns out to be entered often.
+        if (chosen.has(b) || blockOfHeader(b.header) === null || (region.regrown === 0 && belongsElsewhere(b, region))) continue
         if (entered(b) >= options.threshold / JOIN_FRACTION) queue.push(b)
       }
     }
@@ -198,6 +205,8 @@ export function createJit(options: JitOptions): Jit {
     }
     return chosen.flatMap((b, i) => (wanted.has(b) ? [i] : []))
   }
+
+  const again = options.threshold * LOOK_AGAIN
 
   const takeSlot = (): number => freeSlots.pop() ?? (nextSlot < options.endSlot ? nextSlot++ : -1)
 
@@ -237,7 +246,17 @@ export function createJit(options: JitOptions): Jit {
     i32[(uop + JIT_UOP.FUNCTION) >>> 2] = slot
     cache.note(uop, block, 0, 0)
     i32[(block.header + HEADER.ENTRY) >>> 2] = uop
-    i32[(block.header + HEADER.HOTNESS) >>> 2] = NEVER
+    i32[(block.header + HEADER.HOTNESS) >>> 2] = again
+  }
+
+  /** Entries of other regions into what this one takes over become its own. */
+  const absorb = (region: Region, chosen: readonly Block[]): void => {
+    for (const block of chosen) {
+      const before = owner.get(block)
+      if (before === undefined || before === region) continue
+      region.seeds.add(block)
+      before.seeds.delete(block)
+    }
   }
 
   const compile = (batch: readonly Region[]): void => {
@@ -248,6 +267,7 @@ export function createJit(options: JitOptions): Jit {
     for (const region of batch) {
       const chosen = grow(region)
       if (chosen.length === 0) continue
+      absorb(region, chosen)
       for (const block of region.blocks) leaveRegion(region, block)
       region.blocks = chosen
       for (const block of chosen) regions.set(block, (regions.get(block) ?? new Set()).add(region))
@@ -276,7 +296,9 @@ export function createJit(options: JitOptions): Jit {
         block.onDeath = () => { for (const r of [...(regions.get(block) ?? [])]) drop(r) }
       }
       for (const [index, entry] of entries) {
+        const before = owner.get(region.blocks[index])
         owner.set(region.blocks[index], region)
+        if (before !== undefined && before !== region && !before.blocks.some((b) => owner.get(b) === before)) drop(before)
         install(region.blocks[index], slot, entry)
       }
     }
@@ -295,12 +317,17 @@ export function createJit(options: JitOptions): Jit {
       i32[(block.header + HEADER.HOTNESS) >>> 2] = NEVER
       if (!block.alive || decodeMode(block.page.mode) !== MODE64 || block.next !== null) return
       const [known] = regions.get(block) ?? []
-      if (known !== undefined) {
+      const mine = owner.get(block)
+      if (mine !== undefined) {
+        if (mine.regrown === REGROWTHS) return
+        mine.regrown++
+        pending.add(mine)
+      } else if (known !== undefined) {
         // Inside a region, but entered from elsewhere: one more entry.
         known.seeds.add(block)
         pending.add(known)
       } else {
-        pending.add({ seeds: new Set([block]), blocks: [], slot: -1, dead: false })
+        pending.add({ seeds: new Set([block]), blocks: [], slot: -1, dead: false, regrown: 0 })
       }
       if (pending.size >= BATCH) flush()
     },

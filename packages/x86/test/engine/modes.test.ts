@@ -161,16 +161,35 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       expect(bare.processor.run(100)).toBe(0)
     })
 
-    it('are taken between the rounds of a repetition, which then goes on', () => {
+    it('are taken between the parts of a repetition, which goes a page at a time', () => {
       const bare = load('f3 aa f4 ; rep stosb')
       bare.setFlags(2 | IF)
-      bare.set({ rcx: 100, rdi: AT.data, rax: 0x5a })
-      bare.processor.run(30)
+      bare.set({ rcx: 0x3000, rdi: AT.data + 0x800, rax: 0x5a })
+      bare.processor.run(2)
+      expect(bare.get('rcx')).toBe(0x1800n)
       bare.interrupt(0x20)
       bare.processor.run(1000)
       expect(first(bare)).toBe(0)
       expect(bare.get('rcx')).toBe(0n)
-      expect(bare.peek(AT.data + 99, 1)).toBe(0x5an)
+      expect(bare.peek(AT.data + 0x37ff, 1)).toBe(0x5an)
+      expect(bare.peek(AT.data + 0x3800, 1)).toBe(0n)
+    })
+
+    it('find the same part done whether or not its page holds code', () => {
+      const run = (touch: boolean): bigint => {
+        const bare = load('f3 aa f4 ; rep stosb')
+        if (touch) {
+          bare.poke(AT.data, 0xf4)
+          bare.processor.setRip(BigInt(AT.data))
+          bare.processor.run(1)
+          bare.processor.halted = false
+          bare.processor.setRip(BigInt(AT.code))
+        }
+        bare.set({ rcx: 0x3000, rdi: AT.data + 0x800, rax: 0x5a })
+        bare.processor.run(2)
+        return bare.get('rcx')
+      }
+      expect(run(true)).toBe(run(false))
     })
 
     it('come after exactly the instructions of the slice before', () => {

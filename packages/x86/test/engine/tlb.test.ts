@@ -51,3 +51,20 @@ describe('a changed page-table entry', () => {
     expect(bare.get('rcx')).toBe(2n)
   })
 })
+
+describe.each(['interp', 'jit'] as const)('RAM that nobody has written, in the %s engine,', (engine) => {
+  it('reads as zero without taking a frame, and as what is written there afterwards', () => {
+    const bare = createBare({ width: 64, engine })
+    const unused = 0x30_0000
+    bare.program('again: 48 8b 06 48 8b 5e 08 48 89 0f 48 8b 16 48 ff c1 48 83 f9 40 75 [again:rel8] f4')
+    for (const [to, expected] of [[AT.data, 0n], [unused, 0x3fn], [unused + 0x1000, 0n]] as const) {
+      bare.jump(AT.code)
+      bare.processor.halted = false
+      bare.set({ rsi: unused, rdi: to, rcx: 0 })
+      bare.run(10_000)
+      expect(bare.get('rdx')).toBe(expected)
+      expect(bare.memory.frameWord(unused >>> 12) >= 4096).toBe(to !== AT.data)
+      bare.memory.fill(unused, 4096, 0)
+    }
+  })
+})
