@@ -3,6 +3,10 @@
  * own that follows a script.
  */
 
+import type { DeviceOption } from '@cofferdam/machine'
+
+export type { DeviceOption }
+
 /** A file that a machine gets, with the name to use in messages. */
 export interface NamedBytes {
   readonly name: string
@@ -35,6 +39,7 @@ export interface MachineOptions {
   readonly kernel: NamedBytes
   readonly initrd?: NamedBytes
   readonly append: string
+  readonly devices?: readonly DeviceOption[]
   /** What the guest sends on its first serial port. The bytes are only valid during the call. */
   readonly onSerial: (bytes: Uint8Array) => void
   readonly onEvent?: (event: MachineEvent) => void

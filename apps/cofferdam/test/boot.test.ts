@@ -45,6 +45,28 @@ const run = async (args: readonly string[], guest: FakeGuest, stdin = pipeInput(
 
 const shell: FakeGuest = { boot: shellBoot }
 
+describe('cofferdam boot --device', () => {
+  it('gives the machine each device that is named, in order', async () => {
+    let devices: MachineOptions['devices']
+    const { code } = await run(['--device', 'virtio-rng', '--device', 'virtio-rng'], {
+      ...shell,
+      onCreate: (options) => {
+        devices = options.devices
+      },
+    })
+    expect({ code, devices }).toEqual({ code: 0, devices: [{ kind: 'virtio-rng' }, { kind: 'virtio-rng' }] })
+  })
+
+  it.each([
+    ['virtio-balloon', /--device .*there is no balloon/],
+    ['virtio-ring', /--device .*expected virtio-rng/],
+  ])('refuses %s with 2 and says why', async (name, reason) => {
+    const { code, err } = await run(['--device', name], shell)
+    expect(code).toBe(2)
+    expect(err).toMatch(reason)
+  })
+})
+
 describe('cofferdam boot with a pipe', () => {
   it('boots to the shell, types poweroff, and leaves with 0', async () => {
     const { code, out, err } = await run([], shell)

@@ -15,7 +15,7 @@ import type { IrqLine } from './clock.ts'
 import { observed } from './observed.ts'
 import type { Observation } from './observed.ts'
 import {
-  createIch9Lpc, createMapper, createPciBus, createPciHost, createPirqRouter, createQ35HostBridge,
+  createIch9Lpc, createMapper, createPciBus, createPciHost, createPirqRouter, createQ35HostBridge, pirqOfSlot,
 } from './pci/index.ts'
 import type { PciBus } from './pci/index.ts'
 import { createPicPair } from './pic8259.ts'
@@ -28,6 +28,8 @@ import type { ResetSource } from './reset.ts'
 import { createRtcCmos } from './rtc-cmos.ts'
 import { createUart16550 } from './uart16550.ts'
 import type { Uart16550 } from './uart16550.ts'
+import { attachVirtio } from './virtio/index.ts'
+import type { VirtioOptions } from './virtio/index.ts'
 import type { VirtualClock } from './virtual-clock.ts'
 
 /** What the platform needs of the machine, and what it tells it. */
@@ -47,6 +49,8 @@ export interface PlatformOptions extends Observation {
   readonly onDebugExit: (status: number) => void
   /** There is a fw_cfg device with these items; none by default. */
   readonly fwCfg?: FwCfgOptions
+  /** Virtio devices on PCI; none by default. */
+  readonly virtio?: VirtioOptions
 }
 
 /** The parts of the platform that the machine speaks to. */
@@ -57,8 +61,8 @@ export interface Platform {
   readonly pci: PciBus
 }
 
-/** Ranks of the devices' clocks: timers of one instant fire in this order. */
-const RANK = { pit: 1, rtc: 2, hpet: 3, pm: 4, serial: 5 } as const
+/** Ranks of the devices' clocks: timers of one instant fire in this order. Virtio devices follow, by their slots. */
+const RANK = { pit: 1, rtc: 2, hpet: 3, pm: 4, serial: 5, virtio: 64 } as const
 
 /** Creates the devices and claims their ranges. @throws RangeConflict when two want one place. */
 export function createPlatform(options: PlatformOptions): Platform {
@@ -98,6 +102,16 @@ export function createPlatform(options: PlatformOptions): Platform {
   const power = atPorts(Q35_PORTS.pm.about, pm.handlers)
   pci.add(...Q35_SLOTS.hostBridge, createQ35HostBridge({ mapper, ecam, ecamBase: Q35_MMIO.ecam.start }))
   pci.add(...Q35_SLOTS.lpc, createIch9Lpc({ mapper, pm: power, pirq, pmBase: Q35_PORTS.pm.start }))
+
+  if (options.virtio !== undefined) {
+    attachVirtio({
+      ...options.virtio, bus: pci,
+      mapper: { region: (name, handlers) => mapper.region(name, inMemory(name, handlers)) },
+      clock: (slot) => clock.ranked(RANK.virtio + slot),
+      intx: (slot) => pirq.source(pirqOfSlot(slot, 1)),
+      deliver: options.deliver,
+    })
+  }
 
   const serial = createUart16550({
     clock: clock.ranked(RANK.serial), irq: isa(Q35_IRQ.serial1), onTransmit: options.onSerial,

@@ -4,6 +4,7 @@ import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { configureModel, epycGenoa, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
+import { createDevices } from './devices.ts'
 import { createTraceHash } from './events.ts'
 import type { Emit, EventKind } from './events.ts'
 import { checkOptions, MachineError } from './options.ts'
@@ -105,6 +106,7 @@ export function createMachine(options: MachineOptions): Machine {
     onReset: (by) => { end({ reason: 'reset', by }) },
     // QEMU's status is twice what was written, and 1.
     onDebugExit: (status) => { end({ reason: 'debug-exit', code: status >> 1, status }) },
+    virtio: createDevices(options, memory, (device, reason) => { tell('device', `${device} broken`, { reason }) }),
   })
 
   const seats: Seat[] = []

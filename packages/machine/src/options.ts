@@ -1,4 +1,5 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
+import type { DeviceOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
 
 /** A file by name and content. */
@@ -20,6 +21,8 @@ export interface MachineOptions {
   readonly cpu: 'intel' | 'amd'
   readonly kernel: NamedBytes
   readonly initrd?: NamedBytes
+  /** Devices beside those of a plain Q35, in the order of their PCI slots, from 00:01.0 on; at most 30. */
+  readonly devices?: readonly DeviceOption[]
   /** The kernel's command line. */
   readonly append: string
   /** What the guest sends on its first serial port; the bytes are valid during the call only. */

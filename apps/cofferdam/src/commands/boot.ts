@@ -1,6 +1,6 @@
 import { inputError, usageError } from '../errors.ts'
 import { findEntry } from '../images/catalog.ts'
-import type { CpuVendor, Engine, NamedBytes } from '../machine-port.ts'
+import type { CpuVendor, DeviceOption, Engine, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { readFile } from 'node:fs/promises'
@@ -24,6 +24,7 @@ export interface BootOptions {
   readonly seed: number
   readonly engine: Engine
   readonly cpu: CpuVendor
+  readonly device?: readonly DeviceOption[]
   readonly until?: string
   /** Wall seconds. */
   readonly timeout?: number

@@ -4,6 +4,8 @@ import type { Virtqueue } from './virtqueue.ts'
 
 /** What a transport gives its device. */
 export interface VirtioPort {
+  /** Virtual time in nanoseconds. */
+  now(): number
   /** The features that the driver accepted; final from `start` on. */
   features(): bigint
   queue(index: number): Virtqueue

@@ -7,3 +7,5 @@ export {
   createVirtioTransport, type VirtioTransport, type VirtioTransportOptions, type VirtioTransportSnapshot,
 } from './transport.ts'
 export { createVirtioPci, type VirtioPci, type VirtioPciOptions } from './pci.ts'
+export { attachVirtio, MAX_VIRTIO_DEVICES, type VirtioOptions, type VirtioSlotsOptions } from './slots.ts'
+export { createVirtioRng, type VirtioRngOptions } from './rng.ts'

@@ -149,6 +149,7 @@ export function createVirtioTransport(options: VirtioTransportOptions): VirtioTr
   }
 
   device.attach({
+    now: () => clock.now(),
     features: accepted,
     queue: (index) => queues[index],
     running, notifyLater, fail,

@@ -1,0 +1,53 @@
+/** The devices that a machine has on top of a plain Q35, from its options, in the order of their slots. */
+import { createVirtioRng, MAX_VIRTIO_DEVICES } from '@cofferdam/devices'
+import type { DmaMemory, VirtioDevice, VirtioOptions } from '@cofferdam/devices'
+import type { PhysicalMemory } from '@cofferdam/memory'
+import { MachineError } from './options.ts'
+import { createRandom } from './random.ts'
+
+/** One more device. The same option may go into many machines: each makes its own device from it. */
+export type DeviceOption =
+  /** Entropy that follows from the machine's seed. */
+  | { readonly kind: 'virtio-rng' }
+  /** A core of your own. */
+  | { readonly kind: 'virtio', readonly create: () => VirtioDevice }
+
+/** Memory as devices reach it: RAM and nothing else. */
+export function createDma(memory: PhysicalMemory): DmaMemory {
+  const isRam = (address: number, length: number): boolean =>
+    memory.ram.some((range) => address >= range.start && address + length <= range.start + range.length)
+  return {
+    read(address, target) {
+      if (!isRam(address, target.length)) return false
+      memory.read(address, target)
+      return true
+    },
+    write(address, bytes) {
+      if (!isRam(address, bytes.length)) return false
+      memory.write(address, bytes)
+      return true
+    },
+  }
+}
+
+function createDevice(option: DeviceOption, seed: number, place: number): VirtioDevice {
+  switch (option.kind) {
+    case 'virtio-rng':
+      return createVirtioRng({ seed: Number(createRandom(seed, `virtio-rng ${place}`).next64() >> 11n) })
+    case 'virtio':
+      return option.create()
+  }
+}
+
+/** What the platform is to have on PCI; undefined for nothing. @throws MachineError for too many */
+export function createDevices(
+  options: { readonly devices?: readonly DeviceOption[], readonly seed: number }, memory: PhysicalMemory,
+  onBroken: (device: string, reason: string) => void,
+): VirtioOptions | undefined {
+  const devices = (options.devices ?? []).map((option, place) => createDevice(option, options.seed, place))
+  if (devices.length === 0) return undefined
+  if (devices.length > MAX_VIRTIO_DEVICES) {
+    throw new MachineError('devices', 'count', `${devices.length}; expected at most ${MAX_VIRTIO_DEVICES}`)
+  }
+  return { devices, memory: createDma(memory), onBroken }
+}
