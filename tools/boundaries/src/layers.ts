@@ -17,6 +17,8 @@ export const layers: readonly Layer[] = [
     name: 'os',
     packages: { 'host': osPackages, 'page-alloc': [], 'tdmr': [], 'kexec': ['boot'], 'boot': [] },
   },
+  // What a device talks to at the other end: protocols that know no device, no bus and no host.
+  { name: 'services', packages: { ninep: [], usernet: [] } },
   // Confidential modes implement the extension and guard interfaces of silicon, and never lean on each other.
   { name: 'cc', packages: { sev: [], svsm: [], tdx: [] } },
   {
