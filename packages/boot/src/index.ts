@@ -2,6 +2,16 @@ export * as aml from './acpi/aml.ts'
 export type { AcpiPlatform, NumaNode } from './acpi/platform.ts'
 export { createAcpiTables, type AcpiTables } from './acpi/tables.ts'
 export { parseBzImage, type BzImage, type PayloadFormat, type SetupHeaderFields } from './bzimage.ts'
+export {
+  Condition, createAssembler, Reg, type Alu, type Assembler, type OperandSize, type Plain,
+} from './cc/assembler.ts'
+export {
+  snpDirectBoot, type SnpDirectImage, type SnpDirectOptions, type SnpLaunchPages, type SnpPageType,
+} from './cc/snp-direct.ts'
+export { STAGE_TERMINATION, STAGE_TERMINATION_SET } from './cc/snp-stage.ts'
+export { vmsaOf } from './cc/vmsa.ts'
+export { takesUnacceptedMemory } from './efi/unaccepted.ts'
+export type { EfiRange } from './efi/layout.ts'
 export { elfExtent, isElf, parseElf, type ElfImage, type ElfNote, type ElfSegment } from './elf.ts'
 export { BootError } from './error.ts'
 export { checkInitrd } from './initrd.ts'

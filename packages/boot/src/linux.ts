@@ -33,8 +33,9 @@ export interface LinuxBoot extends Loaded {
   readonly loadAddress: number
 }
 
-/** Chooses where the kernel goes: its preferred address, or, when it can move, the lowest fitting one. */
-function placeKernel({ kernelName, place, lowEnd }: Workplace, image: BzImage): number {
+/** Chooses where the kernel goes: its preferred address, or, when it can move, the lowest fitting one; claims it. */
+export function placeKernel(work: Pick<Workplace, 'kernelName' | 'place' | 'lowEnd'>, image: BzImage): number {
+  const { kernelName, place, lowEnd } = work
   const length = Math.max(image.initSize, image.kernel.length)
   let start: number | undefined = image.prefAddress
   if (!place.free(start, length)) {
@@ -87,7 +88,7 @@ function putSetupData(nodes: readonly SetupData[], place: Placement): bigint {
 }
 
 /** The "zero page": the kernel's own header, completed by the loader (boot.rst, field types "write" and "modify"). */
-function bootParams(image: BzImage, values: {
+export function bootParams(image: BzImage, values: {
   load: number, cmdline: number, initrd: number, initrdLength: number, rsdp: number, setupData: bigint
   map: readonly MemoryRegion[]
 }): Uint8Array {

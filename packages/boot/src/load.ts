@@ -77,31 +77,45 @@ export function openWorkplace(options: LoadOptions): Workplace {
   }
 }
 
-/** Puts the command line, ended by 0, into low memory; answers its address. */
-export function putCommandLine(work: Workplace, text: string, limit: number, source: string): number {
+/** The command line as bytes, ended by 0. @throws BootError when it is longer than `longest` bytes or has a NUL */
+export function commandLineBytes(text: string, longest: number, source: string): Uint8Array {
   if (text.includes('\0')) throw new BootError('command line', 'text', 'contains a NUL character')
   const bytes = new TextEncoder().encode(text)
-  const longest = Math.min(limit, LOW.setupData - LOW.cmdline - 1)
   if (bytes.length > longest) {
     throw new BootError('command line', 'length', `${bytes.length} bytes; this kernel takes ${longest} (${source})`)
   }
   const terminated = new Uint8Array(bytes.length + 1)
   terminated.set(bytes)
-  work.place.put('command line', LOW.cmdline, terminated)
+  return terminated
+}
+
+/** Puts the command line, ended by 0, into low memory; answers its address. */
+export function putCommandLine(work: Workplace, text: string, limit: number, source: string): number {
+  const longest = Math.min(limit, LOW.setupData - LOW.cmdline - 1)
+  work.place.put('command line', LOW.cmdline, commandLineBytes(text, longest, source))
   return LOW.cmdline
 }
 
-/** Puts the initrd as high as `limit` and low memory allow; answers where, 0 without one. */
-export function putInitrd(work: Workplace, initrd: Uint8Array | undefined, limit: number): number {
-  if (initrd === undefined || initrd.length === 0) return 0
-  const top = Math.min(work.lowEnd, limit)
-  const start = work.place.highest(initrd.length, PC.highMemory, top, 4096)
+/** Finds a place for an initrd of `length` bytes, as high as `limit` and low memory allow; claims and answers it. */
+export function placeInitrd(
+  { place, lowEnd, initrdName }: Pick<Workplace, 'place' | 'lowEnd' | 'initrdName'>, length: number, limit: number,
+): number {
+  const top = Math.min(lowEnd, limit)
+  const start = place.highest(length, PC.highMemory, top, 4096)
   if (start === undefined) {
-    throw new BootError(work.initrdName, 'size',
-      `${bytesText(initrd.length)} find no place beside the kernel below ${hex(top)} `
+    throw new BootError(initrdName, 'size',
+      `${bytesText(length)} find no place beside the kernel below ${hex(top)} `
       + '(end of low memory, or initrd_addr_max); give the machine more memory')
   }
-  work.place.put('initrd', start, initrd)
+  place.claim('initrd', start, length)
+  return start
+}
+
+/** Puts the initrd in; answers where, 0 without one. */
+export function putInitrd(work: Workplace, initrd: Uint8Array | undefined, limit: number): number {
+  if (initrd === undefined || initrd.length === 0) return 0
+  const start = placeInitrd(work, initrd.length, limit)
+  work.write(start, initrd)
   return start
 }
 

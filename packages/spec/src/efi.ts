@@ -1,4 +1,5 @@
 /** What a UEFI firmware hands over (UEFI 2.10). */
+import { bits } from './bits.ts'
 import { layout } from './layout.ts'
 
 /** Types of the memory map (§7.2.3, table 7.10). */
@@ -32,6 +33,33 @@ export const EfiSystemTable = layout(120, {
 /** "IBI SYST". */
 export const EFI_SYSTEM_TABLE_SIGNATURE = 0x5453_5953_2049_4249n
 
+/** EFI_RUNTIME_SERVICES on a 64-bit platform: pointers to functions (§4.5). */
+export const EfiRuntimeServices = layout(136, {
+  header: [0, 24], getTime: [24, 8], setTime: [32, 8], getWakeupTime: [40, 8], setWakeupTime: [48, 8],
+  setVirtualAddressMap: [56, 8], convertPointer: [64, 8], getVariable: [72, 8], getNextVariableName: [80, 8],
+  setVariable: [88, 8], getNextHighMonotonicCount: [96, 8], resetSystem: [104, 8], updateCapsule: [112, 8],
+  queryCapsuleCapabilities: [120, 8], queryVariableInfo: [128, 8],
+})
+/** "RUNTSERV". */
+export const EFI_RUNTIME_SERVICES_SIGNATURE = 0x5652_4553_544e_5552n
+/** Revision 2.10 of tables (§4.3). */
+export const EFI_REVISION_2_10 = 2 << 16 | 100
+
+/** EFI_RT_PROPERTIES_TABLE: which runtime services work after ExitBootServices (§4.6.2). */
+export const EfiRtProperties = layout(8, { version: [0, 2], length: [2, 2], supported: [4, 4] })
+/** EfiRtProperties.supported. */
+export const EfiRtSupported = bits({
+  GET_TIME: 0, SET_TIME: 1, GET_WAKEUP_TIME: 2, SET_WAKEUP_TIME: 3, GET_VARIABLE: 4, GET_NEXT_VARIABLE_NAME: 5,
+  SET_VARIABLE: 6, SET_VIRTUAL_ADDRESS_MAP: 7, CONVERT_POINTER: 8, GET_NEXT_HIGH_MONOTONIC_COUNT: 9, RESET_SYSTEM: 10,
+  UPDATE_CAPSULE: 11, QUERY_CAPSULE_CAPABILITIES: 12, QUERY_VARIABLE_INFO: 13,
+})
+
+/** EFI_UNSUPPORTED (appendix D). */
+export const EFI_UNSUPPORTED = 0x8000_0000_0000_0003n
+
+/** Linux `struct efi_unaccepted_memory` without its bitmap of `size` bytes, which follows (include/linux/efi.h). */
+export const LinuxUnacceptedMemory = layout(24, { version: [0, 4], unitSize: [4, 4], physBase: [8, 8], size: [16, 8] })
+
 /** EFI_CONFIGURATION_TABLE (§4.6). */
 export const EfiConfigurationTable = layout(24, { vendorGuid: [0, 16], vendorTable: [16, 8] })
 
@@ -39,6 +67,7 @@ export const EfiConfigurationTable = layout(24, { vendorGuid: [0, 16], vendorTab
 export const EfiGuid = {
   ACPI_20: '8868e871-e4f1-11d3-bc22-0080c73c8881',
   SMBIOS3: 'f2fd1544-9794-4a2c-992e-e5bbcf20e394',
+  RT_PROPERTIES: 'eb66918a-7eef-402a-842e-931d21c38ae9',
   /** Linux: LINUX_EFI_UNACCEPTED_MEM_TABLE. */
   LINUX_UNACCEPTED_MEMORY: 'd5d1de3c-105c-44f9-9ea9-bcef98120031',
   LINUX_MEMRESERVE: '888eb0c6-8ede-4ff5-a8f0-9aee5cb977c2',
