@@ -3,6 +3,7 @@
  * State itself is read and written through `views` at the addresses of `state.ts`.
  */
 import type { Insn } from './insn.ts'
+import type { Supervisor } from './engine/supervisor.ts'
 import type { CpuSystem } from './system/cpu-system.ts'
 
 /** The WebAssembly memory, seen at every width. It never moves and never grows. */
@@ -132,6 +133,8 @@ export interface Cpu {
   halt(): void
   /** Stops for good: triple fault or shutdown. */
   shutdown(reason: string): void
+  /** Optional: who stands above the code that runs, null when nobody does. */
+  supervisor?(): Supervisor | null
   /** Optional: PAUSE. The processor waits for another, which may run now. */
   pause?(): void
   /** Instructions retired: the virtual time-stamp counter before TSC_OFFSET. */

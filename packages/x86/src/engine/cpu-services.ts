@@ -13,14 +13,17 @@ import type { CpuSystem } from '../system/cpu-system.ts'
 import type { Breakpoints } from './breakpoints.ts'
 import { STATUS_FLAGS } from './flags.ts'
 import type { Engine } from './engine.ts'
-import { MODE_AVX, MODE_SSE, MODE_USER, decodeMode } from './mode.ts'
+import { MODE_AVX, MODE_SSE, MODE_TRAPS, MODE_USER, decodeMode } from './mode.ts'
 import type { Mmu } from './mmu.ts'
+import type { Supervisor } from './supervisor.ts'
 import { TLB_ENTRIES, TLB_MODE_SIZE, TLB_WRITE, missInfo } from './uop.ts'
 
 /** A `Cpu`, and what only the engine asks of it. */
 export interface EngineCpu extends Cpu {
   /** What the hidden temporary must hold so that it, plus nothing, is the instruction's linear address (LEA: its offset). */
   temporaryAddress(insn: Insn): bigint
+  /** After control registers were replaced all at once: translates by them, with or without what is cached. */
+  retranslate(flush: boolean): void
 }
 
 export interface CpuServices {
@@ -35,6 +38,8 @@ export interface CpuServices {
   halt(): void
   shutdown(reason: string): void
   pause(): void
+  /** Who stands above the code that runs. */
+  supervisor(): Supervisor | null
   /** Charged but not executed instructions of the running block. */
   uncharged(): number
 }
@@ -209,7 +214,8 @@ export function createCpu(services: CpuServices): EngineCpu {
       cr0: readCr(CR0), cr3Low: readCr(CR3), cr3High: i32[(CR3 >>> 2) + 1], cr4: readCr(CR4), efer: readCr(EFER),
       ac: (i32[SYSFLAGS >>> 2] & AC) !== 0, pkru: u32[PKRU >>> 2],
     })
-    if (mmu.context.format === 2) mmu.loadPdptes()
+    // In two dimensions each walk reads its PDPTE from memory (APM vol. 2 §15.25.10).
+    if (mmu.context.format === 2 && mmu.context.nested === null) mmu.loadPdptes()
     mmu.la57 = (readCr(CR4) & CR4_BIT.LA57) !== 0
     mmu.canonical = (readCr(EFER) & LMA) !== 0
   }
@@ -224,9 +230,10 @@ export function createCpu(services: CpuServices): EngineCpu {
     const user = i32[CPL >>> 2] === 3
     const sse = (cr4 & CR4_BIT.OSFXSR) !== 0 && (cr0 & (CR0_BIT.EM | CR0_BIT.TS)) === 0
     const avx = (cr4 & CR4_BIT.OSXSAVE) !== 0 && (i32[XCR0 >>> 2] & 6) === 6 && (cr0 & CR0_BIT.TS) === 0
-    i32[MODE >>> 2] = width | (user ? MODE_USER : 0) | (sse ? MODE_SSE : 0) | (avx ? MODE_AVX : 0)
-    // Bits 62:57 of the salt name the mode; they are never all ones, so that a salted tag is no canonical address.
-    const number = (width === 8 ? 0 : width === 4 ? 1 : 2) | (user ? 4 : 0) | (sse ? 8 : 0) | (avx ? 16 : 0)
+    const traps = services.supervisor()?.traps === true
+    i32[MODE >>> 2] = width | (user ? MODE_USER : 0) | (sse ? MODE_SSE : 0) | (avx ? MODE_AVX : 0) | (traps ? MODE_TRAPS : 0)
+    // Bits 62:57 of the salt name the mode; they are never all zeroes, so that a salted tag is no canonical address.
+    const number = (width === 8 ? 0 : width === 4 ? 1 : 2) | (user ? 4 : 0) | (sse ? 8 : 0) | (avx ? 16 : 0) | (traps ? 32 : 0)
     i32[(MODE_SALT >>> 2) + 1] = (number + 1) << 25
     i32[MODE_SALT >>> 2] = 0
     const ac = (i32[SYSFLAGS >>> 2] & AC) !== 0
@@ -351,6 +358,11 @@ export function createCpu(services: CpuServices): EngineCpu {
     halt: () => { services.halt() },
     shutdown: (reason) => { services.shutdown(reason) },
     pause: () => { services.pause() },
+    supervisor: () => services.supervisor(),
+    retranslate(flush) {
+      reconfigure()
+      if (flush) mmu.flush(true)
+    },
     timestamp: () => BigInt(f64[ICOUNT >>> 3] + i32[SLICE >>> 2] - i32[BUDGET >>> 2] - services.uncharged()),
   }
   return cpu

@@ -56,6 +56,8 @@ export interface Mmu {
   local: { page: number; handlers: IoHandlers } | null
   /** TLB misses so far, for statistics. */
   misses: number
+  /** Who turns what is no plain page fault into something that a processor can take. */
+  faults: TranslationFaults | null
   /** Serves a TLB miss of generated code: 1 when the entry is there now, 0 when the slow path must serve the access. */
   miss(low: number, high: number, info: number): number
   /** Serves an access for generated code: its host address, SCRATCH with the bytes in it, or 0 and `guestFault`. */
@@ -88,7 +90,7 @@ interface Part {
 }
 
 export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
-  const { memory, faults, breakpoints } = options
+  const { memory, breakpoints } = options
   const { u8, i32 } = memory.views
   const tlb = memory.reserve(TLB_MODES * TLB_MODE_SIZE)
   const context = createWalkContext({ physicalBits: options.physicalBits })
@@ -133,12 +135,12 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   }
 
   const refuse = (low: number, high: number, access: number): number => {
-    if (result.status === WALK_PAGE_FAULT || faults === null) {
+    if (result.status === WALK_PAGE_FAULT || mmu.faults === null) {
       guestFault.vector = VECTOR.PF
       guestFault.errorCode = result.errorCode
       guestFault.address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
     } else {
-      faults.walk(result, low, high, access)
+      mmu.faults.walk(result, low, high, access)
     }
     return -1
   }
@@ -154,7 +156,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     for (const guard of memory.guards) {
       const verdict = guard.check(request)
       if (verdict !== 0) {
-        faults?.guard(verdict, request, low, high)
+        mmu.faults?.guard(verdict, request, low, high)
         return false
       }
     }
@@ -329,7 +331,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
         return mmu.local?.page === page ? -1 : page
       },
     }),
-    guardContext: 0, la57: false, canonical: false, local: null, misses: 0,
+    guardContext: 0, la57: false, canonical: false, local: null, misses: 0, faults: options.faults,
     miss(low, high, info) {
       mmu.misses++
       // Accesses over a page's end are the slow path's.

@@ -27,6 +27,8 @@ import { decodeMode } from './mode.ts'
 import { createMmu } from './mmu.ts'
 import type { Mmu, TranslationFaults } from './mmu.ts'
 import { PERM_GLOBAL } from '@cofferdam/paging'
+import { HOLD } from './supervisor.ts'
+import type { Supervisor } from './supervisor.ts'
 import { TRANSLATE } from './translate.ts'
 import { isStackAccess } from './stack-access.ts'
 import { EVENT_INTERRUPT, EVENT_STOP, EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
@@ -48,6 +50,8 @@ export interface ProcessorOptions {
   readonly acknowledge: () => number
   /** An NMI, INIT or start-up request waits; called at instruction boundaries when `setAttention` said so. */
   readonly attend: (processor: Processor) => void
+  /** What `attend` would find: bits of APIC_EVENT, but no NMI while NMIs are blocked. A supervisor may want them first. */
+  readonly pendingEvents?: () => number
   /** An instruction that no meaning exists for; it raises #UD. */
   readonly onUnknown?: (insn: Insn, rip: bigint) => void
   /** An exception is about to be delivered; `guestFault` holds it, RIP is the faulting instruction's. */
@@ -105,6 +109,14 @@ export interface Processor {
   progress(): number
   /** A halted processor that has something to wake up for. */
   wakes(): boolean
+  /** Puts somebody above the code that runs here; once, before anything runs. */
+  supervise(supervisor: Supervisor): void
+  /** An interrupt is pending (`setInterrupt`), whatever stands in its way. */
+  interruptPending(): boolean
+  /** What waits besides interrupts: bits of APIC_EVENT. */
+  pendingEvents(): number
+  /** What the supervisor says of interrupts may have changed: asks it again. */
+  reconsider(): void
   /** Width of the present code segment in bytes, and CPL. */
   width(): number
   privilege(): number
@@ -143,6 +155,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   let nextRip = 0n
   let attention = false
+  let supervisor: Supervisor | null = null
+  /** An interrupt is pending. */
+  let line = false
   /** `stop` was called: EVENT_STOP alone only asks for a look at what waits, as when code was written to. */
   let ending = false
 
@@ -158,9 +173,11 @@ export function createProcessor(options: ProcessorOptions): Processor {
       stop()
     },
     shutdown: (reason) => {
+      if (supervisor?.shutdown(reason) === true) return
       processor.stopped = reason
       stop()
     },
+    supervisor: () => supervisor,
     pause: () => {
       if (i32[YIELDS >>> 2] === 0) return
       counts.pauses++
@@ -188,6 +205,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     stackShadow = false
     // What a data breakpoint saw of an instruction that did not complete is lost.
     breakpoints.hits = 0
+    if (supervisor?.exception() === true) return
     options.onException?.()
     // Where execution stays if delivery shuts the processor down.
     nextRip = i64[RIP >>> 3]
@@ -314,7 +332,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         options.onUnknown?.(insn, rip)
         raise(VECTOR.UD)
       }
-      meaning(cpu, insn)
+      if (supervisor?.before(insn) !== true) meaning(cpu, insn)
     } catch (fault) {
       if (fault !== guestFault) throw fault
       i32[BUDGET >>> 2] += remaining - 1
@@ -564,6 +582,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
     breakpoints.hits = 0
     setDr6(bits)
     processor.halted = false
+    raiseHere(VECTOR.DB, -1)
+    if (supervisor?.exception() === true) return
     nextRip = i64[RIP >>> 3]
     deliverException(cpu, VECTOR.DB)
     i64[RIP >>> 3] = nextRip
@@ -596,18 +616,28 @@ export function createProcessor(options: ProcessorOptions): Processor {
     }
   }
 
+  /** Tells generated code whether interrupts wait for IF. */
+  const applyLine = (): void => {
+    const word = at(EVENT) >>> 2
+    if (supervisor === null ? line : supervisor.wants(line)) i32[word] |= EVENT_INTERRUPT
+    else i32[word] &= ~EVENT_INTERRUPT
+  }
+
   /** Takes what waits at an instruction boundary. */
   const attend = (): void => {
     i32[EVENT >>> 2] &= ~EVENT_STOP
-    if (attention) {
+    const held = supervisor === null ? 0 : supervisor.holds()
+    if (attention && (held & HOLD.ATTENTION) === 0) {
       attention = false
       options.attend(processor)
     }
+    if ((held & HOLD.INTERRUPTS) !== 0) return
     if ((i32[EVENT >>> 2] & EVENT_INTERRUPT) === 0 || (i32[SYSFLAGS >>> 2] & IF) === 0) return
     const vector = options.acknowledge()
     if (vector < 0) {
       // Gone in the meantime: it must not keep a halted processor awake.
-      i32[EVENT >>> 2] &= ~EVENT_INTERRUPT
+      line = false
+      applyLine()
       return
     }
     counts.interrupts++
@@ -622,6 +652,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
     let pc = 0
     for (;;) {
       if (pc === 0) {
+        if (supervisor?.pending === true) {
+          supervisor.settle()
+          continue
+        }
         // A shadow outlasts the slice. Behind MOV SS even traps wait (SDM vol. 3 §6.8.3).
         if (i32[SHADOW >>> 2] !== 0 && !processor.halted && (stackShadow || breakpoints.hits === 0)) {
           if (i32[BUDGET >>> 2] <= 0 || processor.stopped !== '') return
@@ -687,9 +721,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
     },
     stop,
     setInterrupt(pending) {
-      const word = at(EVENT) >>> 2
-      if (pending) i32[word] |= EVENT_INTERRUPT
-      else i32[word] &= ~EVENT_INTERRUPT
+      line = pending
+      applyLine()
+      // It may take a guest away whatever IF says.
+      if (supervisor !== null) look()
     },
     setAttention() {
       attention = true
@@ -706,7 +741,18 @@ export function createProcessor(options: ProcessorOptions): Processor {
       i64[TIME_END >>> 3] += BigInt(time)
     },
     progress: () => i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged,
-    wakes: () => attention || ((i32[at(EVENT) >>> 2] & EVENT_INTERRUPT) !== 0 && (i32[at(SYSFLAGS) >>> 2] & IF) !== 0),
+    wakes() {
+      const open = (i32[at(SYSFLAGS) >>> 2] & IF) !== 0
+      if (supervisor !== null) return supervisor.wakes(line, attention, open)
+      return attention || (line && open)
+    },
+    supervise(above) { supervisor = above },
+    interruptPending: () => line,
+    pendingEvents: () => (attention ? options.pendingEvents?.() ?? 0 : 0),
+    reconsider() {
+      applyLine()
+      look()
+    },
     width: () => decodeMode(i32[at(MODE) >>> 2]),
     privilege: () => i32[at(CPL) >>> 2],
     retired: () => f64[at(ICOUNT) >>> 3] + (engine.resident === area ? i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged : 0),

@@ -15,7 +15,7 @@ import { wasmMeanings } from './meanings.ts'
 import { POP_RSP_BASED } from './meanings-move.ts'
 import { IMMEDIATE_OPS, vectorWasmMeanings } from './meanings-vector.ts'
 import { HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE, regByte } from './uop.ts'
-import { MODE_AVX, MODE_SSE, decodeMode } from './mode.ts'
+import { MODE_AVX, MODE_SSE, MODE_TRAPS, decodeMode } from './mode.ts'
 
 const PAGE = 4096
 const MAX_BLOCK = 64
@@ -71,6 +71,7 @@ const only64 = new Set<number>([
   OP.push, OP.pop, OP.call, OP.ret, OP.leave, OP.pushf, OP.popf, OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps,
 ])
 const isOnly64: readonly boolean[] = OPS.map((_, op) => only64.has(op))
+const trapped = new Set<number>([OP.rdtsc, OP.rdtscp, OP.pushf, OP.popf])
 const isBitTest: readonly boolean[] = OPS.map((_, op) => ([OP.bt, OP.bts, OP.btr, OP.btc] as number[]).includes(op))
 const isString: readonly boolean[] = OPS.map((_, op) => ([OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps] as number[]).includes(op))
 
@@ -101,6 +102,7 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
   /** Whether the instruction must be run by a meaning in TypeScript. */
   const runsOnHost = (insn: Insn, mode: number): boolean => {
     if (insn.status !== DECODED || !isWasm[insn.op]) return true
+    if ((mode & MODE_TRAPS) !== 0 && trapped.has(insn.op)) return true
     if (isVector[insn.op] && !vectorAllowed(insn, mode)) return true
     if (isBitTest[insn.op] && insn.kind0 === MEM && insn.kind1 === REG && insn.addrSize !== 8) return true
     if (insn.op === OP.mov && (insn.kind0 > XMM_REG || insn.kind1 > XMM_REG)) return true

@@ -31,19 +31,27 @@ function checkPagingOff(cpu: Cpu): void {
   if ((readU32(cpu, CR4) & CR4_BITS.PCIDE) !== 0) gp()
 }
 
-/** Writes CR0: bits 63:32 must be zero, undefined low bits are ignored, ET stays set. Enters and leaves long mode. */
-export function writeCr0(cpu: Cpu, value: bigint): void {
+/** #GP(0) for what CR0 may not become; answers what it would be. Bits 63:32 must be zero, undefined low bits are ignored. */
+export function checkCr0(cpu: Cpu, value: bigint): number {
   if (value >> 32n !== 0n) gp()
   const wanted = ((Number(value) & CR0_USED) | CR0_BITS.ET) >>> 0
-  const old = readU32(cpu, CR0)
-  const changes = old ^ wanted
   const paging = (wanted & CR0_BITS.PG) !== 0
   if (paging && (wanted & CR0_BITS.PE) === 0) gp()
   if ((wanted & (CR0_BITS.NW | CR0_BITS.CD)) === CR0_BITS.NW) gp()
+  if (((readU32(cpu, CR0) ^ wanted) & CR0_BITS.PG) !== 0) {
+    if (!paging) checkPagingOff(cpu)
+    else if ((readU32(cpu, EFER) & EFER_BITS.LME) !== 0) checkLongModeEntry(cpu)
+  }
+  return wanted
+}
+
+/** Writes CR0; ET stays set. Enters and leaves long mode. */
+export function writeCr0(cpu: Cpu, value: bigint): void {
+  const wanted = checkCr0(cpu, value)
+  const changes = readU32(cpu, CR0) ^ wanted
+  const paging = (wanted & CR0_BITS.PG) !== 0
   const long = (readU32(cpu, EFER) & EFER_BITS.LME) !== 0
   if ((changes & CR0_BITS.PG) !== 0) {
-    if (!paging) checkPagingOff(cpu)
-    else if (long) checkLongModeEntry(cpu)
     const efer = readU32(cpu, EFER)
     writeU64(cpu, EFER, BigInt((paging && long ? efer | EFER_BITS.LMA : efer & ~EFER_BITS.LMA) >>> 0))
   }
@@ -54,35 +62,43 @@ export function writeCr0(cpu: Cpu, value: bigint): void {
 
 const NO_FLUSH = 1n << 63n
 
-/**
- * Writes CR3. Reserved address bits are #GP(0) in long mode; bit 63 keeps cached translations and is legal only with
- * PCIDE, and never stored (SDM vol. 3 §4.10.4.1).
- */
+/** Writes CR3; with bit 63 and PCIDE, what is cached under the PCID still holds (SDM vol. 3 §4.10.4.1). */
 export function writeCr3(cpu: Cpu, value: bigint): void {
-  if (!isLongMode(cpu)) {
-    writeU64(cpu, CR3, value & 0xffff_ffffn)
-    cpu.flushTlb(FLUSH.NON_GLOBAL)
-    return
-  }
-  const pcids = (readU32(cpu, CR4) & CR4_BITS.PCIDE) !== 0
-  const keeps = pcids && value >= NO_FLUSH
-  const base = keeps ? value & ~NO_FLUSH : value
-  if (base >> BigInt(systemOf(cpu).legal.physicalBits) !== 0n) gp()
+  const base = checkCr3(cpu, value)
   writeU64(cpu, CR3, base)
-  cpu.flushTlb(keeps ? FLUSH.SWITCH : FLUSH.NON_GLOBAL)
+  cpu.flushTlb(base === value || !isLongMode(cpu) ? FLUSH.NON_GLOBAL : FLUSH.SWITCH)
 }
 
-/** Writes CR4: bits that the model does not have, and transitions that long mode forbids, are #GP(0). */
-export function writeCr4(cpu: Cpu, value: bigint): void {
+/**
+ * #GP(0) for what CR3 may not become; answers what it would be. Reserved address bits are #GP(0) in long mode; bit 63 is
+ * legal only with PCIDE, and never stored.
+ */
+export function checkCr3(cpu: Cpu, value: bigint): bigint {
+  if (!isLongMode(cpu)) return value & 0xffff_ffffn
+  const pcids = (readU32(cpu, CR4) & CR4_BITS.PCIDE) !== 0
+  const base = pcids ? value & ~NO_FLUSH : value
+  const { legal } = systemOf(cpu)
+  if ((base & ~legal.cr3Key) >> BigInt(legal.physicalBits) !== 0n) gp()
+  return base
+}
+
+/** #GP(0) for what CR4 may not become: bits that the model does not have, transitions that long mode forbids. */
+export function checkCr4(cpu: Cpu, value: bigint): number {
   const { legal } = systemOf(cpu)
   if ((value & ~BigInt(legal.cr4 >>> 0)) !== 0n) gp()
   const wanted = Number(value)
-  const old = readU32(cpu, CR4)
-  const changes = old ^ wanted
+  const changes = readU32(cpu, CR4) ^ wanted
   const long = isLongMode(cpu)
   if (long && (wanted & CR4_BITS.PAE) === 0) gp()
   if (long && (changes & CR4_BITS.LA57) !== 0) gp()
   if ((changes & wanted & CR4_BITS.PCIDE) !== 0 && (!long || (readU32(cpu, CR3) & 0xfff) !== 0)) gp()
+  return wanted
+}
+
+/** Writes CR4. */
+export function writeCr4(cpu: Cpu, value: bigint): void {
+  const wanted = checkCr4(cpu, value)
+  const changes = readU32(cpu, CR4) ^ wanted
   writeU64(cpu, CR4, BigInt(wanted >>> 0))
   if ((changes & CR4_FLUSH) !== 0) cpu.flushTlb(FLUSH.ALL)
   if (changes !== 0) cpu.modeChanged()

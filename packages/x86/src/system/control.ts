@@ -54,7 +54,7 @@ export const DR7_BITS = { GD: 1 << 13, FIXED: 0x400, WRITABLE: 0xffff_23ff } as 
 const debugAddress = (n: number): number => DR + n * 8
 
 /** DR4 and DR5 are DR6 and DR7 unless CR4.DE makes them #UD; then CPL, then the general-detect trap. */
-function checkDebugAccess(cpu: Cpu, insn: Insn, register: number): number {
+export function checkDebugAccess(cpu: Cpu, insn: Insn, register: number): number {
   if (register > 7) raise(VECTOR.UD)
   let n = register
   if (n === 4 || n === 5) {

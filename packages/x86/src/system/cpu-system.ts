@@ -16,6 +16,8 @@ export interface LegalBits {
   xss: number
   /** Width of physical addresses in bits. */
   physicalBits: number
+  /** Bits of CR3 above that width that an extension gives a meaning (the C-bit). */
+  cr3Key: bigint
 }
 
 /** Per-processor system state and configuration; `Cpu.system`. */
@@ -83,6 +85,7 @@ export function createCpuSystem(options: CpuSystemOptions): CpuSystem {
         (model.features.has('avx') ? XCR0_BITS.AVX : 0) | (model.features.has('pku') ? XCR0_BITS.PKRU : 0),
       xss: 0,
       physicalBits: model.physicalBits,
+      cr3Key: 0n,
     },
     leaves: createCpuidLeaves(model),
     held: new Map(),

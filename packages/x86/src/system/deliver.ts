@@ -73,8 +73,17 @@ function deliver(cpu: Cpu, vector: number, errorCode: number, address: bigint, s
     } catch (fault) {
       if (fault !== guestFault) throw fault
     }
+    const supervisor = cpu.supervisor?.() ?? null
+    // Exceptions are looked at before they are combined, and what becomes of two once more (APM vol. 2 §15.7.3).
+    if (supervisor?.nested(vector, code, source) === true) return
     const next = source === FAULT ? combineFaults(vector, guestFault.vector) : guestFault.vector
     if (next < 0) break
+    if (next === VECTOR.DF && guestFault.vector !== VECTOR.DF && supervisor !== null) {
+      if (guestFault.vector === VECTOR.PF) cpu.views.u64[CR2 >>> 3] = BigInt.asUintN(64, guestFault.address)
+      guestFault.vector = VECTOR.DF
+      guestFault.errorCode = 0
+      if (supervisor.nested(vector, code, source)) return
+    }
     code = next === VECTOR.DF ? 0 : guestFault.errorCode
     address = guestFault.address
     // CR2 keeps the page fault that led to a double fault.
@@ -101,6 +110,14 @@ export function deliverException(cpu: Cpu, vector: number, errorCode = -1, addre
 export function deliverInterrupt(cpu: Cpu, vector: number, source: EventSource = EXTERNAL): void {
   if (vector === VECTOR.NMI && source === EXTERNAL && cpu.system !== undefined) cpu.system.nmiBlocked = true
   deliver(cpu, vector, -1, 0n, source)
+}
+
+/**
+ * Delivers any event at the present RIP, as a hypervisor injects it: with the error code that is given (−1: none is
+ * pushed). `SOFTWARE` saves `nextRip`, the others RIP.
+ */
+export function deliverEvent(cpu: Cpu, vector: number, errorCode: number, source: EventSource): void {
+  deliver(cpu, vector, errorCode, cpu.views.u64[CR2 >>> 3], source)
 }
 
 export { EXTERNAL, FAULT, SOFTWARE }

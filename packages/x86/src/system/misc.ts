@@ -16,6 +16,7 @@ import { systemOf } from './cpu-system.ts'
 import { requireCanonical } from './descriptor.ts'
 import { effectiveOffset } from './effective.ts'
 import { PERF_CTR0 } from './msr/amd.ts'
+import type { Msr } from './msr/msr.ts'
 import { readTsc } from './msr/time-apic.ts'
 import { inUse, setPkru } from './xsave-state.ts'
 
@@ -31,7 +32,7 @@ export const cpuid: Meaning = (cpu) => {
 }
 
 /** #GP(0) for RDTSC and RDTSCP outside CPL 0 with CR4.TSD. */
-function checkTsc(cpu: Cpu): void {
+export function checkTsc(cpu: Cpu): void {
   if (cr4Has(cpu, CR4_BITS.TSD) && isProtected(cpu) && cpl(cpu) !== 0) raise(VECTOR.GP, 0)
 }
 
@@ -47,15 +48,17 @@ export const rdtscp: Meaning = (cpu) => {
   setGpr(cpu, RCX, 4, readU32(cpu, MSR_TSC_AUX))
 }
 
-/** RDPMC: the counters that the model's MSRs have; a number without one, and user mode without CR4.PCE, is #GP(0). */
-export const rdpmc: Meaning = (cpu) => {
+/** The counter in ECX; a number without one, and user mode without CR4.PCE, is #GP(0). */
+export function checkPmc(cpu: Cpu): Msr {
   if (cpl(cpu) !== 0 && !cr4Has(cpu, CR4_BITS.PCE)) raise(VECTOR.GP, 0)
   const counter = gpr32(cpu, RCX)
   const { model, msrs } = systemOf(cpu)
   const register = model.vendor === 'AuthenticAMD' && counter < 4 ? msrs.get(PERF_CTR0 + counter) : undefined
-  if (register === undefined) raise(VECTOR.GP, 0)
-  setEdxEax(cpu, register.read(cpu) & 0xffff_ffff_ffffn)
+  return register ?? raise(VECTOR.GP, 0)
 }
+
+/** RDPMC: the counters that the model's MSRs have. */
+export const rdpmc: Meaning = (cpu) => { setEdxEax(cpu, checkPmc(cpu).read(cpu) & 0xffff_ffff_ffffn) }
 
 /** RDRAND and RDSEED: always a value, CF = 1 and the other status flags 0. */
 export const rdrand: Meaning = (cpu, insn) => {
@@ -144,7 +147,7 @@ export const mwait: Meaning = (cpu) => {
 }
 
 /** #UD where the model has no MONITOR, and outside CPL 0. */
-function checkMonitor(cpu: Cpu): void {
+export function checkMonitor(cpu: Cpu): void {
   if (!systemOf(cpu).model.features.has('monitor') || cpl(cpu) !== 0) raise(VECTOR.UD)
 }
 

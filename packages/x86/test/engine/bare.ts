@@ -2,10 +2,10 @@
 import { createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import {
-  ATTR, CR0_BITS, CR4_BITS, EFER_BITS, configureModel, createCpuSystem, createEngine, createMsrTable, createPlainApic, createProcessor,
-  engineOverhead, flatTopology, loadState, resetCpu, sapphireRapids, standardMeanings,
+  ATTR, CR0_BITS, CR4_BITS, EFER_BITS, attachExtensions, configureModel, createCpuSystem, createEngine, createPlainApic, createProcessor,
+  engineOverhead, extendSystem, extendedMeanings, extendedMsrs, flatTopology, loadState, resetCpu, sapphireRapids,
 } from '../../src/index.ts'
-import type { Engine, Processor, SegmentImage } from '../../src/index.ts'
+import type { CpuModel, Engine, Extension, Processor, SegmentImage } from '../../src/index.ts'
 import { DR, GPR, SEG, SEG_SIZE } from '../../src/state.ts'
 import { assemble } from './assemble.ts'
 
@@ -40,6 +40,11 @@ export interface BareOptions {
   readonly engine?: 'interp' | 'jit'
   /** How many processors, all in the same state; default 1. */
   readonly processors?: number
+  /** Default Sapphire Rapids. */
+  readonly model?: CpuModel
+  readonly extensions?: readonly Extension[]
+  /** What waits besides interrupts: bits of APIC_EVENT. */
+  readonly pendingEvents?: () => number
 }
 
 export interface Bare {
@@ -93,15 +98,17 @@ export function createBare(options: BareOptions): Bare {
   const uopBytes = 2 ** 21
   const count = options.processors ?? 1
   const memory = createPhysicalMemory({ ram: [{ start: 0, length: options.ramBytes ?? 2 ** 22 }], overhead: engineOverhead(count, uopBytes) })
-  const model = configureModel(sapphireRapids)
+  const model = configureModel(options.model ?? sapphireRapids)
+  const extensions = options.extensions ?? []
+  const msrs = extendedMsrs(model, extensions)
   const engine = createEngine({
-    memory, processors: count, meanings: standardMeanings, hotForms: options.hotForms ?? [], uopBytes, engine: options.engine ?? 'interp',
+    memory, processors: count, meanings: extendedMeanings(extensions), hotForms: options.hotForms ?? [], uopBytes, engine: options.engine ?? 'interp',
   })
   const pending: number[] = []
   const ports: [number, number][] = []
   const create = (index: number): Processor => createProcessor({
     engine, index, physicalBits: model.physicalBits,
-    system: createCpuSystem({ model, topology: flatTopology(count), index, apic: createPlainApic(), msrs: createMsrTable(model) }),
+    system: extendSystem(createCpuSystem({ model, topology: flatTopology(count), index, apic: createPlainApic(), msrs }), extensions),
     host: { portRead: (port, size) => ports.push([port, size]) * 0, portWrite: (port, size) => { ports.push([port, size]) }, random64: () => 0x0123_4567_89ab_cdefn, externalVector: () => -1 },
     acknowledge: () => {
       const vector = pending.shift() ?? -1
@@ -109,10 +116,12 @@ export function createBare(options: BareOptions): Bare {
       return vector
     },
     attend: () => undefined,
+    pendingEvents: options.pendingEvents,
   })
   const processors = Array.from({ length: count }, (_, index) => create(index))
   const bare = createControls(memory, engine, processors, pending, ports)
   buildTables(bare, options)
+  for (const processor of processors) attachExtensions(processor, memory, extensions)
   for (const processor of processors.toReversed()) {
     processor.activate()
     resetCpu(processor.cpu)

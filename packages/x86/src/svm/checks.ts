@@ -1,0 +1,79 @@
+/** The consistency checks of VMRUN, in the manual's order (APM vol. 2, §15.5.1, §15.20, §15.25.3). */
+import { EventInject, Intercept4 } from '@cofferdam/spec'
+import type { Views } from '../cpu.ts'
+import { VECTOR } from '../cpu.ts'
+import { CR0, CR3, CR4, CS, DR, EFER, MSR_PAT, SEG, SEG_SIZE } from '../state.ts'
+import { ATTR, CR0_BITS, CR4_BITS, EFER_BITS } from '../system/bits.ts'
+import type { LegalBits } from '../system/cpu-system.ts'
+import type { GuestControl } from './control.ts'
+import { EVENT_TYPE, usesNestedPaging } from './control.ts'
+
+const IOPM_BYTES = 0x3000n
+const MSRPM_BYTES = 0x2000n
+const LONG = EFER_BITS.LME | EFER_BITS.LMA
+
+/** PAT fields that exist: UC, WC, WT, WP, WB, UC−. */
+const isPat = (pat: bigint): boolean => {
+  for (let i = 0n; i < 64n; i += 8n) {
+    const field = Number((pat >> i) & 0xffn)
+    if (field > 7 || field === 2 || field === 3) return false
+  }
+  return true
+}
+
+/** Guest state that has just been loaded. */
+function isStateLegal(views: Views, legal: LegalBits): boolean {
+  const efer = views.u64[EFER >>> 3]
+  const cr0 = views.u64[CR0 >>> 3]
+  const cr4 = views.u64[CR4 >>> 3]
+  const low = { efer: Number(efer & 0xffff_ffffn), cr0: Number(cr0 & 0xffff_ffffn), cr4: Number(cr4 & 0xffff_ffffn) }
+  if ((low.efer & EFER_BITS.SVME) === 0) return false
+  if ((low.cr0 & (CR0_BITS.CD | CR0_BITS.NW)) === CR0_BITS.NW) return false
+  if (cr0 >> 32n !== 0n) return false
+  const long = (low.efer & LONG) !== 0
+  const cr3 = views.u64[CR3 >>> 3] & ~legal.cr3Key
+  if (long && cr3 >> 52n !== 0n) return false
+  if ((cr4 & ~BigInt(legal.cr4 >>> 0)) !== 0n) return false
+  if (views.u64[(DR + 48) >>> 3] >> 32n !== 0n || views.u64[(DR + 56) >>> 3] >> 32n !== 0n) return false
+  if ((efer & ~BigInt((legal.efer | EFER_BITS.SVME) >>> 0)) !== 0n) return false
+  const paging = (low.cr0 & CR0_BITS.PG) !== 0
+  const lme = (low.efer & EFER_BITS.LME) !== 0
+  if (lme && paging && (low.cr4 & CR4_BITS.PAE) === 0) return false
+  if (lme && paging && (low.cr0 & CR0_BITS.PE) === 0) return false
+  const cs = views.u16[(SEG + CS * SEG_SIZE + 2) >>> 1]
+  return !(lme && paging && (cs & (ATTR.L | ATTR.DB)) === (ATTR.L | ATTR.DB))
+}
+
+/** Exceptions that a guest in 64-bit code can't have: INTO and BOUND do not exist there. */
+const isImpossible = (views: Views, vector: number): boolean =>
+  (vector === VECTOR.OF || vector === VECTOR.BR) && (views.u32[EFER >>> 2] & EFER_BITS.LMA) !== 0
+  && (views.u16[(SEG + CS * SEG_SIZE + 2) >>> 1] & ATTR.L) !== 0
+
+/** Whether EVENTINJ asks for something that may be injected (§15.20). */
+function isInjectionLegal(views: Views, event: bigint): boolean {
+  if ((event & EventInject.mask.V) === 0n) return true
+  const type = Number(EventInject.get(event, 'type'))
+  const vector = Number(EventInject.get(event, 'vector'))
+  if (type === EVENT_TYPE.EXCEPTION) return vector !== VECTOR.NMI && vector < 32 && !isImpossible(views, vector)
+  return type === EVENT_TYPE.INTR || type === EVENT_TYPE.NMI || type === EVENT_TYPE.SOFTWARE
+}
+
+/** Nested paging: the host must page, nCR3 and the guest's PAT must be legal (§15.25.3, §15.25.4). */
+const isNestingLegal = (views: Views, control: GuestControl, legal: LegalBits, hostPages: boolean): boolean =>
+  hostPages && (control.nestedCr3 & ~legal.cr3Key) >> BigInt(legal.physicalBits) === 0n && isPat(views.u64[MSR_PAT >>> 3])
+
+/**
+ * Whether the guest that was just loaded may run; false is VMEXIT_INVALID.
+ * @param asids how many ASIDs the processor has
+ */
+export function isGuestLegal(
+  views: Views, control: GuestControl, legal: LegalBits, asids: number, hostPages: boolean,
+): boolean {
+  const top = 1n << BigInt(legal.physicalBits)
+  if (!isStateLegal(views, legal)) return false
+  if ((control.vector4 & Intercept4.mask.VMRUN) === 0) return false
+  if ((control.iopm & ~0xfffn) + IOPM_BYTES > top || (control.msrpm & ~0xfffn) + MSRPM_BYTES > top) return false
+  if (!isInjectionLegal(views, control.eventInj)) return false
+  if (control.asid === 0 || control.asid >= asids) return false
+  return !usesNestedPaging(control) || isNestingLegal(views, control, legal, hostPages)
+}

@@ -1,0 +1,291 @@
+/** SVM of one processor: entering guests and leaving them. */
+import type { PhysicalMemory } from '@cofferdam/memory'
+import { configureNpt, createWalkContext } from '@cofferdam/paging'
+import { raise, VECTOR } from '../cpu.ts'
+import type { Processor } from '../engine/processor.ts'
+import { CR0, CR3, CR4, EFER, MSR_PAT, SHADOW, SYSFLAGS, TSC_OFFSET } from '../state.ts'
+import { CR0_BITS, CR4_BITS, EFER_BITS, FLAG } from '../system/bits.ts'
+import { systemOf } from '../system/cpu-system.ts'
+import { isGuestLegal } from './checks.ts'
+import type { Exit, GuestControl } from './control.ts'
+import { readControl, usesLbrVirtualization, usesNestedPaging, writeExit, writeInterrupts } from './control.ts'
+import { loadExtra, loadGuest, loadHost, saveExtra, saveGuest, saveHost } from './guest-state.ts'
+import type { GuestKind, SvmHooks } from './kind.ts'
+import { createSupervisor } from './supervise.ts'
+import type { Svm, SvmRun } from './types.ts'
+import { isRam, pageAt, read64, SAVE, SAVE_AT, write64, written } from './vmcb.ts'
+
+/** MSR indices (APM vol. 2, §15.30). */
+export const SVM_MSR = { VM_CR: 0xc001_0114, VM_HSAVE_PA: 0xc001_0117, TSC_RATIO: 0xc000_0104 } as const
+const DBG_CTL = 0x1d9
+/** TSC_RATIO of 1: 8 bits integer, 32 bits fraction. */
+export const TSC_RATIO_ONE = 1n << 32n
+/** EXITCODE of a VMRUN that found illegal state. */
+export const VMEXIT_INVALID = -1
+
+export interface SvmOptions {
+  readonly processor: Processor
+  readonly memory: PhysicalMemory
+  /** ASIDs that exist, ASID 0 (the host) included. */
+  readonly asids: number
+  /** An extension's part; null for plain guests only. */
+  readonly hooks: SvmHooks | null
+}
+
+/** `Svm` as its own instructions see it. */
+export interface SvmCore extends Svm {
+  /** Whether VMRUN, VMLOAD and VMSAVE may use the page. */
+  accepts(address: number): boolean
+  /** VMRUN by machine code. */
+  enter(vmcb: number): void
+  setGif(on: boolean): void
+  /** INVLPGA. */
+  invalidate(address: bigint, asid: number): void
+}
+
+/** A guest that is resident. */
+export interface Guest {
+  readonly vmcb: number
+  readonly control: GuestControl
+  readonly kind: GuestKind | null
+  /** The host is a program in TypeScript. */
+  readonly direct: boolean
+  /** RFLAGS.IF of the host at VMRUN: with V_INTR_MASKING it governs physical interrupts. */
+  readonly hostIf: boolean
+  /** VMRUN failed; nothing of the guest's was made the processor's. */
+  readonly failed: boolean
+}
+
+/** What the host had in registers that guests have of their own, without VMRUN saving them in memory. */
+interface Kept {
+  readonly pat: bigint
+  readonly tscOffset: bigint
+  readonly dbgCtl: bigint | undefined
+}
+
+interface HostPaging {
+  readonly cr0: number
+  readonly cr4: number
+  readonly efer: number
+}
+
+/** Control registers of a host in TypeScript, for its nested tables: 4-level paging with NX. */
+const DIRECT_PAGING: HostPaging = {
+  cr0: (CR0_BITS.PE | CR0_BITS.PG) | 0, cr4: CR4_BITS.PAE, efer: EFER_BITS.LME | EFER_BITS.LMA | EFER_BITS.NXE,
+}
+
+/** Creates SVM and puts it above the processor. */
+export function createSvm(options: SvmOptions): SvmCore {
+  const { processor, memory, hooks, asids } = options
+  const { cpu, mmu } = processor
+  const { views } = cpu
+  const system = systemOf(cpu)
+  const npt = createWalkContext({ physicalBits: system.legal.physicalBits })
+  let gif = true
+  let guest: Guest | null = null
+  let kept: Kept = { pat: 0n, tscOffset: 0n, dbgCtl: undefined }
+  /** Whose translations are cached: '' for the host's. */
+  let cached = ''
+  let lastExit: Exit | null = null
+
+  const held = (index: number): bigint => system.held.get(index) ?? 0n
+  const hostSave = (): number => Number(held(SVM_MSR.VM_HSAVE_PA))
+  const tscRatio = (): bigint => system.held.get(SVM_MSR.TSC_RATIO) ?? TSC_RATIO_ONE
+  const hostTsc = (): bigint => cpu.timestamp() + kept.tscOffset
+
+  const supervisor = createSupervisor({
+    processor, memory, hooks,
+    gif: () => gif,
+    guest: () => guest,
+    leave: (exit) => { leave(exit) },
+    scaledTsc: () => {
+      if (guest === null) return null
+      const tsc = guest.kind?.tsc ?? null
+      if (tsc !== null) return BigInt.asUintN(64, tsc(hostTsc()))
+      const ratio = tscRatio()
+      if (ratio === TSC_RATIO_ONE) return null
+      return BigInt.asUintN(64, ((BigInt.asUintN(64, hostTsc()) * ratio) >> 32n) + guest.control.tscOffset)
+    },
+    hasTscRatio: () => (guest?.kind?.tsc ?? null) !== null || tscRatio() !== TSC_RATIO_ONE,
+  })
+  processor.supervise(supervisor)
+  mmu.faults = supervisor.faults
+
+  /** How the host pages, as its nested tables are walked. */
+  const hostPaging = (direct: boolean): HostPaging => (direct ? DIRECT_PAGING : {
+    cr0: views.i32[CR0 >>> 2], cr4: views.i32[CR4 >>> 2], efer: views.i32[EFER >>> 2],
+  })
+
+  const nest = (control: GuestControl, paging: HostPaging): void => {
+    if (!usesNestedPaging(control)) {
+      mmu.context.nested = null
+      return
+    }
+    const root = control.nestedCr3
+    configureNpt(npt, {
+      ...paging, cr3Low: Number(root & 0xffff_ffffn) | 0, cr3High: Number((root >> 32n) & 0xffff_ffffn) | 0,
+      ac: false, pkru: 0,
+    })
+    mmu.context.nested = npt
+  }
+
+  /** What decides whether translations that are cached are the guest's still (APM vol. 2, §15.16). */
+  const translationsOf = ({ control }: Guest): string => {
+    const registers = [CR0, CR3, CR4, EFER].map((at) => views.u64[at >>> 3].toString(16))
+    return [control.asid, control.nested, control.nestedCr3.toString(16), ...registers].join(' ')
+  }
+
+  /** Registers that VMRUN gives a guest of its own beside the save area. */
+  const swapIn = ({ control }: Guest, frame: number): void => {
+    kept = { pat: views.u64[MSR_PAT >>> 3], tscOffset: views.u64[TSC_OFFSET >>> 3], dbgCtl: system.held.get(DBG_CTL) }
+    write64(views, TSC_OFFSET, kept.tscOffset + control.tscOffset)
+    if (usesLbrVirtualization(control)) system.held.set(DBG_CTL, read64(views, frame + SAVE_AT + SAVE.dbgCtl) & 0x3fn)
+  }
+
+  const swapOut = ({ control, failed }: Guest, frame: number): void => {
+    // A guest that may write the TSC has moved the host's.
+    if (!failed) write64(views, TSC_OFFSET, views.u64[TSC_OFFSET >>> 3] - control.tscOffset)
+    else views.u64[TSC_OFFSET >>> 3] = kept.tscOffset
+    views.u64[MSR_PAT >>> 3] = kept.pat
+    if (!usesLbrVirtualization(control)) return
+    if (!failed) write64(views, frame + SAVE_AT + SAVE.dbgCtl, held(DBG_CTL))
+    if (kept.dbgCtl === undefined) system.held.delete(DBG_CTL)
+    else system.held.set(DBG_CTL, kept.dbgCtl)
+  }
+
+  /** VMRUN, but for what only machine code needs: loads the guest, or arranges for the exit of a VMRUN that failed. */
+  const load = (vmcb: number, direct: boolean): void => {
+    const page = pageAt(memory, vmcb)
+    const paging = hostPaging(direct)
+    const hostIf = direct || (views.u32[SYSFLAGS >>> 2] & FLAG.IF) !== 0
+    const read = readControl(views, page.frame)
+    const kind = hooks?.guest(page, read) ?? null
+    const failure = typeof kind === 'number' ? kind : 0
+    const special = typeof kind === 'number' ? null : kind
+    const control = special?.control ?? read
+    guest = { vmcb, control, kind: special, direct, hostIf, failed: failure !== 0 }
+    swapIn(guest, page.frame)
+    if (failure !== 0) {
+      supervisor.fail(failure)
+      return
+    }
+    const rip = special?.load() ?? loadGuest(cpu, page.frame + SAVE_AT, usesNestedPaging(control))
+    if (!isGuestLegal(views, control, system.legal, asids, (paging.cr0 & CR0_BITS.PG) !== 0)) {
+      guest = { ...guest, failed: true }
+      supervisor.fail(VMEXIT_INVALID)
+      return
+    }
+    nest(control, paging)
+    cpu.modeChanged()
+    const translations = translationsOf(guest)
+    const stale = translations !== cached || control.tlbControl !== 0
+    cached = translations
+    cpu.retranslate(stale)
+    views.i32[SHADOW >>> 2] = control.shadow ? 1 : 0
+    processor.halted = false
+    gif = true
+    cpu.setNextRip(rip)
+    processor.setRip(BigInt.asIntN(64, rip))
+    supervisor.entered(special?.eventInj ?? control.eventInj)
+  }
+
+  /** #VMEXIT. */
+  const leave = (exit: Exit): void => {
+    if (guest === null) return
+    const { control, kind, direct, failed, vmcb } = guest
+    const page = pageAt(memory, vmcb)
+    if (!failed) {
+      const rip = BigInt.asUintN(64, cpu.rip())
+      const shadow = views.i32[SHADOW >>> 2] !== 0
+      const guestIf = (views.u32[SYSFLAGS >>> 2] & FLAG.IF) !== 0
+      cached = translationsOf(guest)
+      if (kind === null) saveGuest(cpu, page.frame + SAVE_AT, rip, usesNestedPaging(control))
+      else kind.save(exit, rip)
+      writeInterrupts(views, page.frame, control.vintr, shadow, kind !== null && guestIf)
+    }
+    writeExit(views, page.frame, exit)
+    swapOut(guest, page.frame)
+    kind?.left()
+    written(memory, page)
+    guest = null
+    lastExit = exit
+    views.i32[SHADOW >>> 2] = 0
+    processor.halted = false
+    gif = false
+    if (direct) processor.stop()
+    else resumeHost()
+    processor.reconsider()
+  }
+
+  const resumeHost = (): void => {
+    mmu.context.nested = null
+    const rip = loadHost(cpu, pageAt(memory, hostSave()).frame + SAVE_AT)
+    cached = ''
+    cpu.modeChanged()
+    cpu.retranslate(true)
+    cpu.setNextRip(rip)
+    processor.setRip(BigInt.asIntN(64, rip))
+  }
+
+  const accepts = (address: number): boolean => isRam(memory, address) && (hooks?.acceptsPage(address) ?? true)
+
+  const resultOf = (retired: number): SvmRun => {
+    if (lastExit === null) return { exit: 'budget', retired, halted: processor.halted }
+    return { exit: 'vmexit', code: lastExit.code, info1: lastExit.info1, info2: lastExit.info2, retired }
+  }
+
+  const requireRam = (vmcb: number): void => {
+    if (vmcb % 4096 !== 0 || !isRam(memory, vmcb)) throw new Error(`VMCB 0x${vmcb.toString(16)} is no page of RAM`)
+  }
+
+  const svm: SvmCore = {
+    processor, accepts,
+    get inGuest() { return guest !== null },
+    get gif() { return gif },
+    vmrun(vmcb, instructions) {
+      processor.activate()
+      requireRam(vmcb)
+      if (guest === null) load(vmcb, true)
+      else if (guest.vmcb !== vmcb) throw new Error(`VMRUN 0x${vmcb.toString(16)}: another guest is resident`)
+      lastExit = null
+      return resultOf(processor.run(instructions))
+    },
+    kick() {
+      if (guest?.direct !== true) return
+      processor.activate()
+      leave(supervisor.kicked())
+    },
+    enter(vmcb) {
+      const area = hostSave()
+      if (!accepts(area)) raise(VECTOR.GP, 0)
+      const page = pageAt(memory, area)
+      saveHost(cpu, page.frame + SAVE_AT, BigInt.asUintN(64, cpu.nextRip()))
+      written(memory, page)
+      load(vmcb, false)
+      processor.reconsider()
+    },
+    vmload(vmcb) {
+      requireRam(vmcb)
+      processor.activate()
+      loadExtra(views, pageAt(memory, vmcb).frame + SAVE_AT)
+    },
+    vmsave(vmcb) {
+      requireRam(vmcb)
+      processor.activate()
+      const page = pageAt(memory, vmcb)
+      saveExtra(views, page.frame + SAVE_AT)
+      written(memory, page)
+    },
+    setGif(on) {
+      gif = on
+      processor.reconsider()
+    },
+    invalidate(address, asid) {
+      const present = guest?.control.asid ?? 0
+      if (asid === present) cpu.invalidatePage(address)
+      else if (cached !== '') mmu.flush(true)
+    },
+    flushGuests() { mmu.flush(true) },
+  }
+  return svm
+}
