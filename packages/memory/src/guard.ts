@@ -15,8 +15,12 @@ export interface GuardRequest {
   shift: number
   /** Guest physical page when the access went through nested tables, else −1. */
   guestPage: number
+  /** log2 of the nested page's size; 0 when there are no nested tables. */
+  nestedShift: number
   /** Context of the asker that guards agree on with the processor's extension (ASID, VMPL, SEAM mode …). */
   context: number
+  /** The access is made as user (CPL 3); page walks are supervisor's. */
+  user: boolean
   /** The access is a page walk's own, not the instruction's. */
   walk: boolean
 }

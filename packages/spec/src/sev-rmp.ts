@@ -22,10 +22,10 @@ export const RmpEntryLow = bits64({
 /**
  * High half of an RMP entry. The manuals name its contents (APM vol. 2, table 15-38) and leave their places to the
  * processor; these places are ours. `subpages` counts, in the entry of a 2 MiB region's first page, the other pages of
- * the region that are assigned as 4 KiB pages.
+ * the region that are assigned as 4 KiB pages; `inUse` marks a page that a processor runs from.
  */
 export const RmpEntryHigh = bits64({
-  vmpl0: [7, 0], vmpl1: [15, 8], vmpl2: [23, 16], vmpl3: [31, 24], subpages: [41, 32],
+  vmpl0: [7, 0], vmpl1: [15, 8], vmpl2: [23, 16], vmpl3: [31, 24], subpages: [41, 32], inUse: 42,
 })
 
 /** RMP entry in memory: two qwords. */

@@ -104,7 +104,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   /** 2 MiB regions of linear memory that larger pages than 4 KiB have put entries in. */
   const large = new Set<number>()
   const code = { local: new Map<number, CodePage>(), global: new Map<number, CodePage>() }
-  const request: GuardRequest = { page: 0, key: 0, access: 0, shift: 12, guestPage: -1, context: 0, walk: false }
+  const request: GuardRequest = {
+    page: 0, key: 0, access: 0, shift: 12, guestPage: -1, nestedShift: 0, context: 0, user: false, walk: false,
+  }
   const pending: Part[] = []
   /** Entries through which unbacked RAM is read as zeros. */
   const zeroEntries: number[] = []
@@ -152,6 +154,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     request.access = (access & ACCESS_FETCH) !== 0 ? 4 : (access & ACCESS_WRITE) !== 0 ? 3 : 1
     request.shift = result.shift
     request.guestPage = context.nested === null ? -1 : Math.floor(result.gpa / PAGE)
+    request.nestedShift = context.nested === null ? 0 : result.nestedShift
+    request.user = (access & ACCESS_USER) !== 0
     request.context = mmu.guardContext
     for (const guard of memory.guards) {
       const verdict = guard.check(request)

@@ -1,0 +1,1 @@
+export * from './rmp/index.ts'
