@@ -3,9 +3,9 @@
  * own that follows a script.
  */
 
-import type { DeviceOption } from '@cofferdam/machine'
+import type { DeviceOption, DiskOption } from '@cofferdam/machine'
 
-export type { DeviceOption }
+export type { DeviceOption, DiskOption }
 
 /** A file that a machine gets, with the name to use in messages. */
 export interface NamedBytes {
@@ -39,6 +39,7 @@ export interface MachineOptions {
   readonly kernel: NamedBytes
   readonly initrd?: NamedBytes
   readonly append: string
+  readonly disks?: readonly DiskOption[]
   readonly devices?: readonly DeviceOption[]
   /** What the guest sends on its first serial port. The bytes are only valid during the call. */
   readonly onSerial: (bytes: Uint8Array) => void

@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { boot, type BootOptions } from './commands/boot.ts'
 import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
 import { deviceNames, parseDevice } from './devices.ts'
+import { parseDisk } from './disks/parse-disk.ts'
 import { exitCodeOfError, isCliError, usageError } from './errors.ts'
 import { catalog } from './images/catalog.ts'
 import * as parse from './parse.ts'
@@ -61,6 +62,10 @@ const memoryOption = new Option('--memory <SIZE>', 'RAM: a number and K, M, G or
   .argParser(parse.parseMemory)
   .default(2 ** 31, '2G')
 
+const diskOption = new Option(
+  '--disk <FILE[,MODE][,serial=TEXT]>',
+  'a raw disk image; MODE is ro, rw, overlay=FILE, or overlay (writes end with the run; the default); may be repeated',
+).argParser(parseDisk)
 const deviceOption = new Option('--device <NAME>', `one more device: ${deviceNames.join(', ')}; may be repeated`)
   .argParser(parseDevice)
 
@@ -86,6 +91,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
     .addOption(choice('--cpu <VENDOR>', 'whose processor', ['intel', 'amd']))
     .addOption(choice('--cc <MODE>', 'confidential mode; only none in this version', ['none', 'snp', 'tdx']))
+    .addOption(diskOption)
     .addOption(deviceOption)
     .addOption(choice('--engine <ENGINE>', 'how instructions run', ['auto', 'interp', 'jit']))
     .option('--seed <N>', 'the same seed and input give the same run, byte for byte', parse.parseSeed, 1)

@@ -1,9 +1,18 @@
 /** The devices that a machine has on top of a plain Q35, from its options, in the order of their slots. */
-import { createVirtioRng, MAX_VIRTIO_DEVICES } from '@cofferdam/devices'
-import type { DmaMemory, VirtioDevice, VirtioOptions } from '@cofferdam/devices'
+import { BlockError, createVirtioBlock, createVirtioRng, MAX_VIRTIO_DEVICES } from '@cofferdam/devices'
+import type { BlockBackend, DmaMemory, VirtioDevice, VirtioOptions } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { MachineError } from './options.ts'
 import { createRandom } from './random.ts'
+
+/** A disk (virtio-blk). The backend is used by every machine that is made from the option, one after another. */
+export interface DiskOption {
+  readonly backend: BlockBackend
+  /** For messages. */
+  readonly name?: string
+  /** Up to 20 printable ASCII characters; Linux shows it in /sys/block/vda/serial. */
+  readonly serial?: string
+}
 
 /** One more device. The same option may go into many machines: each makes its own device from it. */
 export type DeviceOption =
@@ -39,12 +48,31 @@ function createDevice(option: DeviceOption, seed: number, place: number): Virtio
   }
 }
 
+/** @throws MachineError for a disk that cannot be */
+function createDisk(option: DiskOption): VirtioDevice {
+  try {
+    return createVirtioBlock(option)
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error
+    throw new MachineError(error.file, error.field, error.problem)
+  }
+}
+
+/** What createDevices reads of the machine's options. */
+interface Choice {
+  readonly disks?: readonly DiskOption[]
+  readonly devices?: readonly DeviceOption[]
+  readonly seed: number
+}
+
 /** What the platform is to have on PCI; undefined for nothing. @throws MachineError for too many */
 export function createDevices(
-  options: { readonly devices?: readonly DeviceOption[], readonly seed: number }, memory: PhysicalMemory,
-  onBroken: (device: string, reason: string) => void,
+  options: Choice, memory: PhysicalMemory, onBroken: (device: string, reason: string) => void,
 ): VirtioOptions | undefined {
-  const devices = (options.devices ?? []).map((option, place) => createDevice(option, options.seed, place))
+  const devices = [
+    ...(options.disks ?? []).map(createDisk),
+    ...(options.devices ?? []).map((option, place) => createDevice(option, options.seed, place)),
+  ]
   if (devices.length === 0) return undefined
   if (devices.length > MAX_VIRTIO_DEVICES) {
     throw new MachineError('devices', 'count', `${devices.length}; expected at most ${MAX_VIRTIO_DEVICES}`)

@@ -1,5 +1,5 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
-import type { DeviceOption } from './devices.ts'
+import type { DeviceOption, DiskOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
 
 /** A file by name and content. */
@@ -21,7 +21,9 @@ export interface MachineOptions {
   readonly cpu: 'intel' | 'amd'
   readonly kernel: NamedBytes
   readonly initrd?: NamedBytes
-  /** Devices beside those of a plain Q35, in the order of their PCI slots, from 00:01.0 on; at most 30. */
+  /** Disks on PCI, in slots from 00:01.0 on. */
+  readonly disks?: readonly DiskOption[]
+  /** More devices, in the slots after the disks; at most 30 with them. */
   readonly devices?: readonly DeviceOption[]
   /** The kernel's command line. */
   readonly append: string

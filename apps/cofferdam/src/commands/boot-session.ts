@@ -40,6 +40,7 @@ const machineOptions = (options: BootOptions, images: BootImages, append: string
     ...{ memory, vcpus, seed, engine, cpu, append, onSerial },
     kernel: images.kernel,
     ...(images.initrd && { initrd: images.initrd }),
+    ...(images.disks.length > 0 && { disks: images.disks }),
     ...(options.device && { devices: options.device }),
     ...(trace && { onEvent: (event: MachineEvent) => trace.event(event) }),
   }

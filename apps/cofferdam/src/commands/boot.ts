@@ -1,6 +1,8 @@
 import { inputError, usageError } from '../errors.ts'
+import { openDisks } from '../disks/open-disk.ts'
+import type { DiskArgument } from '../disks/parse-disk.ts'
 import { findEntry } from '../images/catalog.ts'
-import type { CpuVendor, DeviceOption, Engine, NamedBytes } from '../machine-port.ts'
+import type { CpuVendor, DeviceOption, DiskOption, Engine, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { readFile } from 'node:fs/promises'
@@ -24,6 +26,7 @@ export interface BootOptions {
   readonly seed: number
   readonly engine: Engine
   readonly cpu: CpuVendor
+  readonly disk?: readonly DiskArgument[]
   readonly device?: readonly DeviceOption[]
   readonly until?: string
   /** Wall seconds. */
@@ -33,8 +36,9 @@ export interface BootOptions {
   readonly trace?: string
 }
 
-/** What there is to boot. */
+/** What there is to boot, and from which disks. */
 export interface BootImages {
+  readonly disks: readonly DiskOption[]
   readonly kernel: NamedBytes
   readonly initrd?: NamedBytes
   /** The initrd is ours, which knows `poweroff` and says when its shell is ready. */
@@ -103,9 +107,10 @@ const badInput = (error: unknown, { kernel, initrd }: BootImages): Error | undef
  */
 export const boot = async (options: BootOptions, around: Surroundings): Promise<number> => {
   const append = commandLine(options)
+  const disks = openDisks(options.disk ?? [])
   const kernel = await loadKernel(options.kernel, around)
   const initrd = await loadInitrd(options, around)
-  const images = { kernel, ...(initrd && { initrd }), ownInitramfs: options.initrd === undefined }
+  const images = { kernel, disks, ...(initrd && { initrd }), ownInitramfs: options.initrd === undefined }
   try {
     return await bootSession(options, images, append, around)
   } catch (error) {

@@ -8,4 +8,9 @@ export {
 } from './transport.ts'
 export { createVirtioPci, type VirtioPci, type VirtioPciOptions } from './pci.ts'
 export { attachVirtio, MAX_VIRTIO_DEVICES, type VirtioOptions, type VirtioSlotsOptions } from './slots.ts'
+export * from './block-backend.ts'
+export {
+  createMemoryOverlay, createMemoryStore, createOverlay, type MemoryStoreOptions, type OverlayOptions, type SectorStore,
+} from './block-overlay.ts'
+export { BLK_FEATURE, BLK_REQUEST, BLK_STATUS, BlkConfig, createVirtioBlock, type VirtioBlockOptions } from './block.ts'
 export { createVirtioRng, type VirtioRngOptions } from './rng.ts'
