@@ -30,7 +30,9 @@ const byName = new Map<string, FlagUse>([
   ...['and', 'or', 'xor', 'test', 'bsf', 'bsr'].map((n) => [n, writes(KIND.LOGIC)] as const),
   ['inc', writes(KIND.INC, true)], ['dec', writes(KIND.DEC, true)],
   ['mul', writes(KIND.RESULT)], ['imul', writes(KIND.RESULT)],
-  ...['popcnt', 'tzcnt', 'lzcnt', 'andn', 'bzhi', 'bextr', 'blsr', 'blsi', 'blsmsk', 'ptest', 'pcmpistri'].map((n) => [n, writes(KIND.IMAGE)] as const),
+  ...[
+    'popcnt', 'tzcnt', 'lzcnt', 'andn', 'bzhi', 'bextr', 'blsr', 'blsi', 'blsmsk', 'ptest', 'pcmpistri', 'pcmpistrm',
+  ].map((n) => [n, writes(KIND.IMAGE)] as const),
   ...['bt', 'bts', 'btr', 'btc', 'clc', 'stc', 'cmc', 'sahf'].map((n) => [n, writes(KIND.IMAGE, true)] as const),
   ...['adcx', 'adox'].map((n) => [n, { ...writes(KIND.IMAGE, true), uses: true }] as const),
   ['popf', writes(KIND.IMAGE)],

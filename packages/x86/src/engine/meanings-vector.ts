@@ -6,7 +6,7 @@ import type { Expr } from '../wasm/expr.ts'
 import { MEM, XMM_REG } from '../insn.ts'
 import type { Builder, WasmMeaning } from './builder.ts'
 import { shaMeanings } from './meanings-sha.ts'
-import { pcmpistri } from './meanings-strings42.ts'
+import { pcmpistri, pcmpistrm } from './meanings-strings42.ts'
 
 const zero = v128(0n, 0n)
 const halves = (b: Builder): number[] => (b.form.size === 32 ? [0, 1] : [0])
@@ -219,7 +219,7 @@ const extract128: WasmMeaning = (b) => {
 /** Operations whose meaning needs the immediate when it is generated. */
 export const IMMEDIATE_OPS: ReadonlySet<string> = new Set([
   'pshufd', 'pshuflw', 'pshufhw', 'palignr', 'psllw', 'pslld', 'psllq', 'psrlw', 'psrld', 'psrlq', 'psraw', 'psrad',
-  'pcmpistri', 'pslldq', 'psrldq', 'vinserti128', 'vinsertf128', 'vextracti128', 'vextractf128', 'shufps', 'shufpd',
+  'pcmpistri', 'pcmpistrm', 'pslldq', 'psrldq', 'vinserti128', 'vinsertf128', 'vextracti128', 'vextractf128', 'shufps', 'shufpd',
 ])
 
 const shufps = binary((a, y, b) => {
@@ -254,8 +254,8 @@ export const vectorWasmMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['pmovmskb', mask(100, 16)], ['movmskps', mask(164, 4)], ['movmskpd', mask(196, 2)],
   ['ptest', ptest],
   ...shaMeanings,
-  ['pcmpistri', pcmpistri],
-  ['vpbroadcastd', broadcast(4)], ['vpbroadcastq', broadcast(8)], ['vbroadcastss', broadcast(4)], ['vbroadcastsd', broadcast(8)],
+  ['pcmpistri', pcmpistri], ['pcmpistrm', pcmpistrm],
+  ['vpbroadcastb', broadcast(1)], ['vpbroadcastw', broadcast(2)], ['vpbroadcastd', broadcast(4)], ['vpbroadcastq', broadcast(8)], ['vbroadcastss', broadcast(4)], ['vbroadcastsd', broadcast(8)],
   ['vinserti128', insert128], ['vinsertf128', insert128], ['vextracti128', extract128], ['vextractf128', extract128],
   ['vzeroupper', (b) => { for (let r = 0; r < 16; r++) b.clearUpper(r) }],
 ]
