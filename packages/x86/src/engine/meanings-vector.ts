@@ -196,6 +196,55 @@ const broadcast = (size: number): WasmMeaning => (b) => {
   clearUpper(b)
 }
 
+/** A register's half into the other's: MOVHLPS (the source's upper to the lower) and MOVLHPS (lower to upper). */
+const exchangeHalf = (lanes: readonly number[]): WasmMeaning => (b) => {
+  const first = b.form.vex ? 1 : 0
+  b.setVector(0, 0, b.let(shuffle(lanes, b.vector(first, 0), b.vector(first + 1, 0))))
+  clearUpper(b)
+}
+const sequence = (from: number, length: number): number[] => Array.from({ length }, (_, i) => from + i)
+
+/** Chooses units of `width` bytes by the bits of the immediate; with `each`, both halves use the same eight. */
+const blend = (width: number, each: boolean): WasmMeaning => (b) => {
+  const source = b.form.vex ? 2 : 1
+  if (b.form.kinds[source] === MEM) b.vectorAddress(b.form.size, false, !b.form.vex)
+  const units = 16 / width
+  const results = halves(b).map((h) => {
+    const bits = b.immediate() >> (each ? 0 : h * units)
+    const lanes = sequence(0, 16).map((at) => at + ((bits >> Math.floor(at / width)) & 1) * 16)
+    return b.let(shuffle(lanes, b.vector(source - 1, h), b.vector(source, h)))
+  })
+  results.forEach((r, h) => { b.setVector(0, h, r) })
+  clearUpper(b)
+}
+
+/** VPERMQ and VPERMPD: any four quadwords. */
+const permuteQuads: WasmMeaning = (b) => {
+  if (b.form.kinds[1] === MEM) b.vectorAddress(32, false, false)
+  const low = b.let(b.vector(1, 0))
+  const high = b.let(b.vector(1, 1))
+  const from = (at: number): number[] => sequence(((b.immediate() >> at) & 3) * 8, 8)
+  const results = [0, 4].map((at) => b.let(shuffle([...from(at), ...from(at + 2)], low, high)))
+  results.forEach((r, h) => { b.setVector(0, h, r) })
+}
+
+/** VPERM2I128 and VPERM2F128: any two of four halves, or zeros. */
+const permuteHalves: WasmMeaning = (b) => {
+  if (b.form.kinds[2] === MEM) b.vectorAddress(32, false, false)
+  const all = [b.vector(1, 0), b.vector(1, 1), b.vector(2, 0), b.vector(2, 1)].map((v) => b.let(v))
+  for (const h of [0, 1]) {
+    const chosen = b.immediate() >> (h * 4)
+    b.setVector(0, h, (chosen & 8) === 0 ? all[chosen & 3] : zero)
+  }
+}
+
+const broadcast128: WasmMeaning = (b) => {
+  b.vectorAddress(16, false, false)
+  const v = b.let(b.vector(1, 0))
+  b.setVector(0, 0, v)
+  b.setVector(0, 1, v)
+}
+
 const insert128: WasmMeaning = (b) => {
   if (b.form.kinds[2] === MEM) b.vectorAddress(16, false, false)
   const at = b.immediate() & 1
@@ -220,6 +269,7 @@ const extract128: WasmMeaning = (b) => {
 export const IMMEDIATE_OPS: ReadonlySet<string> = new Set([
   'pshufd', 'pshuflw', 'pshufhw', 'palignr', 'psllw', 'pslld', 'psllq', 'psrlw', 'psrld', 'psrlq', 'psraw', 'psrad',
   'pcmpistri', 'pcmpistrm', 'pslldq', 'psrldq', 'vinserti128', 'vinsertf128', 'vextracti128', 'vextractf128', 'shufps', 'shufpd',
+  'pblendw', 'vpblendd', 'blendps', 'blendpd', 'vpermq', 'vpermpd', 'vperm2i128', 'vperm2f128',
 ])
 
 const shufps = binary((a, y, b) => {
@@ -256,6 +306,10 @@ export const vectorWasmMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ...shaMeanings,
   ['pcmpistri', pcmpistri], ['pcmpistrm', pcmpistrm],
   ['vpbroadcastb', broadcast(1)], ['vpbroadcastw', broadcast(2)], ['vpbroadcastd', broadcast(4)], ['vpbroadcastq', broadcast(8)], ['vbroadcastss', broadcast(4)], ['vbroadcastsd', broadcast(8)],
+  ['movhlps', exchangeHalf([...sequence(24, 8), ...sequence(8, 8)])], ['movlhps', exchangeHalf([...sequence(0, 8), ...sequence(16, 8)])],
+  ['pblendw', blend(2, true)], ['vpblendd', blend(4, false)], ['blendps', blend(4, false)], ['blendpd', blend(8, false)],
+  ['vpermq', permuteQuads], ['vpermpd', permuteQuads], ['vperm2i128', permuteHalves], ['vperm2f128', permuteHalves],
+  ['vbroadcasti128', broadcast128], ['vbroadcastf128', broadcast128],
   ['vinserti128', insert128], ['vinsertf128', insert128], ['vextracti128', extract128], ['vextractf128', extract128],
   ['vzeroupper', (b) => { for (let r = 0; r < 16; r++) b.clearUpper(r) }],
 ]
