@@ -318,7 +318,10 @@ export class InterpreterBuilder implements Builder {
       before()
       this.f.if(unknown, () => { this.leaveTo(t) })
     }
-    this.access.enter(this, load32(slot, this.jumpCache + 8), true)
+    const header = this.let(load32(slot, this.jumpCache + 8))
+    // Whoever compiles this block wants to know where it leads.
+    this.f.store(4, this.pc, header, UOP.LINK)
+    this.access.enter(this, header, true)
     this.ended = true
   }
 

@@ -16,7 +16,7 @@ import type { Builder } from '../engine/builder.ts'
 import { KIND, ccOp, condition, flagImage } from '../engine/flags.ts'
 import type { FlagSource } from '../engine/flags.ts'
 import type { Form } from '../engine/form.ts'
-import { JUMP_CACHE_ENTRIES, TLB_ENTRIES, TLB_WRITE } from '../engine/uop.ts'
+import { JUMP_CACHE_ENTRIES, TLB_ENTRIES, TLB_WRITE, UOP } from '../engine/uop.ts'
 
 const none = i32(0)
 
@@ -355,7 +355,9 @@ export class JitBuilder implements Builder {
     this.context.likelyTargets(this.at, t)
     const slot = this.let(shl(and(xor(wrap(t), wrap(shrU(t, i64(16)))), i32(JUMP_CACHE_ENTRIES - 1)), i32(4)))
     this.f.if(eq(xor(t, load64(none, MODE_SALT)), load64(slot, this.context.jumpCache)), () => {
-      this.context.exit(or(load32(slot, this.context.jumpCache + 8), i32(1)))
+      const header = this.let(load32(slot, this.context.jumpCache + 8))
+      this.f.store(4, i32(this.at.uop), header, UOP.LINK)
+      this.context.exit(or(header, i32(1)))
     })
     this.context.exit(this.context.missedJump(t))
     this.ended = true

@@ -5,6 +5,7 @@
 import { OP, OPS } from '../ops.ts'
 import { MODE64, REL } from '../insn.ts'
 import { ModuleWriter } from '../wasm/module.ts'
+import { blockRip } from '../engine/code-cache.ts'
 import type { Block, CodeCache } from '../engine/code-cache.ts'
 import { decodeMode } from '../engine/mode.ts'
 import type { MemoryViews } from '@cofferdam/memory'
@@ -13,18 +14,19 @@ import { HANDLER, HEADER, HEADER_SIZE, JIT_UOP, UOP, UOP_SIZE } from '../engine/
 import { createFlagLibrary, writeRegion } from './region-writer.ts'
 import type { Edge, RegionBlock } from './region-writer.ts'
 
-/** Largest region, in blocks. */
+/** Largest region, in blocks: as it is first compiled, and after it took in others. */
 const REGION_BLOCKS = 64
+const MERGED_BLOCKS = 192
 /** A block joins a region when it was entered at least this fraction of the threshold. */
 const JOIN_FRACTION = 8
 /** Regions that are compiled together. */
 const BATCH = 12
-/** RET compares with at most so many return sites. */
-const RETURN_SITES = 4
+/** RET and indirect jumps compare with at most so many targets. */
+const TARGETS = 8
 /** How often a region is grown anew over what other regions have, because it is entered often. */
 const REGROWTHS = 3
 /** Compiled code is looked at again after so many thresholds' entries from outside. */
-const LOOK_AGAIN = 1
+const LOOK_AGAIN = 2
 const NEVER = 0x7fff_ffff
 
 export interface JitOptions {
@@ -60,6 +62,12 @@ export interface Jit {
   flush(): void
   /** Forgets everything, with the code cache. */
   reset(): void
+}
+
+interface Growth {
+  readonly chosen: readonly Block[]
+  /** Regions whose blocks are all among them. */
+  readonly absorbed: ReadonlySet<Region>
 }
 
 interface Region {
@@ -141,37 +149,88 @@ export function createJit(options: JitOptions): Jit {
     return offset < 4096 ? block.page.entries.get(offset) ?? null : null
   }
 
+  /** Where the indirect jump, call or RET at the end of a block went last. */
+  const lastTarget = (insns: readonly ExpandedInsn[]): Block | null => {
+    const { insn, uop } = insns[insns.length - 1]
+    return insn.kind0 !== REL && isIndirect(insn.op) ? linked(uop + UOP.LINK) : null
+  }
+
   const neighbours = (block: Block): Block[] => {
     const insns = expand(block)
     if (insns.length === 0 || compilable(insns) < insns.length) return []
     const { taken, next } = linkSlots(insns)
     const found = [taken, next].filter((slot) => slot !== 0).map(linked)
-    found.push(returnSite(block, insns))
+    found.push(returnSite(block, insns), lastTarget(insns))
     return found.filter((b): b is Block => b !== null)
   }
 
-  const belongsElsewhere = (block: Block, region: Region): boolean => {
-    for (const other of regions.get(block) ?? []) if (other !== region) return true
-    return false
+  /** The other region that has a block. */
+  const elsewhere = (block: Block, region: Region): Region | undefined => {
+    for (const other of regions.get(block) ?? []) if (other !== region) return other
+    return undefined
   }
 
-  /** Grows a region from its seeds, most entered first. */
-  const grow = (region: Region): Block[] => {
+  /**
+   * Grows a region from its seeds, most entered first. Code that another region has is left to it, until this one turns out
+   * to be entered often: then it takes in those regions that it leads to, whole, so that no block is compiled twice.
+   */
+  const grow = (region: Region): Growth => {
     const chosen = new Set<Block>()
+    const absorbed = new Set<Region>()
     const queue = [...region.seeds].filter((b) => b.alive)
-    while (queue.length > 0 && chosen.size < REGION_BLOCKS) {
+    const surely: Block[] = region.blocks.filter((b) => b.alive)
+    const limit = region.regrown === 0 ? REGION_BLOCKS : MERGED_BLOCKS
+    const next = (): Block => {
+      const certain = surely.pop()
+      if (certain !== undefined) return certain
       let best = 0
       for (let i = 1; i < queue.length; i++) if (entered(queue[i]) > entered(queue[best])) best = i
-      const [block] = queue.splice(best, 1)
-      if (chosen.has(block) || expand(block).length === 0) continue
-      chosen.add(block)
-      for (const b of neighbours(block)) {
-        // Code that another region has is left to it, until that turns out to be entered often.
-        if (chosen.has(b) || blockOfHeader(b.header) === null || (region.regrown === 0 && belongsElsewhere(b, region))) continue
+      return queue.splice(best, 1)[0]
+    }
+    const consider = (b: Block): void => {
+      if (chosen.has(b) || blockOfHeader(b.header) === null) return
+      const other = elsewhere(b, region)
+      if (other === undefined) {
         if (entered(b) >= options.threshold / JOIN_FRACTION) queue.push(b)
+      } else if (region.regrown > 0 && !absorbed.has(other) && chosen.size + surely.length + other.blocks.length <= limit) {
+        absorbed.add(other)
+        surely.push(...other.blocks.filter((x) => x.alive))
       }
     }
-    return [...chosen]
+    while ((queue.length > 0 && chosen.size < limit) || surely.length > 0) {
+      const block = next()
+      if (chosen.has(block) || expand(block).length === 0) continue
+      chosen.add(block)
+      neighbours(block).forEach(consider)
+    }
+    return { chosen: [...chosen], absorbed }
+  }
+
+  /** For blocks that end in RET: the sites behind those calls of the region that lead to them. */
+  const returnTargets = (chosen: readonly Block[], indexes: ReadonlyMap<Block, number>): Map<Block, Set<Block>> => {
+    const found = new Map<Block, Set<Block>>()
+    for (const caller of chosen) {
+      const insns = expand(caller)
+      const site = returnSite(caller, insns)
+      const { taken } = linkSlots(insns)
+      const callee = site === null || taken === 0 ? lastTarget(insns) : linked(taken)
+      if (site === null || callee === null || !indexes.has(site)) continue
+      // The called function's blocks; a call inside it goes on behind itself.
+      const seen = new Set<Block>([callee])
+      for (const block of seen) {
+        if (!indexes.has(block)) continue
+        const own = expand(block)
+        const { op } = own[own.length - 1].insn
+        if (op === OP.ret) {
+          found.set(block, (found.get(block) ?? new Set()).add(site))
+          continue
+        }
+        const slots = linkSlots(own)
+        const next = op === OP.call ? [returnSite(block, own)] : [slots.taken, slots.next].map((slot) => (slot === 0 ? null : linked(slot)))
+        for (const b of next) if (b !== null) seen.add(b)
+      }
+    }
+    return found
   }
 
   const describe = (chosen: readonly Block[]): RegionBlock[] => {
@@ -181,18 +240,18 @@ export function createJit(options: JitOptions): Jit {
       const to = linked(slot)
       return { slot, index: to === null ? -1 : indexes.get(to) ?? -1 }
     }
-    const sites = chosen.flatMap((b) => {
-      const insns = expand(b)
-      const site = returnSite(b, insns)
-      const index = site === null ? undefined : indexes.get(site)
-      return index === undefined ? [] : [{ index, rip: BigInt.asIntN(64, insns[insns.length - 1].nextRip) }]
-    }).slice(0, RETURN_SITES)
+    const returns = returnTargets(chosen, indexes)
     return chosen.map((block) => {
       const insns = expand(block)
       const compiled = compilable(insns)
       const { taken, next } = linkSlots(insns)
-      const returns = insns[insns.length - 1].insn.op === OP.ret && compiled === insns.length ? sites : []
-      return { block, insns, compiled, taken: edge(taken), next: edge(next), returns }
+      const last = lastTarget(insns)
+      const likely = new Set([...(last === null ? [] : [last]), ...(returns.get(block) ?? [])])
+      const targets = compiled < insns.length ? [] : [...likely].flatMap((to) => {
+        const index = indexes.get(to)
+        return index === undefined || to.page.mode !== block.page.mode ? [] : [{ index, rip: blockRip(to) }]
+      }).slice(0, TARGETS)
+      return { block, insns, compiled, taken: edge(taken), next: edge(next), targets }
     })
   }
 
@@ -249,25 +308,19 @@ export function createJit(options: JitOptions): Jit {
     i32[(block.header + HEADER.HOTNESS) >>> 2] = again
   }
 
-  /** Entries of other regions into what this one takes over become its own. */
-  const absorb = (region: Region, chosen: readonly Block[]): void => {
-    for (const block of chosen) {
-      const before = owner.get(block)
-      if (before === undefined || before === region) continue
-      region.seeds.add(block)
-      before.seeds.delete(block)
-    }
-  }
-
   const compile = (batch: readonly Region[]): void => {
     const module = new ModuleWriter()
     module.importMemory(options.memoryPages)
     const library = createFlagLibrary(module)
     const made: { region: Region; entries: Map<number, number>; name: string }[] = []
     for (const region of batch) {
-      const chosen = grow(region)
+      if (region.dead) continue
+      const { chosen, absorbed } = grow(region)
       if (chosen.length === 0) continue
-      absorb(region, chosen)
+      for (const other of absorbed) {
+        for (const seed of other.seeds) region.seeds.add(seed)
+        drop(other)
+      }
       for (const block of region.blocks) leaveRegion(region, block)
       region.blocks = chosen
       for (const block of chosen) regions.set(block, (regions.get(block) ?? new Set()).add(region))
@@ -286,6 +339,8 @@ export function createJit(options: JitOptions): Jit {
     counts.bytes += bytes.length
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory: options.wasm } })
     for (const { region, entries, name } of made) {
+      // A later one of the batch has taken it in.
+      if (region.dead) continue
       const slot = region.slot >= 0 ? region.slot : takeSlot()
       if (slot < 0) continue
       region.slot = slot
@@ -296,9 +351,7 @@ export function createJit(options: JitOptions): Jit {
         block.onDeath = () => { for (const r of [...(regions.get(block) ?? [])]) drop(r) }
       }
       for (const [index, entry] of entries) {
-        const before = owner.get(region.blocks[index])
         owner.set(region.blocks[index], region)
-        if (before !== undefined && before !== region && !before.blocks.some((b) => owner.get(b) === before)) drop(before)
         install(region.blocks[index], slot, entry)
       }
     }
@@ -341,4 +394,6 @@ export function createJit(options: JitOptions): Jit {
 }
 
 const branches = new Set<number>([OP.jcc, OP.jmp, OP.call, OP.loop, OP.loope, OP.loopne, OP.jcxz])
+const indirect = new Set<number>([OP.jmp, OP.call, OP.ret])
+const isIndirect = (op: number): boolean => indirect.has(op)
 const isBranch = (op: number): boolean => branches.has(op)

@@ -27,8 +27,8 @@ export interface RegionBlock {
   /** Where its end leads, as blocks of the region (by index) and as the words that hold the interpreter's links. */
   readonly taken: Edge | null
   readonly next: Edge | null
-  /** Return sites (indexes) that its RET may go to. */
-  readonly returns: readonly { readonly index: number; readonly rip: bigint }[]
+  /** Blocks (indexes) that its RET or indirect jump at the end may well go to. */
+  readonly targets: readonly { readonly index: number; readonly rip: bigint }[]
 }
 
 export interface Edge {
@@ -108,9 +108,9 @@ function createWriter(
   const shape: Structure = ((): Structure => {
     const successors: number[][] = [[], ...blocks.map((b) => {
       const to = [b.next, b.taken].flatMap((e) => (e !== null && e.index >= 0 ? [e.index + 1] : []))
-      return [...new Set([...to, ...b.returns.map((r) => r.index + 1)])]
+      return [...new Set([...to, ...b.targets.map((r) => r.index + 1)])]
     })]
-    const forced = new Set(blocks.flatMap((b) => b.returns.map((r) => r.index + 1)))
+    const forced = new Set(blocks.flatMap((b) => b.targets.map((r) => r.index + 1)))
     return structure(successors, entryIndexes.map((i) => i + 1), forced)
   })()
   const dispatch = new Map(shape.entries.map((node, at) => [node, at]))
@@ -175,7 +175,7 @@ function createWriter(
       follow(next)
     },
     likelyTargets(_insn, to) {
-      for (const { index, rip } of blocks[current - 1].returns) {
+      for (const { index, rip } of blocks[current - 1].targets) {
         const page = blocks[index].block.page
         const valid = page === blocks[current - 1].block.page ? i32(1) : load32(add(i32(page.words), local(slot, I32)))
         f.if(and(eq(to, i64(rip)), valid), () => { goTo(index + 1) })
