@@ -23,6 +23,11 @@ const commands = {
   cofferdam,
   build: async () => build(),
   test: async (args) => runTests(args, { run, say, turbo }),
+  /** Tests that take minutes (`*.slow.test.ts`); arguments go to vitest. */
+  'test:slow': async (args) => {
+    process.env.COFFERDAM_SLOW = '1'
+    return run('vitest', ['run', ...args])
+  },
   types: async () => run('turbo', [...turbo, 'types', '--continue']),
   lint: async (args) => run('turbo', [...turbo, 'lint', '--continue', '--', ...args]),
   // `bench page-alloc` measures the page allocator; without a name, whole boots against QEMU.

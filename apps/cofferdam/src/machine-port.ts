@@ -36,7 +36,12 @@ export interface MachineOptions {
   readonly seed: number
   readonly engine: Engine
   readonly cpu: CpuVendor
-  readonly kernel: NamedBytes
+  /** What to boot; only with firmware may there be none. */
+  readonly kernel?: NamedBytes
+  /** Firmware that starts at its reset vector and boots the kernel. */
+  readonly firmware?: NamedBytes
+  /** Its variable store, in place of the one in its image. */
+  readonly vars?: NamedBytes
   readonly initrd?: NamedBytes
   readonly append: string
   readonly disks?: readonly DiskOption[]
@@ -44,6 +49,8 @@ export interface MachineOptions {
   /** What the guest sends on its first serial port. The bytes are only valid during the call. */
   readonly onSerial: (bytes: Uint8Array) => void
   readonly onEvent?: (event: MachineEvent) => void
+  /** Bytes that the guest sends to ports E9h and 402h. */
+  readonly onDebugConsole?: (byte: number) => void
 }
 
 /** Why `run` came back. */
@@ -54,7 +61,8 @@ export type RunResult =
   | { readonly reason: 'idle'; readonly idleUntil?: number }
   | { readonly reason: 'poweroff' }
   | { readonly reason: 'reset' }
-  | { readonly reason: 'debug-exit'; readonly code: number }
+  /** isa-debug-exit: what the guest wrote, and what QEMU would exit with. */
+  | { readonly reason: 'debug-exit'; readonly code: number; readonly status: number }
   /** A processor shut down (a triple fault), or the guest needs what there is not; `state`: its registers, in lines. */
   | { readonly reason: 'shutdown'; readonly message: string; readonly state?: readonly string[] }
 
@@ -81,6 +89,8 @@ export interface Machine {
   serialInput(bytes: Uint8Array): number
   stats(): MachineStats
   places(): readonly ProcessorPlace[]
+  /** A copy of the firmware's variable store; undefined when there is none. */
+  variables(): Uint8Array | undefined
 }
 
 /**

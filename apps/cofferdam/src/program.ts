@@ -13,7 +13,6 @@ const kernels = catalog.filter(({ kind }) => kind === 'kernel').map(({ name }) =
 
 // Options of the full design (architecture.md, "Command line") that this version refuses, with what they take.
 const laterOptions: readonly (readonly [string, string])[] = [
-  ['--firmware <FILE>', 'firmware'],
   ['--svsm', 'svsm'],
   ['--accept <POLICY>', 'accept'],
   ['--host <KERNEL>', 'host'],
@@ -47,8 +46,13 @@ Examples:
       your own kernel and initramfs; gives up after a minute
   cofferdam boot --until 'Run /init' --stats boot.json --trace boot.json.perfetto </dev/null
       stops at that text; open the trace in https://ui.perfetto.dev
+  cofferdam boot --firmware ovmf --vars my-vars.fd --save-vars my-vars.fd
+      the same through UEFI, with variables that last; --debug-console shows what OVMF says while it starts
+  cofferdam boot --kernel ./test.flat --initrd none --device isa-debug-exit,iobase=0xf4,iosize=4 --device pc-testdev
+      a Multiboot or PVH test kernel written for QEMU; its exit status becomes ours
 
 Exit codes: 0 the guest powered off or reached --until; 2 usage or bad input; 3 the guest crashed, hung or timed out.
+With --device isa-debug-exit a guest that writes V there leaves with 2 * V + 1, as with QEMU.
 `
 
 /** An option with a few values; the first one is the default. */
@@ -79,12 +83,18 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     )
   command
     .optionsGroup('What to boot:')
-    .option('--kernel <NAME|FILE>', `bzImage file, or ${kernels.join(', ')}`, parse.parseText, 'sid-cloud')
+    .option('--kernel <NAME|FILE>', `bzImage, PVH or Multiboot file, or ${kernels.join(', ')}`, parse.parseText, 'sid-cloud')
     .option('--initrd <FILE>', 'initramfs file, or none; the default is BusyBox with a shell', parse.parseText)
     .option('--append <TEXT>', 'more kernel parameters, after console=ttyS0,115200 panic=-1')
     .option('--run <COMMAND>', 'run this in the guest instead of a shell, then power off', parse.parseText)
     .addOption(addOption('put a file into the default initramfs; may be repeated'))
     .addOption(withOption())
+  command
+    .optionsGroup('Firmware:')
+    .option('--firmware <NAME|FILE>', 'start at the reset vector: ovmf, or a flash image; direct is the default', parse.parseText)
+    .option('--vars <FILE>', 'variable store to start with; the file itself is not changed', parse.parseText)
+    .option('--save-vars <FILE>', 'write the variable store there at the end; may be the same file', parse.parseText)
+    .option('--debug-console [FILE]', 'what the guest sends to ports 0x402 and 0xe9; to stderr, or a file')
   command
     .optionsGroup('The machine:')
     .addOption(memoryOption)

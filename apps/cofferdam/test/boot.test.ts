@@ -45,6 +45,83 @@ const run = async (args: readonly string[], guest: FakeGuest, stdin = pipeInput(
 
 const shell: FakeGuest = { boot: shellBoot }
 
+describe('cofferdam boot --firmware', () => {
+  const firmware = join(folder, 'fw.fd')
+  writeFileSync(firmware, 'firmware')
+  const vars = join(folder, 'vars.fd')
+  writeFileSync(vars, 'variables')
+
+  it('gives the machine the image and the variables, and saves those of the end', async () => {
+    let given: MachineOptions | undefined
+    const saved = join(folder, 'saved.fd')
+    const guest: FakeGuest = { ...shell, variables: Uint8Array.of(1, 2, 3), onCreate: (options) => { given = options } }
+    const { code } = await run(['--firmware', firmware, '--vars', vars, '--save-vars', saved], guest)
+    expect(code).toBe(0)
+    expect(given?.firmware).toMatchObject({ name: firmware, bytes: Buffer.from('firmware') })
+    expect(given?.vars).toMatchObject({ name: vars, bytes: Buffer.from('variables') })
+    expect([...readFileSync(saved)]).toEqual([1, 2, 3])
+  })
+
+  it('starts again with what the guest has left in its variables', async () => {
+    const stores: (string | undefined)[] = []
+    const guest: FakeGuest = {
+      boot: [{ reason: 'reset' }], variables: Uint8Array.of(9),
+      onCreate: ({ vars: store }) => stores.push(store?.bytes.join()),
+    }
+    await run(['--firmware', firmware], guest)
+    expect(stores.slice(0, 2)).toEqual([undefined, '9'])
+  })
+
+  it('may boot without a kernel of ours', async () => {
+    let given: MachineOptions | undefined
+    const guest: FakeGuest = { boot: [{ reason: 'poweroff' }], onCreate: (options) => { given = options } }
+    const { code } = await run(['--kernel', 'none', '--firmware', firmware], guest)
+    expect({ code, kernel: given?.kernel, initrd: given?.initrd }).toEqual({ code: 0, kernel: undefined, initrd: undefined })
+  })
+
+  it.each([
+    [['--vars', vars], '--vars: works with firmware only'],
+    [['--save-vars', 'x'], '--save-vars: works with firmware only'],
+    [['--kernel', 'none'], '--kernel none: works with firmware only'],
+    [['--firmware', 'sid-cloud'], 'firmware sid-cloud: it is a kernel'],
+    [['--firmware', join(folder, 'nothing')], 'no such file'],
+    [['--firmware', firmware, '--vars', join(folder, 'nothing')], 'no such file'],
+    [['--firmware', firmware, '--save-vars', join(folder, 'x')], 'the firmware has no variable store'],
+    [['--debug-console', join(folder, 'no', 'log')], 'debug-console'],
+  ])('refuses %j', async (args, message) => {
+    const { code, err } = await run(args, shell)
+    expect(code).toBe(2)
+    expect(err).toContain(message)
+  })
+
+  it('shows the debug console, in a file or among the messages', async () => {
+    const log = join(folder, 'debug.log')
+    const guest: FakeGuest = { ...shell, onCreate: ({ onDebugConsole }) => { for (const byte of Buffer.from('SecCoreStartup\n')) onDebugConsole?.(byte) } }
+    await run(['--debug-console', log], guest)
+    expect(readFileSync(log, 'utf8')).toBe('SecCoreStartup\n')
+    expect((await run(['--debug-console'], guest)).err).toContain('SecCoreStartup\n')
+  })
+})
+
+describe('cofferdam boot with a test kernel', () => {
+  const flat = join(folder, 'flat')
+  const header = Int32Array.of(0x1bad_b002, 0, -0x1bad_b002)
+  writeFileSync(flat, new Uint8Array(header.buffer))
+
+  it('gives a Multiboot kernel what the person wrote, and no initramfs', async () => {
+    let given: MachineOptions | undefined
+    const guest: FakeGuest = { boot: [{ reason: 'poweroff' }], onCreate: (options) => { given = options } }
+    await run(['--kernel', flat, '--append', 'smap -v'], guest)
+    expect({ append: given?.append, initrd: given?.initrd }).toEqual({ append: 'smap -v', initrd: undefined })
+  })
+
+  it('leaves with its exit status when it has the debug exit, as QEMU does', async () => {
+    const guest: FakeGuest = { boot: [{ reason: 'debug-exit', code: 3, status: 7 }] }
+    expect((await run(['--kernel', flat, '--device', 'isa-debug-exit'], guest)).code).toBe(7)
+    expect((await run(['--kernel', flat], guest)).code).toBe(3)
+  })
+})
+
 describe('cofferdam boot --device', () => {
   it('gives the machine each device that is named, in order', async () => {
     let devices: MachineOptions['devices']

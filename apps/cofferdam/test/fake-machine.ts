@@ -11,6 +11,8 @@ export interface FakeGuest {
   readonly onByte?: (byte: number) => string | undefined
   /** Called with the options that the machine was made with. */
   readonly onCreate?: (options: MachineOptions) => void
+  /** What its firmware's variable store holds. */
+  readonly variables?: Uint8Array
   /** What an idle guest reports. Default: a timer one virtual second ahead. */
   readonly idle?: (virtualTime: number) => RunResult
 }
@@ -37,7 +39,7 @@ export const fakeShell = (line: string): string | RunResult => {
  * port takes 16 bytes at a time.
  */
 export const createFakeMachine =
-  ({ boot, onLine = fakeShell, onByte, onCreate, idle }: FakeGuest): CreateMachine =>
+  ({ boot, onLine = fakeShell, onByte, onCreate, idle, variables }: FakeGuest): CreateMachine =>
   (options): Machine => {
     onCreate?.(options)
     const steps = [...boot]
@@ -77,6 +79,7 @@ export const createFakeMachine =
         return taken.length
       },
       stats: () => ({ instructions: runs * 1e6, virtualTime }),
+      variables: () => variables,
       places: () => [{ cpu: 0, rip: 0xffff_ffff_8100_0000n, mode: '64-bit kernel' }],
     }
   }

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { parseDevice } from '../src/devices.ts'
 import * as parse from '../src/parse.ts'
 
 describe('--memory', () => {
@@ -59,5 +60,30 @@ describe('--add', () => {
   })
   it.each(['', 'a', ':/b', 'a:', 'a:b', 'a:/'])('refuses %j', (text) => {
     expect(() => parse.parseAdd(text)).toThrow('expected HOSTPATH:GUESTPATH')
+  })
+})
+
+describe('--device', () => {
+  it.each([
+    ['isa-debug-exit', { kind: 'isa-debug-exit', port: 0x501, length: 2 }],
+    ['isa-debug-exit,iobase=0xf4,iosize=0x04', { kind: 'isa-debug-exit', port: 0xf4, length: 4 }],
+    ['isa-debug-exit,iosize=1', { kind: 'isa-debug-exit', port: 0x501, length: 1 }],
+    ['pc-testdev', { kind: 'pc-testdev' }],
+    ['pci-testdev', { kind: 'pci-testdev' }],
+  ])('takes %s', (text, device) => {
+    expect(parseDevice(text)).toEqual([device])
+  })
+
+  it.each([
+    ['isa-debug-exit,iobase=0x10000', 'iobase from 0 to 65535'], ['isa-debug-exit,iosize=5', 'iosize from 1 to 4'],
+    ['isa-debug-exit,iobase', 'iobase from 0 to 65535'], ['isa-debug-exit,port=1', 'iobase=PORT or iosize=N'],
+    ['isa-debug-exit,iobase=0xffff', 'end below port 0x10000'], ['pc-testdev,x=1', 'no properties after pc-testdev'],
+    ['', 'expected virtio-rng'], ['toString', 'expected virtio-rng'],
+  ])('refuses %j', (text, expected) => {
+    expect(() => parseDevice(text)).toThrow(expected)
+  })
+
+  it('takes a test device once', () => {
+    expect(() => parseDevice('pc-testdev', parseDevice('pc-testdev'))).toThrow('one pc-testdev, not two')
   })
 })

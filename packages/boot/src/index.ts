@@ -1,5 +1,8 @@
 export * as aml from './acpi/aml.ts'
 export type { AcpiPlatform, NumaNode } from './acpi/platform.ts'
+export {
+  ACPI_FILES, acpiLoaderSizes, createAcpiLoader, type AcpiLoaderFiles, type AcpiLoaderSizes,
+} from './acpi/loader.ts'
 export { createAcpiTables, type AcpiTables } from './acpi/tables.ts'
 export { parseBzImage, type BzImage, type PayloadFormat, type SetupHeaderFields } from './bzimage.ts'
 export {
@@ -14,6 +17,13 @@ export { takesUnacceptedMemory } from './efi/unaccepted.ts'
 export type { EfiRange } from './efi/layout.ts'
 export { elfExtent, isElf, parseElf, type ElfImage, type ElfNote, type ElfSegment } from './elf.ts'
 export { BootError } from './error.ts'
+export { memoryCmos } from './firmware/cmos.ts'
+export {
+  acpiFiles, createFirmwareConfig, e820File, type ConfigFile, type FirmwareConfig, type FirmwareConfigOptions,
+} from './firmware/config.ts'
+export {
+  layOutFirmware, variableStoreLength, type FirmwareFile, type FirmwareLayout, type FlashChip,
+} from './firmware/image.ts'
 export { checkInitrd } from './initrd.ts'
 export { kernelKind, loadKernel, type KernelKind } from './kernel.ts'
 export { loadLinux, type LinuxBoot, type LinuxOptions, type SetupData } from './linux.ts'
@@ -22,5 +32,5 @@ export { e820Bytes, lowMemory, PC, pcMemoryMap, ramBytes, type MemoryRegion } fr
 export { findMultibootHeader, loadMultiboot, type MultibootBoot, type MultibootHeaderFields } from './multiboot.ts'
 export { createPlacement, type Placed, type Placement, type WriteMemory } from './placement.ts'
 export { loadPvh, pvhEntry, type PvhBoot } from './pvh.ts'
-export { createSmbios, type SmbiosInfo } from './smbios.ts'
+export { createSmbios, createSmbiosParts, type SmbiosInfo, type SmbiosParts } from './smbios.ts'
 export { flatGdt, flatSegments, type GeneralRegisters, type SegmentState, type StartState } from './start-state.ts'

@@ -72,20 +72,35 @@ function structures(info: SmbiosInfo): Uint8Array {
   return table.bytes()
 }
 
+/** Entry point and structures apart, for firmware that puts them where it likes. */
+export interface SmbiosParts {
+  readonly entry: Uint8Array
+  readonly tables: Uint8Array
+}
+
+/**
+ * Builds the entry point and the structures.
+ * @param address - where the structures will lie; firmware that moves them sets it, and the checksum, itself
+ */
+export function createSmbiosParts(info: SmbiosInfo, address = 0): SmbiosParts {
+  const tables = structures(info)
+  const entry = SmbiosEntry.create({
+    anchor: new TextEncoder().encode('_SM3_'), length: SmbiosEntry.size, major: 3, minor: 4, revision: 1,
+    tableLength: tables.length, tableAddress: BigInt(address),
+  })
+  entry[SmbiosEntry.offset.checksum] = -entry.reduce((sum, byte) => sum + byte, 0) & 0xff
+  return { entry, tables }
+}
+
 /**
  * Builds the entry point and, behind it, the structures.
  * @param address - where the bytes will lie: a multiple of 16 in 0xf0000–0xfffff
  */
 export function createSmbios(info: SmbiosInfo, address: number): Uint8Array {
-  const table = structures(info)
   const start = Math.ceil(SmbiosEntry.size / 16) * 16
-  const entry = SmbiosEntry.create({
-    anchor: new TextEncoder().encode('_SM3_'), length: SmbiosEntry.size, major: 3, minor: 4, revision: 1,
-    tableLength: table.length, tableAddress: BigInt(address + start),
-  })
-  entry[SmbiosEntry.offset.checksum] = -entry.reduce((sum, byte) => sum + byte, 0) & 0xff
-  const bytes = new Uint8Array(start + table.length)
+  const { entry, tables } = createSmbiosParts(info, address + start)
+  const bytes = new Uint8Array(start + tables.length)
   bytes.set(entry)
-  bytes.set(table, start)
+  bytes.set(tables, start)
   return bytes
 }

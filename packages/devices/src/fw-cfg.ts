@@ -22,6 +22,11 @@ export interface FwCfgFile {
   readonly data: Uint8Array
   /** The guest may write it by DMA; `data` changes in place. */
   readonly onWrite?: (data: Uint8Array) => void
+  /**
+   * The guest is about to read the file from its start: `data` may be brought up to date in place. Tables that depend
+   * on what firmware has set up are made here.
+   */
+  readonly onSelect?: () => void
 }
 
 /** Options of {@link createFwCfg}. */
@@ -107,6 +112,7 @@ export function createFwCfg(options: FwCfgOptions): FwCfg {
     // Bit 14 asked for writing through the data port, which no longer exists; bit 15 is the machine's own space.
     state.selected = key & 0xbfff
     state.offset = 0
+    if (state.selected >= FW_CFG.FIRST_FILE) fileOf(state.selected)?.onSelect?.()
   }
   const item = (): Uint8Array | undefined => items.get(state.selected)
   const fileOf = (key: number): FwCfgFile | undefined => files.at(key - FW_CFG.FIRST_FILE)

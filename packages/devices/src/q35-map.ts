@@ -32,6 +32,7 @@ export const Q35_PORTS = {
   elcr: range(0x4d0, 2, 'edge/level control of the PICs'),
   fwCfg: range(0x510, 12, 'fw_cfg'),
   pm: range(0x600, 0x80, 'ACPI power management, at PMBASE'),
+  pciWindow: range(0xc000, 0x4000, 'ports of BARs'),
   pciConfig: range(0xcf8, 8, 'PCI configuration; CF9h reset'),
 } as const satisfies Record<string, MapRange>
 

@@ -6,8 +6,7 @@ import type { IoBus, IoHandlers } from '@cofferdam/memory'
 import { createAcpiPm } from './acpi-pm.ts'
 import { COST } from './costs.ts'
 import { createDebugConsole, createDebugExit, createPostPort } from './debug-ports.ts'
-import { createFwCfg } from './fw-cfg.ts'
-import type { FwCfgOptions } from './fw-cfg.ts'
+import type { FwCfg } from './fw-cfg.ts'
 import { createHpet } from './hpet.ts'
 import { createIoApic } from './ioapic.ts'
 import type { InterruptMessage, IoApic } from './ioapic.ts'
@@ -15,9 +14,10 @@ import type { IrqLine } from './clock.ts'
 import { observed } from './observed.ts'
 import type { Observation } from './observed.ts'
 import {
-  createIch9Lpc, createMapper, createPciBus, createPciHost, createPirqRouter, createQ35HostBridge, pirqOfSlot,
+  createIch9Lpc, createMapper, createPciBus, createPciHost, createPirqRouter, createQ35HostBridge, LPC, pirqOfSlot,
+  placeBars,
 } from './pci/index.ts'
-import type { PciBus } from './pci/index.ts'
+import type { PamSegment, PciBus } from './pci/index.ts'
 import { createPicPair } from './pic8259.ts'
 import type { PicPair } from './pic8259.ts'
 import { createPit8254 } from './pit8254.ts'
@@ -26,6 +26,8 @@ import type { MapRange } from './q35-map.ts'
 import { createResetControl } from './reset.ts'
 import type { ResetSource } from './reset.ts'
 import { createRtcCmos } from './rtc-cmos.ts'
+import { createPcTestdev, createPciTestdev, PC_TESTDEV } from './test-devices.ts'
+import type { TestDevice } from './test-devices.ts'
 import { createUart16550 } from './uart16550.ts'
 import type { Uart16550 } from './uart16550.ts'
 import { attachVirtio } from './virtio/index.ts'
@@ -47,10 +49,19 @@ export interface PlatformOptions extends Observation {
   readonly onReset: (by: ResetSource) => void
   /** isa-debug-exit: the status that QEMU would exit with. */
   readonly onDebugExit: (status: number) => void
-  /** There is a fw_cfg device with these items; none by default. */
-  readonly fwCfg?: FwCfgOptions
   /** Virtio devices on PCI; none by default. */
   readonly virtio?: VirtioOptions
+  /** CMOS registers as they are at power-on. */
+  readonly cmos?: readonly (readonly [index: number, value: number])[]
+  /**
+   * The chipset is as after reset, for firmware to set it up, and tells who shall answer below 1 MiB. Without it, it is
+   * as firmware leaves it.
+   */
+  readonly firmware?: { readonly onPam: (segment: PamSegment) => void }
+  /** Test devices; the debug exit is at F4h unless it is among them. */
+  readonly testDevices?: readonly TestDevice[]
+  /** Makes the fw_cfg device, given what firmware has placed so far. */
+  readonly fwCfg?: (placed: () => PlacedPlatform) => FwCfg
 }
 
 /** The parts of the platform that the machine speaks to. */
@@ -61,8 +72,25 @@ export interface Platform {
   readonly pci: PciBus
 }
 
+/** What firmware places: tables made now must say it. */
+export interface PlacedPlatform {
+  /** The memory-mapped configuration space, undefined while it is off. */
+  readonly ecam: { readonly start: number, readonly length: number } | undefined
+  /** The ACPI power-management ports. */
+  readonly pmBase: number
+}
+
 /** Ranks of the devices' clocks: timers of one instant fire in this order. Virtio devices follow, by their slots. */
 const RANK = { pit: 1, rtc: 2, hpet: 3, pm: 4, serial: 5, virtio: 64 } as const
+
+const range = ({ start, length }: Omit<MapRange, 'about'>, about: string): MapRange => ({ start, length, about })
+
+/** The first slot of the root bus that nobody has. */
+function freeSlot(bus: PciBus): number {
+  let slot = 1
+  while (bus.get(slot, 0) !== undefined) slot++
+  return slot
+}
 
 /** Creates the devices and claims their ranges. @throws RangeConflict when two want one place. */
 export function createPlatform(options: PlatformOptions): Platform {
@@ -89,7 +117,7 @@ export function createPlatform(options: PlatformOptions): Platform {
     clock: clock.ranked(RANK.hpet), line: gsi, pitOutput: isa(Q35_IRQ.pit), rtcOutput: isa(Q35_IRQ.rtc),
   })
   const pit = createPit8254({ clock: clock.ranked(RANK.pit), irq: hpet.pit })
-  const rtc = createRtcCmos({ clock: clock.ranked(RANK.rtc), irq: hpet.rtc })
+  const rtc = createRtcCmos({ clock: clock.ranked(RANK.rtc), irq: hpet.rtc, contents: options.cmos })
   const pm = createAcpiPm({ clock: clock.ranked(RANK.pm), sci: isa(Q35_IRQ.sci), onPowerOff: options.onPowerOff })
 
   // PCI: host bridge with ECAM, LPC bridge with the power-management ports and the PIRQ routes.
@@ -100,8 +128,14 @@ export function createPlatform(options: PlatformOptions): Platform {
   const pirq = createPirqRouter({ ioapic: (input) => ioapic.line(input), pic: (input) => pic.line(input) })
   const ecam = inMemory(Q35_MMIO.ecam.about, host.ecam)
   const power = atPorts(Q35_PORTS.pm.about, pm.handlers)
-  pci.add(...Q35_SLOTS.hostBridge, createQ35HostBridge({ mapper, ecam, ecamBase: Q35_MMIO.ecam.start }))
-  pci.add(...Q35_SLOTS.lpc, createIch9Lpc({ mapper, pm: power, pirq, pmBase: Q35_PORTS.pm.start }))
+  const { firmware } = options
+  // Without firmware the chipset is as firmware leaves it.
+  const hostBridge = createQ35HostBridge({
+    mapper, ecam, ...(firmware === undefined ? { ecamBase: Q35_MMIO.ecam.start } : { onPam: firmware.onPam }),
+  })
+  const lpc = createIch9Lpc({ mapper, pm: power, pirq, pmBase: firmware === undefined ? Q35_PORTS.pm.start : undefined })
+  pci.add(...Q35_SLOTS.hostBridge, hostBridge)
+  pci.add(...Q35_SLOTS.lpc, lpc)
 
   if (options.virtio !== undefined) {
     attachVirtio({
@@ -133,8 +167,22 @@ export function createPlatform(options: PlatformOptions): Platform {
   port(Q35_PORTS.serial1, serial.handlers)
   port(Q35_PORTS.debugConsole, debugConsole)
   port(Q35_PORTS.debugConsoleBochs, debugConsole)
-  port(Q35_PORTS.debugExit, createDebugExit({ onExit: options.onDebugExit }))
-  if (options.fwCfg !== undefined) port(Q35_PORTS.fwCfg, createFwCfg(options.fwCfg).handlers)
+  const tests = options.testDevices ?? []
+  const exit = tests.find((device) => device.kind === 'isa-debug-exit')
+  port(exit === undefined ? Q35_PORTS.debugExit : range({ start: exit.port, length: exit.length }, 'debug exit'),
+    createDebugExit({ onExit: options.onDebugExit }))
+  if (tests.some(({ kind }) => kind === 'pc-testdev')) {
+    const testdev = createPcTestdev({ line: gsi })
+    port(range(PC_TESTDEV.ports, 'pc-testdev word'), testdev.ports)
+    port(range(PC_TESTDEV.bytePorts, 'pc-testdev byte'), testdev.ports)
+    port(range(PC_TESTDEV.flush, 'pc-testdev flush'), testdev.flush)
+    port(range(PC_TESTDEV.irqLines, 'pc-testdev lines'), testdev.irqLines)
+    mmio(range(PC_TESTDEV.memory, 'pc-testdev memory'), testdev.memory)
+  }
+  if (tests.some(({ kind }) => kind === 'pci-testdev')) pci.add(freeSlot(pci), 0, createPciTestdev({ mapper }))
+  if (firmware === undefined) placeBars(pci, { memory: Q35_MMIO.pciWindow, ports: Q35_PORTS.pciWindow })
+  const fwCfg = options.fwCfg?.(() => ({ ecam: hostBridge.ecam(), pmBase: lpc.get(LPC.PMBASE, 4) & 0xff80 }))
+  if (fwCfg !== undefined) port(Q35_PORTS.fwCfg, fwCfg.handlers)
   mmio(Q35_MMIO.ioApic, ioapic.handlers)
   mmio(Q35_MMIO.hpet, hpet.handlers)
   return { pic, ioapic, serial, pci }

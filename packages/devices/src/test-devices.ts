@@ -9,6 +9,13 @@ import { createPciFunction, littleEndian, type PciFunctionCore, type PciFunction
 import type { Mapper } from './pci/mapper.ts'
 import { copyPlain, restorePlain, SnapshotError } from './snapshot.ts'
 
+/** A test device of a machine. */
+export type TestDevice =
+  /** Writing to the ports ends the run; QEMU's own default is 501h, 2 ports. */
+  | { readonly kind: 'isa-debug-exit', readonly port: number, readonly length: number }
+  | { readonly kind: 'pc-testdev' }
+  | { readonly kind: 'pci-testdev' }
+
 /** Ports and addresses of pc-testdev. */
 export const PC_TESTDEV = {
   ports: { start: 0xe0, length: 4 },

@@ -1,6 +1,6 @@
 /** The devices that a machine has on top of a plain Q35, from its options, in the order of their slots. */
 import { BlockError, createVirtioBlock, createVirtioRng, MAX_VIRTIO_DEVICES } from '@cofferdam/devices'
-import type { BlockBackend, DmaMemory, VirtioDevice, VirtioOptions } from '@cofferdam/devices'
+import type { BlockBackend, DmaMemory, TestDevice, VirtioDevice, VirtioOptions } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { MachineError } from './options.ts'
 import { createRandom } from './random.ts'
@@ -18,6 +18,8 @@ export interface DiskOption {
 export type DeviceOption =
   /** Entropy that follows from the machine's seed. */
   | { readonly kind: 'virtio-rng' }
+  /** What test kernels written for QEMU use. */
+  | TestDevice
   /** A core of your own. */
   | { readonly kind: 'virtio', readonly create: () => VirtioDevice }
 
@@ -39,7 +41,13 @@ export function createDma(memory: PhysicalMemory): DmaMemory {
   }
 }
 
-function createDevice(option: DeviceOption, seed: number, place: number): VirtioDevice {
+const isTest = (option: DeviceOption): option is TestDevice =>
+  option.kind === 'isa-debug-exit' || option.kind === 'pc-testdev' || option.kind === 'pci-testdev'
+
+/** The test devices among all. */
+export const testDevices = (options: readonly DeviceOption[] = []): TestDevice[] => options.filter(isTest)
+
+function createDevice(option: Exclude<DeviceOption, TestDevice>, seed: number, place: number): VirtioDevice {
   switch (option.kind) {
     case 'virtio-rng':
       return createVirtioRng({ seed: Number(createRandom(seed, `virtio-rng ${place}`).next64() >> 11n) })
@@ -69,9 +77,10 @@ interface Choice {
 export function createDevices(
   options: Choice, memory: PhysicalMemory, onBroken: (device: string, reason: string) => void,
 ): VirtioOptions | undefined {
+  const virtio = (options.devices ?? []).filter((option) => !isTest(option))
   const devices = [
     ...(options.disks ?? []).map(createDisk),
-    ...(options.devices ?? []).map((option, place) => createDevice(option, options.seed, place)),
+    ...virtio.map((option, place) => createDevice(option, options.seed, place)),
   ]
   if (devices.length === 0) return undefined
   if (devices.length > MAX_VIRTIO_DEVICES) {

@@ -1,12 +1,15 @@
 /** One machine: memory, processors, devices, the loop that runs them, and a kernel that is loaded and ready to go. */
-import { loadKernel, lowMemory, pcMemoryMap } from '@cofferdam/boot'
+import { layOutFirmware, loadKernel, lowMemory, memoryCmos, pcMemoryMap } from '@cofferdam/boot'
+import type { AcpiPlatform, FirmwareLayout, SmbiosInfo } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
+import type { Observation } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { configureModel, epycGenoa, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
-import { createDevices } from './devices.ts'
+import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
+import { createDevices, testDevices } from './devices.ts'
 import { createTraceHash } from './events.ts'
 import type { Emit, EventKind } from './events.ts'
+import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
 import { checkOptions, MachineError } from './options.ts'
 import type { MachineOptions, MachineStats, ProcessorPlace, RunResult } from './options.ts'
 import { createProcessors, processorsOverhead } from './processors.ts'
@@ -19,6 +22,8 @@ import { collectStats } from './stats.ts'
 export interface Machine {
   readonly memory: PhysicalMemory
   readonly processors: Processors
+  /** A copy of the firmware's variable store as it is now; undefined when there is none. */
+  variables(): Uint8Array | undefined
   /**
    * Runs about that many instructions (of all processors together). After `idle`, goes on at the next timer. A machine
    * that has ended answers the same again.
@@ -33,15 +38,16 @@ export interface Machine {
 }
 
 /** What the SMBIOS tables say. */
-const FIRMWARE = { manufacturer: 'Cofferdam', product: 'Q35', version: '1', date: '01/01/2024' }
+const SMBIOS = { manufacturer: 'Cofferdam', product: 'Q35', version: '1', date: '01/01/2024' }
 
 /** RAM of a PC as the memory map has it: below the PCI hole and from 4 GiB on. */
-function createRam(bytes: number, vcpus: number): PhysicalMemory {
+function createRam(bytes: number, vcpus: number, firmware: FirmwareLayout | undefined): PhysicalMemory {
   const low = lowMemory(bytes)
   const ram = [{ start: 0, length: low }]
   if (bytes > low) ram.push({ start: 0x1_0000_0000, length: bytes - low })
   try {
-    return createPhysicalMemory({ ram, overhead: processorsOverhead(vcpus) })
+    const overhead = processorsOverhead(vcpus) + (firmware === undefined ? 0 : firmwareOverhead(firmware))
+    return createPhysicalMemory({ ram, overhead })
   } catch (error) {
     // What V8 says when the process may not have that much address space.
     if (!(error instanceof RangeError)) throw error
@@ -71,7 +77,8 @@ export function createMachine(options: MachineOptions): Machine {
   checkOptions(options)
   const { vcpus, seed } = options
   const map = pcMemoryMap(options.memory)
-  const memory = createRam(options.memory, vcpus)
+  const layout = options.firmware && layOutFirmware(options.firmware, options.vars)
+  const memory = createRam(options.memory, vcpus, layout)
   const { emit, hash } = createEmit(options)
   let ended: RunResult | null = null
 
@@ -89,12 +96,32 @@ export function createMachine(options: MachineOptions): Machine {
   const sync = (): void => { clock.advanceTo(loop.now()) }
   const serialOut = new Uint8Array(1)
 
-  const platform = createPlatform({
-    memory, clock, sync,
+  const seats: Seat[] = []
+  const model = configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids)
+  const names = { kernel: options.kernel?.name, initrd: options.initrd?.name }
+  const guest = { kernel: options.kernel?.bytes, initrd: options.initrd?.bytes, cmdline: options.append, names }
+  const smbios: SmbiosInfo = { ...SMBIOS, memory: options.memory }
+  const topology = flatTopology(vcpus)
+  const apicIds = Array.from({ length: vcpus }, (_, index) => apicIdOf(topology, index))
+  const acpi: AcpiPlatform = { apicIds, nodes: [{ ranges: memory.ram, apicIds }] }
+  const observation: Observation = {
+    sync,
     charge: (time) => { loop.charge(time) },
     onAccess: emit === undefined ? undefined : (name, write, offset, size, value) => {
       tell('device', name, { write, offset, size, value })
     },
+  }
+  const forget = (): void => { for (const { processor } of seats) processor.mmu.flush(true) }
+  const firmware = layout && attachFirmware({ memory, layout, observation, onRemap: forget })
+
+  const platform = createPlatform({
+    ...observation, memory, clock, firmware, cmos: memoryCmos(memory.ram), testDevices: testDevices(options.devices),
+    fwCfg: (placed) => createMachineConfig(memory, observation, {
+      ram: memory.ram, vcpus,
+      ...(layout !== undefined && {
+        ...guest, smbios, acpi: () => placedAcpi(acpi, memory.ram, model.physicalBits, placed()),
+      }),
+    }),
     deliver: (message) => routeMessage(processors.apics, message),
     picOutput: (level) => { processors.apics[0].setLint(0, level) },
     onSerial: (byte) => {
@@ -109,20 +136,19 @@ export function createMachine(options: MachineOptions): Machine {
     virtio: createDevices(options, memory, (device, reason) => { tell('device', `${device} broken`, { reason }) }),
   })
 
-  const seats: Seat[] = []
   const loop = createRunLoop({
     seats, clock, random32: createRandom(seed, 'turns').next32,
     between: () => {
       // Frames of RAM may move here only, since translations lead to them.
-      if (memory.crowded() && memory.pack()) for (const { processor } of seats) processor.mmu.flush(true)
+      if (memory.crowded() && memory.pack()) forget()
     },
     onIdle: emit === undefined ? undefined : (cpu, at, to) => {
       emit({ at, cpu, kind: 'idle', name: 'waits', duration: to - at })
     },
   })
   const processors: Processors = createProcessors({
-    seats, memory, count: vcpus, engine: options.engine, holeStart: lowMemory(options.memory),
-    model: configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids),
+    seats, memory, count: vcpus, engine: options.engine, model,
+    holeStart: layout === undefined ? lowMemory(options.memory) : undefined,
     now: () => loop.now(),
     random64: createRandom(seed, 'processors').next64,
     picAcknowledge: () => platform.pic.acknowledge(),
@@ -131,16 +157,13 @@ export function createMachine(options: MachineOptions): Machine {
     emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
 
-  const apicIds = processors.apics.map((apic) => apic.id)
-  const boot = loadKernel({
-    kernel: options.kernel.bytes, initrd: options.initrd?.bytes, cmdline: options.append, memory: options.memory, map,
-    write: (address, bytes) => { memory.write(address, bytes) },
-    acpi: { apicIds, nodes: [{ ranges: memory.ram, apicIds }] },
-    smbios: { ...FIRMWARE, memory: options.memory },
-    names: { kernel: options.kernel.name, initrd: options.initrd?.name },
-  })
-  seats[0].processor.activate()
-  loadState(seats[0].processor, boot.state)
+  if (layout === undefined && guest.kernel !== undefined) {
+    const boot = loadKernel({
+      ...guest, kernel: guest.kernel, memory: options.memory, map, acpi, smbios,
+      write: (address, bytes) => { memory.write(address, bytes) },
+    })
+    loadState(seats[0].processor, boot.state)
+  }
   tell('machine', 'power-on')
 
   /** Whether the machine has ended; a processor that shut down ends it. */
@@ -154,6 +177,7 @@ export function createMachine(options: MachineOptions): Machine {
 
   return {
     memory, processors,
+    variables: () => firmware?.variables(),
     run({ instructions }) {
       try {
         const idleUntil = loop.run(instructions, isDone)

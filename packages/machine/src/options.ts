@@ -19,11 +19,19 @@ export interface MachineOptions {
   /** `interp` never compiles, `jit` compiles eagerly, `auto` compiles what is hot. What the guest sees is the same. */
   readonly engine: 'interp' | 'jit' | 'auto'
   readonly cpu: 'intel' | 'amd'
-  readonly kernel: NamedBytes
+  /** What to boot; only with firmware may there be none. */
+  readonly kernel?: NamedBytes
+  /** Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. */
+  readonly firmware?: NamedBytes
+  /** The firmware's variable store, in place of the one in its image. */
+  readonly vars?: NamedBytes
   readonly initrd?: NamedBytes
   /** Disks on PCI, in slots from 00:01.0 on. */
   readonly disks?: readonly DiskOption[]
-  /** More devices, in the slots after the disks; at most 30 with them. */
+  /**
+   * More devices, in the slots after the disks; at most 30 with them. Test devices come last; the debug exit is at port
+   * F4h unless it is here.
+   */
   readonly devices?: readonly DeviceOption[]
   /** The kernel's command line. */
   readonly append: string
@@ -103,6 +111,12 @@ export function checkOptions(options: MachineOptions): void {
     throw new MachineError('vcpus', 'count', `${vcpus}; expected 1 to ${MAX_VCPUS}`)
   }
   if (!Number.isSafeInteger(seed)) throw new MachineError('seed', 'value', `${seed}; expected a whole number below 2^53`)
+  if (options.kernel === undefined && options.firmware === undefined) {
+    throw new MachineError('kernel', 'file', 'none; expected a kernel, or firmware that finds one')
+  }
+  if (options.vars !== undefined && options.firmware === undefined) {
+    throw new MachineError('vars', 'file', 'a variable store without firmware')
+  }
   oneOf('engine', engine, ['interp', 'jit', 'auto'])
   oneOf('cpu', cpu, ['intel', 'amd'])
 }

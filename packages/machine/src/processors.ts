@@ -22,8 +22,8 @@ export interface ProcessorsOptions {
   readonly eoiBroadcast: (vector: number) => void
   /** A processor's timer or pending events changed. */
   readonly onChange: (index: number) => void
-  /** Where the PCI hole begins, for the MTRRs. */
-  readonly holeStart: number
+  /** Where the PCI hole begins, for the MTRRs as firmware leaves them; undefined: processors are as after reset. */
+  readonly holeStart: number | undefined
   /** Takes what happens on the processors, when somebody listens. */
   readonly emit?: (cpu: number, kind: EventKind, name: string, data?: EventData) => void
 }
@@ -93,12 +93,13 @@ export function createProcessors(options: ProcessorsOptions): Processors {
     const { cpu } = processor
     resetCpu(cpu)
     if (cpu.system !== undefined) {
-      setFirmwareMtrrs(cpu.system, options.holeStart)
+      if (options.holeStart !== undefined) setFirmwareMtrrs(cpu.system, options.holeStart)
       cpu.system.nmiUnblocked = () => { refresh(index) }
     }
     mapApic(index)
     if (index !== 0) processor.halted = true
-    else apic.enterVirtualWire()
+    else if (options.holeStart !== undefined) apic.enterVirtualWire()
+    processor.setRip(cpu.nextRip())
   }
 
   /** The xAPIC page is this processor's own; in x2APIC mode or disabled there is none. */

@@ -50,6 +50,12 @@ const FRAME_PACKED = 4
 /** Flag in a frame word: somebody must hear of every write to the page (decoded code, a dirty log). */
 export const FRAME_WATCHED = 2
 
+/**
+ * Flag in a frame word: a device lies in front of the page (flash that shows its contents, a shadowed ROM). Reads reach
+ * the frame, writes the claim on the mmio bus.
+ */
+export const FRAME_ROM = 8
+
 /** Hears of writes to watched pages: physical address and length, within one page, after the write. */
 export type WriteWatcher = (address: number, length: number) => void
 
@@ -80,6 +86,13 @@ export interface PhysicalMemory {
   /** Sets or clears FRAME_WATCHED of a RAM page. */
   watchPage(page: number, on: boolean): void
   onWrite(watcher: WriteWatcher): void
+  /**
+   * Puts a device in front of a page below 4 GiB: reads reach the bytes at `frame` (a multiple of 4096 in the
+   * WebAssembly memory, as `reserve` gives them), writes the claim on the mmio bus; with 0 reads do so too. Without
+   * `frame` what lies below shows again. Translations that lead to the page must be forgotten by the caller; decoded
+   * code in it is, by the watchers.
+   */
+  cover(page: number, frame?: number): void
   /** Tells the watchers, for writes that generated code made to a watched page. */
   notifyWrite(address: number, length: number): void
   /** Copies out; what is not RAM reads as zero. */
@@ -147,6 +160,8 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   /** Unbacked pages that are read through the frame of zeros. */
   const zeroPages = new Set<number>()
   const backedListeners: (() => void)[] = []
+  /** Words of the pages that a device lies in front of. */
+  const below = new Map<number, number>()
 
   // On the path of every TLB miss: integer operations only. RAM ends below page 2^32 (16 TiB).
   const frameWord = (page: number): number => {
@@ -244,7 +259,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
       const n = Math.min(PAGE - inPage, length - at)
       const page = Math.floor((address + at) / PAGE)
       const word = frameWord(page)
-      if (word !== FRAME_NONE && (back || word >= PAGE || fill !== 0)) {
+      if (word !== FRAME_NONE && (!back || (word & FRAME_ROM) === 0) && (back || word >= PAGE || fill !== 0)) {
         visit(backPage(page) + inPage, at, n)
         if (back && (word & FRAME_WATCHED) !== 0) notifyWrite(address + at, n)
       }
@@ -276,6 +291,20 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     },
     onWrite(watcher) {
       watchers.push(watcher)
+    },
+    cover(page, frame) {
+      const word = low[page]
+      const covered = below.get(page)
+      if (frame === undefined) {
+        if (covered === undefined) return
+        below.delete(page)
+        low[page] = covered
+      } else {
+        if (covered === undefined) below.set(page, word & ~FRAME_WATCHED)
+        low[page] = frame === 0 ? FRAME_NONE : (frame | FRAME_RAM | FRAME_ROM) >>> 0
+      }
+      // What is decoded there now would be wrong; the page is watched again once its new contents are.
+      if ((word & FRAME_WATCHED) !== 0) notifyWrite(page * PAGE, PAGE)
     },
     read(address, out) {
       out.fill(0)

@@ -21,11 +21,14 @@ export interface BootReport {
 }
 
 /** The exit code of an outcome (architecture.md, "Command line"). */
-export const exitCodeOf = (outcome: Outcome): number => (outcome.kind === 'ok' ? ExitCode.ok : ExitCode.guest)
+export const exitCodeOf = (outcome: Outcome): number => {
+  if (outcome.kind === 'status') return outcome.status
+  return outcome.kind === 'ok' ? ExitCode.ok : ExitCode.guest
+}
 
 /** Says why a guest failed and where it was; silent after success. */
 export const printOutcome = (outcome: Outcome, { stderr }: Pick<Surroundings, 'stderr'>): void => {
-  if (outcome.kind === 'ok') return
+  if (outcome.kind !== 'guest') return
   const paint = createPaint(stderr)
   const { lastLines } = outcome
   const lines = [
@@ -51,7 +54,8 @@ export const statsOf = (report: BootReport): object => {
     wallSeconds: end.wall / 1000,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     phases: report.phases,
-    kernel: images.kernel.name,
+    kernel: images.kernel?.name ?? null,
+    firmware: images.firmware?.name ?? null,
     initrd: images.initrd?.name ?? null,
     commandLine: report.commandLine,
     memoryBytes: options.memory,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Machine, MachineEvent, MachineOptions } from '../machine-port.ts'
 import { formatMemory, traceFormat } from '../parse.ts'
 import { createProgressLine } from '../progress.ts'
+import { openDebugConsole, type DebugConsole } from '../run/debug-console.ts'
 import { createConsoleWatch, type ConsoleWatch } from '../run/console-watch.ts'
 import { createSerialOutput, type SerialOutput } from '../run/output.ts'
 import { createPhases, type Moment, type Phases } from '../run/phases.ts'
@@ -10,6 +11,7 @@ import { openTerminal, type Terminal } from '../run/terminal.ts'
 import { openTrace, type TraceWriter } from '../run/trace.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
 import { exitCodeOf, printOutcome, writeStats } from './boot-report.ts'
+import { writeVariables } from './boot-firmware.ts'
 import type { BootImages, BootOptions } from './boot.ts'
 
 interface Session {
@@ -22,6 +24,7 @@ interface Session {
   readonly watch: ConsoleWatch
   readonly phases: Phases
   readonly trace: TraceWriter | undefined
+  readonly debug: DebugConsole | undefined
   readonly moment: () => Moment
   readonly start: () => Machine
   readonly consoleSha256: () => string
@@ -31,17 +34,23 @@ interface Session {
 const openTraceOf = ({ trace, vcpus }: BootOptions): TraceWriter | undefined =>
   trace === undefined ? undefined : openTrace(trace, traceFormat(trace) ?? 'lines', vcpus)
 
-type Wiring = Pick<MachineOptions, 'onSerial'> & { readonly trace: TraceWriter | undefined }
+interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'vars'> {
+  readonly trace: TraceWriter | undefined
+}
 
 const machineOptions = (options: BootOptions, images: BootImages, append: string, wiring: Wiring): MachineOptions => {
-  const { memory, vcpus, seed, engine, cpu } = options
-  const { trace, onSerial } = wiring
+  const { memory, vcpus, seed, engine, cpu, device: devices } = options
+  const { kernel, initrd, firmware } = images
+  const { trace, onSerial, onDebugConsole, vars } = wiring
   return {
     ...{ memory, vcpus, seed, engine, cpu, append, onSerial },
-    kernel: images.kernel,
-    ...(images.initrd && { initrd: images.initrd }),
+    ...(kernel && { kernel }),
+    ...(initrd && { initrd }),
+    ...(firmware && { firmware }),
+    ...(vars && { vars }),
     ...(images.disks.length > 0 && { disks: images.disks }),
-    ...(options.device && { devices: options.device }),
+    ...(devices && { devices }),
+    ...(onDebugConsole && { onDebugConsole }),
     ...(trace && { onEvent: (event: MachineEvent) => trace.event(event) }),
   }
 }
@@ -64,14 +73,19 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
     watch.see(bytes)
     output.write(bytes)
   }
+  const debug = options.debugConsole === undefined ? undefined : openDebugConsole(options.debugConsole, around)
   const start = (): Machine => {
-    machine = around.createMachine(machineOptions(options, images, commandLine, { onSerial, trace }))
+    // What the guest has put into its variables outlives a reset.
+    const left = machine?.variables()
+    const vars = left === undefined ? images.vars : { name: 'variables', bytes: left }
+    const wiring: Wiring = { onSerial, trace, ...(debug && { onDebugConsole: debug.byte }), ...(vars && { vars }) }
+    machine = around.createMachine(machineOptions(options, images, commandLine, wiring))
     phases.reach('machine', moment())
     return machine
   }
   const output = createSerialOutput(around.stdout, () => terminal.leave('interrupted'))
   const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
-  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, moment, start }
+  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, debug, moment, start }
   return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
 }
 
@@ -80,7 +94,8 @@ const greet = ({ options, images, around: { stderr } }: Session): void => {
   const vcpus = `${options.vcpus} vCPU${options.vcpus === 1 ? '' : 's'}`
   const keys = 'Ctrl-A X leaves, Ctrl-A H helps'
   const name = createPaint(stderr)('bold', 'cofferdam:')
-  stderr.write(`${name} booting ${images.kernel.name}, ${formatMemory(options.memory)}, ${vcpus} (${keys})\n`)
+  const what = [images.firmware, images.kernel].flatMap((image) => (image ? [image.name] : [])).join(', ')
+  stderr.write(`${name} booting ${what}, ${formatMemory(options.memory)}, ${vcpus} (${keys})\n`)
 }
 
 const run = async (session: Session): Promise<Outcome> => {
@@ -102,6 +117,7 @@ const run = async (session: Session): Promise<Outcome> => {
     interactive: around.stdin.isTTY,
     ownShell: images.ownInitramfs && options.run === undefined,
     noReboot: !options.reboot,
+    debugExit: options.device?.some(({ kind }) => kind === 'isa-debug-exit') ?? false,
     ...(options.timeout !== undefined && { timeout: options.timeout }),
     now: around.now,
     breathe,
@@ -120,8 +136,10 @@ const finish = (session: Session, outcome: Outcome): number => {
   for (const { stats, from, to } of list) trace?.phase({ name: stats.name, from: from.virtual, to: to.virtual })
   const exitCode = terminal.signalCode() ?? exitCodeOf(outcome)
   const traceSha256 = trace?.close()
+  session.debug?.close()
   if (!output.silent() && !output.atLineStart()) around.stderr.write('\n')
   printOutcome(outcome, around)
+  if (options.saveVars !== undefined) writeVariables(options.saveVars, session.machine())
   if (options.stats !== undefined) {
     const hashes = { consoleSha256: session.consoleSha256(), traceSha256 }
     const shared = { options, images, commandLine, outcome, exitCode, end, machine: session.machine() }

@@ -1,3 +1,4 @@
+import { kernelKind } from '@cofferdam/boot'
 import { inputError, usageError } from '../errors.ts'
 import { openDisks } from '../disks/open-disk.ts'
 import type { DiskArgument } from '../disks/parse-disk.ts'
@@ -6,14 +7,15 @@ import type { CpuVendor, DeviceOption, DiskOption, Engine, NamedBytes } from '..
 import type { AddedFile } from '../parse.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { readFile } from 'node:fs/promises'
+import { loadFirmware, type FirmwareChoice, type FirmwareImages } from './boot-firmware.ts'
 import { bootSession } from './boot-session.ts'
 import { fetchWithProgress } from './fetch-with-progress.ts'
 import { defaultInitramfs, readInput } from './initramfs.ts'
 
 /** The options of `cofferdam boot`, parsed. */
-export interface BootOptions {
+export interface BootOptions extends FirmwareChoice {
   readonly cc: 'none'
-  /** An alias of the catalog or a path. */
+  /** An alias of the catalog or a path; `none` with firmware. */
   readonly kernel: string
   readonly initrd?: string
   readonly append?: string
@@ -34,15 +36,23 @@ export interface BootOptions {
   readonly reboot: boolean
   readonly stats?: string
   readonly trace?: string
+  /** A file, or true for the standard error stream. */
+  readonly debugConsole?: string | true
 }
 
 /** What there is to boot, and from which disks. */
-export interface BootImages {
+export interface BootImages extends Partial<FirmwareImages>, GuestImages {
   readonly disks: readonly DiskOption[]
-  readonly kernel: NamedBytes
+}
+
+/** The kernel and what belongs to it. */
+interface GuestImages {
+  readonly kernel?: NamedBytes
   readonly initrd?: NamedBytes
   /** The initrd is ours, which knows `poweroff` and says when its shell is ready. */
   readonly ownInitramfs: boolean
+  /** The kernel is Linux, for all that is known, and no flat test kernel. */
+  readonly isLinux: boolean
 }
 
 // panic=-1: restart at once after a panic, so that a panic ends the session instead of a silent wait
@@ -57,9 +67,12 @@ const runParameter = (command: string): string =>
     ? `cofferdam.run="${command}"`
     : `cofferdam.run64=${Buffer.from(command, 'utf8').toString('base64')}`
 
-/** The kernel's command line. */
-export const commandLine = ({ append, run }: Pick<BootOptions, 'append' | 'run'>): string => {
-  const text = [standardParameters, run === undefined ? '' : runParameter(run), append ?? ''].filter(Boolean).join(' ')
+/**
+ * The kernel's command line.
+ * @param isLinux - whether Linux's own parameters come first; a test kernel gets what the person wrote, and no more
+ */
+export const commandLine = ({ append, run }: Pick<BootOptions, 'append' | 'run'>, isLinux = true): string => {
+  const text = [isLinux ? standardParameters : '', run === undefined ? '' : runParameter(run), append ?? ''].filter(Boolean).join(' ')
   const length = new TextEncoder().encode(text).length
   if (length >= commandLineSize) {
     throw usageError(`--append: expected at most ${commandLineSize - 1} bytes in all, got ${length}`)
@@ -91,14 +104,25 @@ const loadInitrd = async (options: BootOptions, around: Surroundings): Promise<N
   return initrd === 'none' ? undefined : { name: initrd, bytes: await readInput('initrd', initrd) }
 }
 
+/** Kernel and initramfs; neither when firmware shall find something itself. */
+const loadGuest = async (options: BootOptions, around: Surroundings): Promise<GuestImages> => {
+  if (options.kernel === 'none') return { ownInitramfs: false, isLinux: true }
+  const kernel = await loadKernel(options.kernel, around)
+  const kind = kernelKind(kernel.bytes)
+  // A Multiboot kernel is no Linux; one with a PVH entry is, unless it wants no initramfs.
+  const isLinux = kind !== 'multiboot' && (kind !== 'pvh' || options.initrd !== 'none')
+  const initrd = isLinux || options.initrd !== undefined ? await loadInitrd(options, around) : undefined
+  return { kernel, ...(initrd && { initrd }), ownInitramfs: isLinux && options.initrd === undefined, isLinux }
+}
+
 /**
  * What a machine says of an image or an option that it can't use: its message is `FILE: FIELD: …`, and the same file
  * and field stand apart.
  */
-const badInput = (error: unknown, { kernel, initrd }: BootImages): Error | undefined => {
+const badInput = (error: unknown, images: BootImages): Error | undefined => {
   if (!(error instanceof Error) || !('file' in error) || !('field' in error)) return undefined
-  const kind = error.file === kernel.name ? 'kernel ' : error.file === initrd?.name ? 'initrd ' : ''
-  return usageError(`${kind}${error.message}`)
+  const kind = (['kernel', 'initrd', 'firmware', 'vars'] as const).find((name) => images[name]?.name === error.file)
+  return usageError(`${kind === undefined ? '' : `${kind} `}${error.message}`)
 }
 
 /**
@@ -106,11 +130,11 @@ const badInput = (error: unknown, { kernel, initrd }: BootImages): Error | undef
  * @returns the exit code
  */
 export const boot = async (options: BootOptions, around: Surroundings): Promise<number> => {
-  const append = commandLine(options)
+  const firmware = await loadFirmware(options, around)
+  if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
   const disks = openDisks(options.disk ?? [])
-  const kernel = await loadKernel(options.kernel, around)
-  const initrd = await loadInitrd(options, around)
-  const images = { kernel, disks, ...(initrd && { initrd }), ownInitramfs: options.initrd === undefined }
+  const images = { ...(await loadGuest(options, around)), ...firmware, disks }
+  const append = commandLine(options, images.isLinux)
   try {
     return await bootSession(options, images, append, around)
   } catch (error) {

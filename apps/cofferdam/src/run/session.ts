@@ -7,6 +7,8 @@ import type { Leaving } from './terminal.ts'
 /** How a session ended. `ok` is exit code 0, `guest` is exit code 3 with `why`. */
 export type Outcome =
   | { readonly kind: 'ok'; readonly how: 'poweroff' | 'halt' | 'until' | 'reset' | 'debug-exit' | Leaving }
+  /** A test kernel left through the debug exit that the person asked for: its status is the process's. */
+  | { readonly kind: 'status'; readonly how: 'debug-exit'; readonly status: number }
   | GuestFailure
 
 /** A guest that did not end as it should. */
@@ -35,6 +37,8 @@ export interface SessionOptions {
   readonly ownShell: boolean
   /** Whether a reset ends the session instead of starting the machine again. */
   readonly noReboot: boolean
+  /** The debug exit is there by `--device`: its status is the session's. */
+  readonly debugExit?: boolean
   /** Wall seconds after which the session is given up. */
   readonly timeout?: number
   /** Wall time in milliseconds. */
@@ -151,6 +155,7 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
     case 'reset':
       return onReset(session)
     case 'debug-exit':
+      if (session.debugExit === true) return { kind: 'status', how: 'debug-exit', status: result.status }
       return result.code === 0
         ? { kind: 'ok', how: 'debug-exit' }
         : guest(session, 'status', `the guest left through the debug exit with code ${result.code}`)

@@ -163,27 +163,46 @@ function checkPlatform(p: FullPlatform): void {
   if ((p.nodes?.length ?? 0) > 255) throw refuse('nodes', `${p.nodes?.length ?? 0} nodes; the tables name up to 255`)
 }
 
+/** A field that holds the address of a table. */
+export interface AcpiLink {
+  readonly at: number
+  readonly size: 4 | 8
+  /** The address in it. */
+  readonly to: number
+}
+
+/** Tables at their places, without an RSDP. */
+export interface AcpiBlock {
+  readonly tables: AcpiTables['tables']
+  readonly xsdt: number
+  readonly end: number
+  /** Every field that holds an address, for those who move the block. */
+  readonly links: readonly AcpiLink[]
+}
+
 /**
- * Builds RSDP, XSDT, FADT, FACS, DSDT, MADT and, where the platform has them, MCFG, HPET, SRAT and SLIT.
- *
- * @throws BootError when the platform makes no sense or the tables need more than `place.length` bytes
+ * Builds FACS, DSDT, FADT, MADT, where the platform has them MCFG, HPET, SRAT and SLIT, and the XSDT, from `start` on.
+ * @throws BootError when the platform makes no sense
  */
-export function createAcpiTables(platform: AcpiPlatform, place: { address: number, length: number }): AcpiTables {
+export function buildAcpiBlock(platform: AcpiPlatform, start: number): AcpiBlock {
   const p = completePlatform(platform)
   checkPlatform(p)
-  const made: { signature: string, address: number, bytes: Uint8Array }[] = []
-  let at = place.address
-  const add = (bytes: Uint8Array, alignment = 16, signature = signatureOf(bytes)): number => {
+  const tables: { signature: string, address: number, bytes: Uint8Array }[] = []
+  const links: AcpiLink[] = []
+  let at = start
+  const add = (bytes: Uint8Array, alignment = 16): number => {
     const address = Math.ceil(at / alignment) * alignment
-    made.push({ signature, address, bytes })
+    tables.push({ signature: signatureOf(bytes), address, bytes })
     at = address + bytes.length
     return address
   }
-  const rsdp = new Uint8Array(Rsdp.size)
-  const rsdpAddress = add(rsdp, 16, 'RSD PTR ')
   const facs = add(Facs.create({ signature: ascii('FACS'), length: Facs.size, version: 2 }), 64)
   const dsdt = add(table('DSDT', 2, dsdtAml(p)))
   const listed = [add(fadt(p, facs, dsdt)), add(madt(p))]
+  links.push(
+    { at: listed[0] + Fadt.offset.firmwareCtrl, size: 4, to: facs },
+    { at: listed[0] + Fadt.offset.dsdt, size: 4, to: dsdt },
+    { at: listed[0] + Fadt.offset.xDsdt, size: 8, to: dsdt })
   if (p.ecam !== null) listed.push(add(mcfg(p.ecam)))
   if (p.hpet !== null) listed.push(add(hpet(p.hpet)))
   if (p.nodes !== undefined && p.nodes.length > 0) listed.push(add(srat(p.nodes)), add(slit(p, p.nodes.length)))
@@ -195,19 +214,41 @@ export function createAcpiTables(platform: AcpiPlatform, place: { address: numbe
     setChecksum(bytes, SdtHeader.offset.checksum)
     listed.push(add(bytes))
   }
-  const xsdt = new Uint8Array(8 * listed.length)
-  listed.forEach((address, i) => { new DataView(xsdt.buffer).setBigUint64(8 * i, BigInt(address), true) })
-  const xsdtAddress = add(table('XSDT', 1, xsdt))
-  Rsdp.write(new DataView(rsdp.buffer), {
-    signature: ascii('RSD PTR '), oemId: OEM.id, revision: 2, length: Rsdp.size, xsdtAddress: BigInt(xsdtAddress),
+  const body = new Uint8Array(8 * listed.length)
+  listed.forEach((address, i) => { new DataView(body.buffer).setBigUint64(8 * i, BigInt(address), true) })
+  const xsdt = add(table('XSDT', 1, body))
+  listed.forEach((address, i) => { links.push({ at: xsdt + SdtHeader.size + 8 * i, size: 8, to: address }) })
+  return { tables, xsdt, end: at, links }
+}
+
+/** The root pointer, whose checksums are right for that address of the XSDT. */
+export function buildRsdp(xsdt: number): Uint8Array {
+  const rsdp = Rsdp.create({
+    signature: ascii('RSD PTR '), oemId: OEM.id, revision: 2, length: Rsdp.size, xsdtAddress: BigInt(xsdt),
   })
-  setChecksum(rsdp, Rsdp.offset.checksum, 20)
+  setChecksum(rsdp, Rsdp.offset.checksum, RSDP_FIRST_PART)
   setChecksum(rsdp, Rsdp.offset.extendedChecksum)
-  if (at > place.address + place.length) {
+  return rsdp
+}
+
+/** What the first checksum of the RSDP covers (§5.2.5.3): the structure as ACPI 1.0 had it. */
+export const RSDP_FIRST_PART = 20
+
+/**
+ * Builds RSDP, XSDT, FADT, FACS, DSDT, MADT and, where the platform has them, MCFG, HPET, SRAT and SLIT.
+ *
+ * @throws BootError when the platform makes no sense or the tables need more than `place.length` bytes
+ */
+export function createAcpiTables(platform: AcpiPlatform, place: { address: number, length: number }): AcpiTables {
+  const address = Math.ceil(place.address / 16) * 16
+  const block = buildAcpiBlock(platform, address + Rsdp.size)
+  const rsdp = buildRsdp(block.xsdt)
+  if (block.end > place.address + place.length) {
     throw new BootError('ACPI', 'size',
-      `the tables take ${bytesText(at - place.address)}, their place has ${bytesText(place.length)}`)
+      `the tables take ${bytesText(block.end - place.address)}, their place has ${bytesText(place.length)}`)
   }
-  const bytes = new Uint8Array(at - place.address)
-  for (const t of made) bytes.set(t.bytes, t.address - place.address)
-  return { bytes, rsdp: rsdpAddress, tables: made }
+  const tables = [{ signature: 'RSD PTR ', address, bytes: rsdp }, ...block.tables]
+  const bytes = new Uint8Array(block.end - place.address)
+  for (const t of tables) bytes.set(t.bytes, t.address - place.address)
+  return { bytes, rsdp: address, tables }
 }

@@ -3,7 +3,7 @@
  * What counts as one instruction is the same as on the quick way (`writeBulkFunctions`): all elements up to the end of
  * a page, so that virtual time does not depend on what happens to be decoded.
  */
-import { FRAME_NONE, FRAME_WATCHED } from '@cofferdam/memory'
+import { FRAME_NONE, FRAME_ROM, FRAME_WATCHED } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { GPR, SYSFLAGS } from '../state.ts'
 
@@ -33,7 +33,7 @@ export function createBulk({ memory, page }: BulkOptions): Bulk {
   /** Host address of RAM at a linear address; for reading, unbacked RAM is the frame of zeros; 0 otherwise. */
   const host = (at: number, physical: number, write: boolean): number => {
     let word = memory.frameWord(physical)
-    if (word === FRAME_NONE) return 0
+    if (word === FRAME_NONE || (write && (word & FRAME_ROM) !== 0)) return 0
     if (word < PAGE) {
       if (!write && !memory.filled) return memory.zeroFrame + (u32[at >>> 2] % PAGE)
       memory.backPage(physical)

@@ -3,7 +3,7 @@
  * (device registers, accesses that cross a page, pages whose writes somebody watches).
  */
 import type { GuardRequest, IoHandlers, PhysicalMemory } from '@cofferdam/memory'
-import { FRAME_NONE, FRAME_WATCHED } from '@cofferdam/memory'
+import { FRAME_NONE, FRAME_ROM, FRAME_WATCHED } from '@cofferdam/memory'
 import {
   ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, PERM_DIRTY, PERM_GLOBAL, PERM_NESTED_WRITE, WALK_OK,
   WALK_PAGE_FAULT, createWalkContext, createWalkResult, createWalker, rightsError,
@@ -18,6 +18,8 @@ import type { CodePage } from './code-cache.ts'
 import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_WRITE } from './uop.ts'
 
 const PAGE = 4096
+/** Pages whose writes somebody must see. */
+const HEARD = FRAME_WATCHED | FRAME_ROM
 const TWO_32 = 0x1_0000_0000
 const LOG_SIZE = 16384
 
@@ -268,7 +270,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const writePart = ({ address, length }: Part, from: number): void => {
     const page = Math.floor(address / PAGE)
     const word = memory.frameWord(page)
-    if (word !== FRAME_NONE && !isLocal(address)) {
+    if (word !== FRAME_NONE && (word & FRAME_ROM) === 0 && !isLocal(address)) {
       const to = memory.backPage(page) + (address % PAGE)
       for (let i = 0; i < length; i++) u8[to + i] = u8[from + i]
       if ((word & FRAME_WATCHED) !== 0) memory.notifyWrite(address, length)
@@ -352,7 +354,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
         memory.backPage(page)
         word = memory.frameWord(page)
       }
-      const watched = (word & FRAME_WATCHED) !== 0
+      const watched = (word & HEARD) !== 0
       if (mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))) return 0
       fill(low, high, word - (word % PAGE), watched, user, (access & ACCESS_WRITE) !== 0)
       return watched && (access & ACCESS_WRITE) !== 0 ? 0 : 1
@@ -369,7 +371,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       if (breakpoints.data !== 0) breakpoints.accessed(low, high, size, (want & 2) !== 0)
       if (pending.length === 1) {
         const word = memory.frameWord(Math.floor(pending[0].address / PAGE))
-        const direct = word >= PAGE && ((word & FRAME_WATCHED) === 0 || want === 1) && !isLocal(pending[0].address)
+        const direct = word >= PAGE && ((word & HEARD) === 0 || want === 1) && !isLocal(pending[0].address)
         if (direct) return word - (word % PAGE) + (pending[0].address % PAGE)
       }
       if ((want & 1) !== 0) {
@@ -475,9 +477,11 @@ function createPort(memory: PhysicalMemory): PageTablePort {
     setBits(pa, _key, bits) {
       const at = word(pa)
       if (at >= 0) {
+        const flags = memory.frameWord(Math.floor(pa / PAGE))
+        // Tables in ROM keep their bits, as processors' locked writes to it are lost.
+        if ((flags & FRAME_ROM) !== 0) return true
         u32[at] |= bits
-        const page = Math.floor(pa / PAGE)
-        if ((memory.frameWord(page) & FRAME_WATCHED) !== 0) memory.notifyWrite(pa, 4)
+        if ((flags & FRAME_WATCHED) !== 0) memory.notifyWrite(pa, 4)
       }
       return true
     },

@@ -1,0 +1,31 @@
+/** Runs the command line with the real machine and Debian's packages from the user's cache. */
+import { aptMissing, machineMirror } from '../src/images/apt.ts'
+import { openStore } from '../src/images/store.ts'
+import { createMachine } from '../src/machine.ts'
+import { runCli } from '../src/program.ts'
+import { collectOutput, pipeInput } from './streams.ts'
+
+/** Why there are no Debian packages here; undefined when there are. */
+export const debianMissing: string | undefined =
+  (await aptMissing()) ?? (await machineMirror().then(() => undefined, (error: unknown) => String(error)))
+
+/** What a run of `cofferdam boot` gave. */
+export interface RealRun {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+/** `cofferdam boot` with `typed` coming from a pipe. */
+export const runReal = async (args: readonly string[], typed = ''): Promise<RealRun> => {
+  const [out, err] = [collectOutput(), collectOutput()]
+  const code = await runCli(['boot', ...args], {
+    stdin: pipeInput(typed),
+    stdout: out.stream,
+    stderr: err.stream,
+    store: openStore(),
+    createMachine,
+    now: () => performance.now(),
+  })
+  return { code, out: out.text(), err: err.text() }
+}
