@@ -1,0 +1,88 @@
+/**
+ * The part of a guest's processor that its host keeps: MSRs that are not switched by hardware, the local APIC, and what
+ * CPUID says. The models and register tables are those of the silicon; a record of state stands in for the processor.
+ */
+import {
+  addMsrs, answerCpuid, createCpuSystem, createMsrTable, flatTopology, guestFault, inState, setFirmwareMtrrs, state,
+  type ApicPort, type Cpu, type CpuModel, type CpuSystem, type Msr,
+} from '@cofferdam/x86'
+
+/** Four registers of a CPUID answer: EAX, EBX, ECX, EDX. */
+export type CpuidAnswer = Uint32Array
+
+export interface GuestCpu {
+  readonly system: CpuSystem
+  /**
+   * CPUID as the guest's model has it.
+   * @param xcr0 what the guest has in XCR0, which decides sizes in leaf 0Dh
+   */
+  cpuid(leaf: number, subleaf: number, xcr0: bigint): CpuidAnswer
+  /** RDMSR; undefined for #GP. */
+  readMsr(index: number): bigint | undefined
+  /** WRMSR; false for #GP. */
+  writeMsr(index: number, value: bigint): boolean
+  /** The guest's time-stamp counter. */
+  timestamp(): bigint
+}
+
+export interface GuestCpuOptions {
+  readonly model: CpuModel
+  readonly index: number
+  readonly count: number
+  readonly apic: ApicPort
+  /** Ticks of the time-stamp counter now. */
+  readonly now: () => number
+  /** Where the PCI hole begins, for the MTRRs. */
+  readonly holeStart: number
+  /** MSRs beside the model's. */
+  readonly msrs?: readonly Msr[]
+}
+
+export function createGuestCpu(options: GuestCpuOptions): GuestCpu {
+  const { model, index, count, apic, now } = options
+  const msrs = createMsrTable(model)
+  // Held here although the processor switches it: software may ask for it through the GHCB all the same.
+  addMsrs(msrs, [inState(0xda0, 'XSS', state.XSS), ...options.msrs ?? []])
+  const system = createCpuSystem({ model, topology: flatTopology(count), index, apic, msrs })
+  setFirmwareMtrrs(system, options.holeStart)
+  const buffer = new ArrayBuffer(state.HOT_END)
+  const views = {
+    u8: new Uint8Array(buffer), u16: new Uint16Array(buffer), i32: new Int32Array(buffer), u32: new Uint32Array(buffer),
+    i64: new BigInt64Array(buffer), u64: new BigUint64Array(buffer), f64: new Float64Array(buffer),
+  }
+  views.u64[state.MSR_PAT >>> 3] = 0x0007_0406_0007_0406n
+  // Registers and leaves look at state, at the system side and at the time; a host never executes on this record.
+  const cpu = { views, index, system, timestamp: () => BigInt(Math.floor(now())) } as unknown as Cpu
+  const out = new Uint32Array(4)
+
+  /** Runs a register's own code; a fault that it raises is the guest's. */
+  const faults = <T>(act: () => T): T | undefined => {
+    try {
+      return act()
+    } catch (fault) {
+      if (fault !== guestFault) throw fault
+      return undefined
+    }
+  }
+
+  return {
+    system,
+    cpuid(leaf, subleaf, xcr0) {
+      views.u32[state.XCR0 >>> 2] = Number(xcr0 & 0xffff_ffffn)
+      answerCpuid(cpu, system, leaf, subleaf, out)
+      return out
+    },
+    readMsr(msr) {
+      const register = msrs.get(msr >>> 0)
+      return register === undefined ? undefined : faults(() => register.read(cpu))
+    },
+    writeMsr(msr, value) {
+      const register = msrs.get(msr >>> 0)
+      return register !== undefined && faults(() => {
+        register.write(cpu, value)
+        return true
+      }) === true
+    },
+    timestamp: () => BigInt.asUintN(64, cpu.timestamp() + views.u64[state.TSC_OFFSET >>> 3]),
+  }
+}

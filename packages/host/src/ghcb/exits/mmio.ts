@@ -1,0 +1,48 @@
+import { GhcbError } from '@cofferdam/spec'
+import type { AccessSize } from '@cofferdam/memory'
+import { scratchOffset, type GhcbReply, type GhcbRequest } from '../page.ts'
+import type { GhcbExit, GuestServices, Malformed, VcpuServices } from '../types.ts'
+
+const PAGE = 4096
+
+/** The next access of an emulated range: as large as alignment and length allow. */
+const step = (address: number, left: number): AccessSize =>
+  left >= 4 && address % 4 === 0 ? 4 : left >= 2 && address % 2 === 0 ? 2 : 1
+
+function serve(
+  request: GhcbRequest, { mmio, memory }: GuestServices, { apic }: VcpuServices, gpa: number, isWrite: boolean,
+): GhcbReply | Malformed {
+  const length = Number(request.info2)
+  if (request.info1 >= 1n << 52n || length < 1 || length > 8) return { error: GhcbError.INVALID_INPUT }
+  const at = scratchOffset(request, gpa, length)
+  if (at === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
+  const address = Number(request.info1)
+  if (memory.isRam(Math.floor(address / PAGE))) return { error: GhcbError.INVALID_INPUT }
+  // Each processor has its own local APIC at one address.
+  const isApic = apic.mode() === 'xapic' && Math.floor(address / PAGE) === apic.baseAddress() / PAGE
+  const bytes = request.buffer.subarray(at, at + length)
+  for (let done = 0; done < length;) {
+    const size = step(address + done, length - done)
+    if (isWrite) {
+      let value = 0
+      for (let i = size - 1; i >= 0; i--) value = value * 256 + bytes[done + i]
+      if (isApic) apic.mmio.write((address + done) % PAGE, size, value)
+      else mmio.write(address + done, size, value)
+    } else {
+      const value = isApic ? apic.mmio.read((address + done) % PAGE, size) : mmio.read(address + done, size)
+      for (let i = 0; i < size; i++) bytes[done + i] = value >>> (8 * i)
+    }
+    done += size
+  }
+  return isWrite ? {} : { buffer: { at, bytes } }
+}
+
+/** MMIO_READ (8000_0001h): EXITINFO1 is the address, EXITINFO2 the length, the data go to the scratch area. */
+export const mmioReadExit: GhcbExit = {
+  name: 'mmio-read', serve: (request, guest, vcpu, gpa) => serve(request, guest, vcpu, gpa, false),
+}
+
+/** MMIO_WRITE (8000_0002h): the same, from the scratch area. */
+export const mmioWriteExit: GhcbExit = {
+  name: 'mmio-write', serve: (request, guest, vcpu, gpa) => serve(request, guest, vcpu, gpa, true),
+}
