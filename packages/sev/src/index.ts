@@ -1,1 +1,2 @@
 export * from './rmp/index.ts'
+export * from './ghcb/index.ts'

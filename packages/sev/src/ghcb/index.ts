@@ -1,0 +1,6 @@
+export * from './msr-protocol.ts'
+export * from './page.ts'
+export * from './exits.ts'
+export * from './psc.ts'
+export * from './termination.ts'
+export * from './describe.ts'

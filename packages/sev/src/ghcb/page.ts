@@ -1,0 +1,89 @@
+/**
+ * The GHCB page, protocol version 2 (AMD 56421 §2.6). A hypervisor copies the page once and works on the copy: the
+ * guest can change the original at any time.
+ */
+import { GHCB_USAGE_STANDARD, Ghcb, GhcbError } from '@cofferdam/spec'
+
+/** Fields that have a bit in the valid bitmap. */
+export type GhcbField =
+  | 'cpl' | 'xss' | 'dr7' | 'rip' | 'rsp' | 'rax' | 'rcx' | 'rdx' | 'rbx' | 'rbp' | 'rsi' | 'rdi' | 'r8' | 'r9' | 'r10'
+  | 'r11' | 'r12' | 'r13' | 'r14' | 'r15' | 'swExitCode' | 'swExitInfo1' | 'swExitInfo2' | 'swScratch' | 'xcr0'
+  | 'x87StateGpa'
+
+/** A GHCB page (a copy, or the page itself for a guest) with its valid bitmap. */
+export interface GhcbPage {
+  readonly bytes: Uint8Array
+  readonly version: number
+  readonly usage: number
+  /** Whether the valid bitmap names a field. */
+  has(field: GhcbField): boolean
+  /** A field's value, or undefined when it is not valid. */
+  get(field: GhcbField): bigint | undefined
+  /** A field's value whether valid or not. */
+  peek(field: GhcbField): bigint
+  /** Sets a field and its valid bit. */
+  set(field: GhcbField, value: bigint): void
+  /** Clears the valid bitmap, as a hypervisor does before it answers. */
+  clearValid(): void
+  /** Sets protocol version and usage, as a guest does. */
+  start(version: number): void
+}
+
+/** A view of 4096 bytes. @throws RangeError for another length. */
+export function ghcbPage(bytes: Uint8Array): GhcbPage {
+  if (bytes.length !== Ghcb.size) throw new RangeError(`a GHCB has 4096 bytes, not ${bytes.length}`)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const bitmap = Ghcb.offset.validBitmap
+  /** Byte and mask of a field's bit: one bit for each qword up to the bitmap and the one after. */
+  const bit = (field: GhcbField): [number, number] => {
+    const index = Math.floor(Ghcb.offset[field] / 8)
+    return [bitmap + (index >>> 3), 1 << (index & 7)]
+  }
+  const has = (field: GhcbField): boolean => {
+    const [at, mask] = bit(field)
+    return (bytes[at] & mask) !== 0
+  }
+  const peek = (field: GhcbField): bigint =>
+    field === 'cpl' ? BigInt(bytes[Ghcb.offset.cpl]) : Ghcb.get(view, field)
+  return {
+    bytes, has, peek,
+    get version() {
+      return Ghcb.get(view, 'protocolVersion')
+    },
+    get usage() {
+      return Ghcb.get(view, 'usage')
+    },
+    get: (field) => (has(field) ? peek(field) : undefined),
+    set(field, value) {
+      if (field === 'cpl') bytes[Ghcb.offset.cpl] = Number(value)
+      else Ghcb.set(view, field, value)
+      const [at, mask] = bit(field)
+      bytes[at] |= mask
+    },
+    clearValid() {
+      bytes.fill(0, bitmap, bitmap + 16)
+    },
+    start(version) {
+      Ghcb.write(view, { protocolVersion: version, usage: GHCB_USAGE_STANDARD })
+    },
+  }
+}
+
+/** Where the scratch area of an exit lies. */
+export type GhcbScratch =
+  /** In the page's shared buffer, from `offset` of the page, `room` bytes to the buffer's end. */
+  | { readonly ok: true; readonly offset: number; readonly room: number }
+  | { readonly ok: false; readonly error: number }
+
+/**
+ * Checks the scratch address of an exit that needs `bytes`: version 2 wants it inside the shared buffer of this GHCB.
+ * @param gpa guest physical address of the GHCB page
+ */
+export function ghcbScratch(page: GhcbPage, gpa: bigint, bytes: number): GhcbScratch {
+  const at = page.get('swScratch')
+  if (at === undefined) return { ok: false, error: GhcbError.MISSING_INPUT }
+  const start = gpa + BigInt(Ghcb.offset.sharedBuffer)
+  const end = start + BigInt(Ghcb.fields.sharedBuffer[1])
+  if (at < start || at + BigInt(bytes) > end) return { ok: false, error: GhcbError.INVALID_SCRATCH_AREA }
+  return { ok: true, offset: Number(at - gpa), room: Number(end - at) }
+}
