@@ -18,6 +18,9 @@ export const ENTRY_PS = 0x80
 export const ENTRY_G = 0x100
 export const ENTRY_PAT = 0x1000
 
+/** Reserved bits of a PDPTE's lower half in PAE paging: 8:5 and 2:1 (SDM vol. 3, table 4-8). */
+export const PDPTE_RESERVED = 0x1e6
+
 /** Records a page fault; `found` has P and RSVD as far as the walk came (SDM vol. 3, §4.7). */
 export function pageFault(ctx: WalkContext, out: WalkResult, level: number, access: number, found: number): void {
   out.status = WALK_PAGE_FAULT
@@ -66,8 +69,20 @@ export function createWalk64(port: PageTablePort, nested: NestedStep): Walk {
     if (level === FORMAT_PAE) {
       // SDM vol. 3, §4.4.1: the PDPTE comes from a register, bits 31:30 choose; it has no permissions.
       const i = (vaLow >>> 30) * 2
-      const low = ctx.pdptes[i]
-      const high = ctx.pdptes[i + 1]
+      let low = ctx.pdptes[i]
+      let high = ctx.pdptes[i + 1]
+      if (second !== null) {
+        // With nested paging it is read by each walk (APM vol. 2, §15.25.10).
+        const entry = nested.table(second, table + i * 4, key, out)
+        if (entry < 0) return
+        low = port.load64(entry, nested.key) | 0
+        high = port.high | 0
+        if (port.refused !== 0) { refused(port, out, 3, entry); return }
+        if ((low & ENTRY_P) !== 0 && ((low & PDPTE_RESERVED) | (high & (reservedHigh | 0xfff0_0000))) !== 0) {
+          pageFault(ctx, out, 3, access, ERROR_PRESENT | ERROR_RESERVED)
+          return
+        }
+      }
       if ((low & ENTRY_P) === 0) { pageFault(ctx, out, 3, access, 0); return }
       table = (high & addressHigh) * 0x1_0000_0000 + ((low & ~0xfff) >>> 0)
       key = (high & keyHigh) >>> ctx.keyShift

@@ -6,7 +6,7 @@ import { createNestedStep, type NestedWalks, type Walk } from './nested.ts'
 import type { PageTablePort } from './port.ts'
 import type { WalkResult } from './result.ts'
 import { createWalk32, createWalkNone } from './walk-32.ts'
-import { createWalk64 } from './walk-64.ts'
+import { createWalk64, PDPTE_RESERVED } from './walk-64.ts'
 import { createWalkEpt } from './walk-ept.ts'
 
 export interface Walker {
@@ -23,9 +23,6 @@ export interface Walker {
    */
   loadPdptes(ctx: WalkContext): boolean
 }
-
-/** Reserved bits of a PDPTE's lower half: 8:5 and 2:1 (SDM vol. 3, table 4-8). */
-const PDPTE_RESERVED = 0x1e6
 
 /** Creates a walker that reaches memory through `port`. */
 export function createWalker(port: PageTablePort): Walker {

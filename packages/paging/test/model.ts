@@ -37,17 +37,17 @@ class NestedAnswer extends Error {
 export function translate(mem: ModelMemory, s: ModelState, va: bigint, access: ModelAccess,
   nested?: ModelState): ModelAnswer {
   try {
-    if (nested === undefined) return oneDimension(mem, s, va, access, (pa) => pa)
+    if (nested === undefined) return oneDimension(mem, s, va, access, (pa) => pa, false)
     const locate: Locate = (gpa, write, fetch, final) => {
       const reach = nested.levels === 4 ? 48n : nested.levels === 5 ? 57n : 32n
       const answer: ModelAnswer = gpa >> reach !== 0n
         ? { error: errorCode(nested, { write, fetch, user: true, implicit: false }, 0n) }
-        : oneDimension(mem, nested, gpa, { write, fetch, user: true, implicit: false }, (pa) => pa)
+        : oneDimension(mem, nested, gpa, { write, fetch, user: true, implicit: false }, (pa) => pa, false)
       if ('error' in answer) throw new NestedAnswer({ nested: { gpa, error: answer.error, final } })
       if ('nested' in answer) throw new Error('never')
       return answer.page + (gpa & 0xfffn)
     }
-    const answer = oneDimension(mem, s, va, access, (gpa) => locate(gpa, true, false, false))
+    const answer = oneDimension(mem, s, va, access, (gpa) => locate(gpa, true, false, false), true)
     if (!('page' in answer)) return answer
     const page = locate(answer.page, access.write && !access.fetch, access.fetch, true)
     return { ...answer, page }
@@ -67,13 +67,13 @@ function errorCode(s: ModelState, a: ModelAccess, found: bigint): bigint {
 }
 
 function oneDimension(mem: ModelMemory, s: ModelState, va: bigint, a: ModelAccess,
-  at: (pa: bigint) => bigint): ModelAnswer {
+  at: (pa: bigint) => bigint, nested: boolean): ModelAnswer {
   if (s.levels === 'none') {
     return { page: va & ~0xfffn, size: 12n, user: true, writable: true, executable: true, dirty: true, global: false,
       pkey: 0n, key: 0n }
   }
   if (s.levels === '32') return walk32(mem, s, va & 0xffff_ffffn, a, at)
-  return walk64(mem, s, va, a, at)
+  return walk64(mem, s, va, a, at, nested)
 }
 
 function load32(mem: ModelMemory, pa: bigint): bigint {
@@ -118,13 +118,26 @@ function reserved64(s: ModelState, entry: bigint, level: number, leaf: boolean):
   return level === 2 && leaf && range(entry, 20n, 13n) !== 0n
 }
 
-function walk64(mem: ModelMemory, s: ModelState, va: bigint, a: ModelAccess, at: (pa: bigint) => bigint): ModelAnswer {
+/** A PDPTE of PAE paging: in one dimension from a register, in two from memory, checked as MOV to CR3 would. */
+function pdpteOf(mem: ModelMemory, s: ModelState, va: bigint, at: (pa: bigint) => bigint, nested: boolean): bigint {
+  const index = range(va, 31n, 30n)
+  return nested ? mem.load64(Number(at((s.cr3 & 0xffff_ffe0n) + 8n * index))) : s.pdptes[Number(index)]
+}
+
+function reservedPdpte(s: ModelState, entry: bigint): boolean {
+  for (let n = s.maxphyaddr; n <= 51n; n++) if (n !== s.cBit && bit(entry, n)) return true
+  return range(entry, 63n, 52n) !== 0n || range(entry, 8n, 5n) !== 0n || range(entry, 2n, 1n) !== 0n
+}
+
+function walk64(mem: ModelMemory, s: ModelState, va: bigint, a: ModelAccess, at: (pa: bigint) => bigint,
+  nested: boolean): ModelAnswer {
   const used: bigint[] = []
   let table = address(s, s.cr3, 12n)
   let level = 2
   if (s.levels === 'pae') {
-    const pdpte = s.pdptes[Number(range(va, 31n, 30n))]
+    const pdpte = pdpteOf(mem, s, va, at, nested)
     if (!bit(pdpte, 0n)) return { error: errorCode(s, a, 0n) }
+    if (nested && reservedPdpte(s, pdpte)) return { error: errorCode(s, a, 9n) }
     table = address(s, pdpte, 12n)
   } else level = s.levels as number
   for (;; level--) {

@@ -1,7 +1,7 @@
 /**
- * Extensions: what a package above adds to a processor (SVM, SEV-SNP, TDX). An extension costs what it does: its meanings
- * are looked up when code is decoded, its registers and leaves lie in the tables that exist anyway, and code that uses
- * none of it runs the same micro-ops through the same generated interpreter.
+ * Extensions: what a package above adds to a processor (SVM, SEV-SNP, TDX). An extension costs what it does: its
+ * meanings are looked up when code is decoded, its registers and leaves lie in the tables that exist anyway, and code
+ * that uses none of it runs the same micro-ops through the same generated interpreter.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Meaning } from '../cpu.ts'
@@ -20,8 +20,8 @@ export interface Extension {
   /** For messages. */
   readonly name: string
   /**
-   * Meanings by mnemonic (`OPS`). They come before the processor's own: an instruction that has none is #UD, one that has
-   * may be replaced, unless generated code carries it out (the forms with WebAssembly meanings).
+   * Meanings by mnemonic (`OPS`). They come before the processor's own: an instruction that has none is #UD, one that
+   * has may be replaced, unless generated code carries it out (the forms with WebAssembly meanings).
    */
   readonly meanings?: Readonly<Record<string, Meaning>>
   /** MSRs to add or to replace; all processors share them. */

@@ -6,7 +6,7 @@ import type { CodeWidth } from '../insn.ts'
 export const MODE_SSE = 0x10
 export const MODE_AVX = 0x20
 export const MODE_USER = 0x40
-/** RDTSC, RDTSCP, PUSHF and POPF are the host's: a supervisor wants to see them. */
+/** RDTSC, RDTSCP, PUSHF, POPF and PAUSE are the host's: a supervisor wants to see them. */
 export const MODE_TRAPS = 0x80
 
 export const decodeMode = (mode: number): CodeWidth => {

@@ -205,7 +205,11 @@ export function createProcessor(options: ProcessorOptions): Processor {
     stackShadow = false
     // What a data breakpoint saw of an instruction that did not complete is lost.
     breakpoints.hits = 0
-    if (supervisor?.exception() === true) return
+    if (supervisor?.exception() === true) {
+      // The instruction has not happened: its shadow is still there.
+      i32[SHADOW >>> 2] = stepShadow
+      return
+    }
     options.onException?.()
     // Where execution stays if delivery shuts the processor down.
     nextRip = i64[RIP >>> 3]
@@ -485,6 +489,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
   }
 
   let stepping = false
+  /** SHADOW before the step. */
+  let stepShadow = 0
   /** Whether a fault was delivered since the step began. */
   let delivered = false
   /** Whether SHADOW is MOV SS's or POP SS's. */
@@ -521,6 +527,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         return
       }
       if (debugged) translator.insnAt(block.header + HEADER_SIZE, stepped)
+      stepShadow = i32[SHADOW >>> 2]
       i32[SHADOW >>> 2] = 0
       // RF lasts one instruction; a fault saves it set in any case.
       i32[SYSFLAGS >>> 2] = flags & ~RF
@@ -534,6 +541,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
       setSliceEnd(left - 1)
     })
     stepping = false
+    stepShadow = 0
     i32[BUDGET >>> 2] = left - 1
     if (debugged && !delivered) afterStep(flags, rip)
   }
@@ -647,13 +655,15 @@ export function createProcessor(options: ProcessorOptions): Processor {
     i64[RIP >>> 3] = nextRip
   }
 
+  const supervised = (): boolean => supervisor?.pending === true
+
   /** Runs until the budget is spent or the processor halts. */
   const runSlice = (): void => {
     let pc = 0
     for (;;) {
       if (pc === 0) {
-        if (supervisor?.pending === true) {
-          supervisor.settle()
+        if (supervised()) {
+          supervisor?.settle()
           continue
         }
         // A shadow outlasts the slice. Behind MOV SS even traps wait (SDM vol. 3 §6.8.3).
@@ -665,6 +675,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         }
         if (breakpoints.hits !== 0) takeTraps()
         if (i32[EVENT >>> 2] !== 0) attend()
+        if (supervised()) continue
         if (ending || i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return
         if (stepsHere()) {
           stepDebugged()

@@ -15,28 +15,28 @@ export const HOLD = {
 } as const
 
 /**
- * In `guestFault.vector`: no exception, but the end of what the processor runs; its supervisor knows why. The instruction
- * has no effect, as with a fault.
+ * In `guestFault.vector`: no exception, but the end of what the processor runs; its supervisor knows why. The
+ * instruction has no effect, as with a fault.
  */
 export const LEAVE = 0x100
 
 export interface Supervisor {
   /** `settle` has something to do at this instruction boundary, before anything else. */
   readonly pending: boolean
-  /** Some instructions that generated code carries out must come by `before`: RDTSC, RDTSCP, PUSHF, POPF. */
+  /** Some instructions that generated code carries out must come by `before` (MODE_TRAPS). */
   readonly traps: boolean
   /** Leaves or enters what it stands above, and injects events. RIP is where execution goes on. */
   settle(): void
   /**
-   * Before the meaning of an instruction in TypeScript, with RIP at the instruction. May raise; answers true when it has
-   * carried the instruction out itself.
+   * Before the meaning of an instruction in TypeScript, with RIP at the instruction. May raise; answers true when it
+   * has carried the instruction out itself.
    */
   before(insn: Insn): boolean
   /** The exception (or LEAVE) in `guestFault` is about to be delivered: true when something else happens instead. */
   exception(): boolean
   /**
-   * The exception (or LEAVE) in `guestFault` was raised by the delivery of another event, or is what two became together:
-   * true when it takes the processor away.
+   * The exception (or LEAVE) in `guestFault` was raised by the delivery of another event, or is what two became
+   * together: true when it takes the processor away.
    */
   nested(vector: number, errorCode: number, source: EventSource): boolean
   /** At an instruction boundary outside of interrupt shadows, when something wants a look: what must wait (HOLD). */

@@ -71,7 +71,7 @@ const only64 = new Set<number>([
   OP.push, OP.pop, OP.call, OP.ret, OP.leave, OP.pushf, OP.popf, OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps,
 ])
 const isOnly64: readonly boolean[] = OPS.map((_, op) => only64.has(op))
-const trapped = new Set<number>([OP.rdtsc, OP.rdtscp, OP.pushf, OP.popf])
+const trapped = new Set<number>([OP.rdtsc, OP.rdtscp, OP.pushf, OP.popf, OP.pause])
 const isBitTest: readonly boolean[] = OPS.map((_, op) => ([OP.bt, OP.bts, OP.btr, OP.btc] as number[]).includes(op))
 const isString: readonly boolean[] = OPS.map((_, op) => ([OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps] as number[]).includes(op))
 

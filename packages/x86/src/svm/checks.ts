@@ -60,7 +60,8 @@ function isInjectionLegal(views: Views, event: bigint): boolean {
 
 /** Nested paging: the host must page, nCR3 and the guest's PAT must be legal (§15.25.3, §15.25.4). */
 const isNestingLegal = (views: Views, control: GuestControl, legal: LegalBits, hostPages: boolean): boolean =>
-  hostPages && (control.nestedCr3 & ~legal.cr3Key) >> BigInt(legal.physicalBits) === 0n && isPat(views.u64[MSR_PAT >>> 3])
+  hostPages && (control.nestedCr3 & ~legal.cr3Key) >> BigInt(legal.physicalBits) === 0n
+  && isPat(views.u64[MSR_PAT >>> 3])
 
 /**
  * Whether the guest that was just loaded may run; false is VMEXIT_INVALID.

@@ -62,7 +62,8 @@ export function readControl(views: Views, at: number): GuestControl {
   return {
     cr: word(CONTROL.interceptCr), dr: word(CONTROL.interceptDr), exceptions: word(CONTROL.interceptException),
     vector3: word(CONTROL.intercept3), vector4: word(CONTROL.intercept4), vector5: word(CONTROL.intercept5),
-    pauseThreshold: u16[(at + CONTROL.pauseFilterThreshold) >>> 1], pauseCount: u16[(at + CONTROL.pauseFilterCount) >>> 1],
+    pauseThreshold: u16[(at + CONTROL.pauseFilterThreshold) >>> 1],
+    pauseCount: u16[(at + CONTROL.pauseFilterCount) >>> 1],
     iopm: long(CONTROL.iopmBasePa), msrpm: long(CONTROL.msrpmBasePa), tscOffset: long(CONTROL.tscOffset),
     asid: word(CONTROL.guestAsid), tlbControl: u8[at + CONTROL.tlbControl], nested: long(CONTROL.nestedControl),
     virtualization: long(CONTROL.virtualizationControl), nestedCr3: long(CONTROL.nestedCr3),
@@ -72,7 +73,8 @@ export function readControl(views: Views, at: number): GuestControl {
   }
 }
 
-export const usesNestedPaging = (control: GuestControl): boolean => (control.nested & NestedControl.mask.NP_ENABLE) !== 0n
+export const usesNestedPaging = (control: GuestControl): boolean =>
+  (control.nested & NestedControl.mask.NP_ENABLE) !== 0n
 export const usesLbrVirtualization = (control: GuestControl): boolean =>
   (control.virtualization & VirtualizationControl.mask.LBR) !== 0n
 
@@ -101,8 +103,10 @@ export function writeExit(views: Views, at: number, exit: Exit): void {
   if (exit.bytes !== null) views.u8.set(exit.bytes, at + CONTROL.instructionBytes)
 }
 
-/** Writes back the virtual interrupt and the interrupt shadow (`guestIf`: RFLAGS.IF, which SEV-ES guests show there). */
-export function writeInterrupts(views: Views, at: number, vintr: VirtualInterrupts, shadow: boolean, guestIf: boolean): void {
+/** Writes back virtual interrupt and interrupt shadow; `guestIf` is RFLAGS.IF, which SEV-ES guests show there. */
+export function writeInterrupts(
+  views: Views, at: number, vintr: VirtualInterrupts, shadow: boolean, guestIf: boolean,
+): void {
   const word = at + CONTROL.virtualInterrupt
   const rest = read64(views, word) & ~(V.TPR | V.V_IRQ)
   write64(views, word, rest | BigInt(vintr.tpr) | (vintr.irq ? V.V_IRQ : 0n))

@@ -17,8 +17,9 @@ import type { Processor } from '../engine/processor.ts'
 import type { PhysicalMemory } from '@cofferdam/memory'
 
 /** What is claimed: nothing of AVIC, VGIF, VNMI, GMET, and no caching by VMCB clean bits, which are ignored. */
-const FEATURES = (['NP', 'LbrVirt', 'NRIPS', 'TscRateMsr', 'FlushByAsid', 'DecodeAssists', 'PauseFilter', 'PauseFilterThreshold'] as const)
-  .reduce((all, name) => all | Cpuid8000000aEdx.mask[name], 0)
+const FEATURES = ([
+  'NP', 'LbrVirt', 'NRIPS', 'TscRateMsr', 'FlushByAsid', 'DecodeAssists', 'PauseFilter', 'PauseFilterThreshold',
+] as const).reduce((all, name) => all | Cpuid8000000aEdx.mask[name], 0)
 
 export interface SvmExtensionOptions {
   /** ASIDs, the host's 0 included. Default 32768, as EPYC processors have. */
@@ -58,7 +59,9 @@ const eferWithSvm: Msr = {
 const MSRS: readonly Msr[] = [
   vmCr, eferWithSvm,
   held(SVM_MSR.VM_HSAVE_PA, 'VM_HSAVE_PA', {
-    check: (value, cpu) => { if ((value & 0xfffn) !== 0n || value >> BigInt(systemOf(cpu).legal.physicalBits) !== 0n) gp() },
+    check: (value, cpu) => {
+      if ((value & 0xfffn) !== 0n || value >> BigInt(systemOf(cpu).legal.physicalBits) !== 0n) gp()
+    },
   }),
   held(SVM_MSR.TSC_RATIO, 'TSC_RATIO', { initial: TSC_RATIO_ONE, legal: 0xff_ffff_ffffn }),
 ]

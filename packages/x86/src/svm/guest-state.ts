@@ -2,7 +2,8 @@
 import type { Views } from '../cpu.ts'
 import type { EngineCpu } from '../engine/cpu-services.ts'
 import {
-  CPL, CR0, CR2, CR3, CR4, CS, DR, DS, EFER, ES, FS, GDTR, GPR, GS, IDTR, LDTR, MSR_CSTAR, MSR_KERNEL_GS_BASE, MSR_LSTAR,
+  CPL, CR0, CR2, CR3, CR4, CS, DR, DS, EFER, ES, FS, GDTR, GPR, GS, IDTR, LDTR, MSR_CSTAR, MSR_KERNEL_GS_BASE,
+  MSR_LSTAR,
   MSR_PAT, MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, SEG, SEG_BASE, SEG_SIZE, SS, TR,
 } from '../state.ts'
 import { CR0_BITS, FLAG } from '../system/bits.ts'

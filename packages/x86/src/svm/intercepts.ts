@@ -69,7 +69,8 @@ const REGISTERS: Readonly<Record<number, number>> = { 0: CR0, 2: CR2, 3: CR3, 4:
 /** The write trap comes when the register has its new value, which it shows (§15.35.10). */
 function trapsWrite(world: GuestWorld, cpu: Cpu, n: number): void {
   if (((world.control.vector4 >>> (16 + n)) & 1) === 0) return
-  world.trapAfter(SvmExit.CR0_WRITE_TRAP + n, () => (n === 8 ? BigInt(world.control.vintr.tpr) : readU64(cpu, REGISTERS[n])))
+  const read = (): bigint => (n === 8 ? BigInt(world.control.vintr.tpr) : readU64(cpu, REGISTERS[n]))
+  world.trapAfter(SvmExit.CR0_WRITE_TRAP + n, read)
 }
 
 /** MOV CRn, reg: all exceptions first. */
@@ -105,12 +106,13 @@ const readsControl: Intercept = (world, cpu, insn) => {
   return true
 }
 
-const debugRegister = (shift: number, base: number, of: (insn: Insn) => number, gpr: (insn: Insn) => number): Intercept =>
-  (world, cpu, insn) => {
-    const n = checkDebugAccess(cpu, insn, of(insn))
-    if (((world.control.dr >>> (shift + n)) & 1) !== 0) world.leave(base + n, BigInt(gpr(insn)))
-    return false
-  }
+const debugRegister = (
+  shift: number, base: number, of: (insn: Insn) => number, gpr: (insn: Insn) => number,
+): Intercept => (world, cpu, insn) => {
+  const n = checkDebugAccess(cpu, insn, of(insn))
+  if (((world.control.dr >>> (shift + n)) & 1) !== 0) world.leave(base + n, BigInt(gpr(insn)))
+  return false
+}
 const writesDebug = debugRegister(16, SvmExit.DR0_WRITE, (i) => i.reg0, (i) => i.reg1)
 const readsDebug = debugRegister(0, SvmExit.DR0_READ, (i) => i.reg1, (i) => i.reg0)
 
@@ -261,6 +263,6 @@ const byName: Partial<Record<OpName, Intercept>> = {
 /** Intercepts by the number of the operation. */
 export const INTERCEPTS: readonly (Intercept | undefined)[] = OPS.map((name) => byName[name as OpName])
 
-/** Which intercepts make RDTSC, RDTSCP, PUSHF and POPF come this way. */
+/** Which intercepts make RDTSC, RDTSCP, PUSHF, POPF and PAUSE come this way. */
 export const wantsTraps = (vector3: number, vector4: number): boolean =>
-  (vector3 & (I3.RDTSC | I3.PUSHF | I3.POPF)) !== 0 || (vector4 & I4.RDTSCP) !== 0
+  (vector3 & (I3.RDTSC | I3.PUSHF | I3.POPF | I3.PAUSE)) !== 0 || (vector4 & I4.RDTSCP) !== 0

@@ -99,7 +99,8 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
     get control() { return present().control },
     get encryptedState() { return present().kind?.encryptedState ?? false },
     get everyPort() { return present().kind?.everyPort ?? false },
-    leave: (code, info1 = 0n, info2 = 0n) => intercept(present(), plain(code, info1, info2, BigInt.asUintN(64, cpu.nextRip()))),
+    leave: (code, info1 = 0n, info2 = 0n) =>
+      intercept(present(), plain(code, info1, info2, BigInt.asUintN(64, cpu.nextRip()))),
     trapAfter(code, read) {
       if (!world.encryptedState) return
       trap = { code, read }
@@ -208,7 +209,8 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
     const type = Number(EventInject.get(event, 'type'))
     const errorCode = (event & EventInject.mask.EV) !== 0n ? Number(EventInject.get(event, 'errorCode')) : -1
     // What INT n, INT3 and INTO raise is traps: they return to the next instruction, and the gate's DPL counts.
-    const software = type === EVENT_TYPE.SOFTWARE || (type === EVENT_TYPE.EXCEPTION && (vector === VECTOR.BP || vector === VECTOR.OF))
+    const software = type === EVENT_TYPE.SOFTWARE
+      || (type === EVENT_TYPE.EXCEPTION && (vector === VECTOR.BP || vector === VECTOR.OF))
     cpu.setNextRip(software ? present().control.nextRip : cpu.rip())
     processor.halted = false
     if (type === EVENT_TYPE.NMI) deliverEvent(cpu, VECTOR.NMI, -1, EXTERNAL)

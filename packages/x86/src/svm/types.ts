@@ -8,7 +8,7 @@ import type { Processor } from '../engine/processor.ts'
 /** The guest left: an intercept, a nested page fault, VMGEXIT, or a VMRUN that failed. */
 export interface SvmVmexit {
   readonly exit: 'vmexit'
-  /** EXITCODE (`SvmExit`); failures are negative, as the 64-bit field reads when signed: −1 VMEXIT_INVALID, −2 BUSY. */
+  /** EXITCODE (`SvmExit`); failures are negative: −1 VMEXIT_INVALID, −2 VMEXIT_BUSY. */
   readonly code: number
   /** EXITINFO1 and EXITINFO2, unsigned. */
   readonly info1: bigint
@@ -36,8 +36,8 @@ export interface Svm {
   /** Global interrupt flag. While it is clear, interrupts, NMIs and INIT wait. */
   readonly gif: boolean
   /**
-   * VMRUN for a host in TypeScript: loads the guest from the VMCB at the system physical address `vmcb` (4 KiB aligned),
-   * injects what EVENTINJ asks for, and runs at most `instructions` (below 2^31).
+   * VMRUN for a host in TypeScript: loads the guest from the VMCB at the system physical address `vmcb` (4 KiB
+   * aligned), injects what EVENTINJ asks for, and runs at most `instructions` (below 2^31).
    *
    * After a #VMEXIT the guest's state is in the VMCB as the manual has it (SEV-ES: in the VMSA). What VMRUN does not
    * swap (general registers but RAX and RSP, FS, GS, TR, LDTR, system-call MSRs, vector registers, DR0–DR3) stays in

@@ -31,7 +31,10 @@ function checkPagingOff(cpu: Cpu): void {
   if ((readU32(cpu, CR4) & CR4_BITS.PCIDE) !== 0) gp()
 }
 
-/** #GP(0) for what CR0 may not become; answers what it would be. Bits 63:32 must be zero, undefined low bits are ignored. */
+/**
+ * #GP(0) for what CR0 may not become; answers what it would be. Bits 63:32 must be zero, undefined low bits are
+ * ignored.
+ */
 export function checkCr0(cpu: Cpu, value: bigint): number {
   if (value >> 32n !== 0n) gp()
   const wanted = ((Number(value) & CR0_USED) | CR0_BITS.ET) >>> 0

@@ -9,9 +9,14 @@ import { createBare } from '../engine/bare.ts'
 import type { Bare, BareOptions } from '../engine/bare.ts'
 
 /** System physical addresses: the guest's memory, and the host's structures for it. */
-export const HOST = { vmcb: 0x60_0000, iopm: 0x61_0000, msrpm: 0x62_0000, tables: 0x64_0000, save: 0x63_0000, guest: 0x20_0000 } as const
+export const HOST = {
+  vmcb: 0x60_0000, iopm: 0x61_0000, msrpm: 0x62_0000, tables: 0x64_0000, save: 0x63_0000, guest: 0x20_0000,
+} as const
 /** Guest physical addresses; the guest has 1 MiB, mapped to itself in 4 KiB pages. */
-export const GUEST = { code: 0x1000, stack: 0x8000, data: 0x9000, idt: 0xa000, gdt: 0xb000, handler: 0xc000, tables: 0x1_0000, size: 0x10_0000 } as const
+export const GUEST = {
+  code: 0x1000, stack: 0x8000, data: 0x9000, idt: 0xa000, gdt: 0xb000, handler: 0xc000, tables: 0x1_0000,
+  size: 0x10_0000,
+} as const
 /** RWX entries: where a test takes rights away. */
 export const SELECTOR = { code: 8, data: 16 } as const
 
@@ -47,7 +52,9 @@ export interface Box {
 
 /** Creates a box whose guest starts at `GUEST.code` in 64-bit mode, with its VMRUN intercept and nested paging set. */
 export function createBox(options: Partial<BareOptions> = {}, extension: SvmExtension = createSvmExtension()): Box {
-  const bare = createBare({ width: 64, ramBytes: 2 ** 23, model: epycGenoa, ...options, extensions: [extension, ...(options.extensions ?? [])] })
+  const bare = createBare({
+    width: 64, ramBytes: 2 ** 23, model: epycGenoa, ...options, extensions: [extension, ...(options.extensions ?? [])],
+  })
   const { memory } = bare
   const word = (at: number): bigint => bare.peek(at, 8)
   let free: number = HOST.tables
@@ -88,7 +95,7 @@ export function createBox(options: Partial<BareOptions> = {}, extension: SvmExte
     run: (instructions = 10_000) => svm.vmrun(HOST.vmcb, instructions),
     exit() {
       const run = box.run()
-      if (run.exit !== 'vmexit') throw new Error(`no exit after ${run.retired} instructions at ${bare.rip().toString(16)}`)
+      if (run.exit !== 'vmexit') throw new Error(`no exit after ${run.retired}, at ${bare.rip().toString(16)}`)
       return run
     },
   }
