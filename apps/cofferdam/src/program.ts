@@ -7,6 +7,7 @@ import { parseDisk } from './disks/parse-disk.ts'
 import { exitCodeOfError, isCliError, usageError } from './errors.ts'
 import { catalog } from './images/catalog.ts'
 import * as parse from './parse.ts'
+import { parseShare } from './share/parse-share.ts'
 import { createPaint, type Surroundings } from './surroundings.ts'
 
 const kernels = catalog.filter(({ kind }) => kind === 'kernel').map(({ name }) => name)
@@ -42,6 +43,8 @@ Examples:
       the same from a pipe: its lines are typed at the prompt, then the machine powers off
   cofferdam boot --add ./hello:/bin/hello --run hello
       a static program of yours in the guest
+  cofferdam boot --share ./src --run 'mount -t 9p -o version=9p2000.L share /root && ls /root'
+      a folder of yours, which the guest can read
   cofferdam boot --kernel ./bzImage --initrd ./initrd.img --append root=/dev/ram0 --timeout 60
       your own kernel and initramfs; gives up after a minute
   cofferdam boot --until 'Run /init' --stats boot.json --trace boot.json.perfetto </dev/null
@@ -73,6 +76,10 @@ const diskOption = new Option(
 const deviceOption = new Option('--device <NAME>', `one more device: ${deviceNames.join(', ')}; may be repeated`)
   .argParser(parseDevice)
 
+const shareOption = new Option(
+  '--share <DIR[,tag=NAME][,rw]>', 'a folder for the guest (9p), read-only without rw; may be repeated',
+).argParser(parseShare)
+
 const addBoot = (program: Command, around: Surroundings, onExit: (code: number) => void): void => {
   const command = program
     .command('boot')
@@ -103,6 +110,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(choice('--cc <MODE>', 'confidential mode; only none in this version', ['none', 'snp', 'tdx']))
     .addOption(diskOption)
     .addOption(deviceOption)
+    .addOption(shareOption)
     .addOption(choice('--engine <ENGINE>', 'how instructions run', ['auto', 'interp', 'jit']))
     .option('--seed <N>', 'the same seed and input give the same run, byte for byte', parse.parseSeed, 1)
   command

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openStore } from '../src/images/store.ts'
 import type { MachineOptions } from '../src/machine-port.ts'
@@ -139,6 +140,36 @@ describe('cofferdam boot --device', () => {
     ['virtio-ring', /--device .*expected virtio-rng/],
   ])('refuses %s with 2 and says why', async (name, reason) => {
     const { code, err } = await run(['--device', name], shell)
+    expect(code).toBe(2)
+    expect(err).toMatch(reason)
+  })
+})
+
+describe.skipIf(process.platform !== 'linux')('cofferdam boot --share', () => {
+  it('gives the machine each folder under its tag, and the folder anew when it starts again', async () => {
+    let devices: MachineOptions['devices'] = []
+    const here = dirname(fileURLToPath(import.meta.url))
+    const { code } = await run(['--share', here, '--share', `${here},tag=w,rw`, '--share', `${here},ro`], {
+      ...shell,
+      onCreate: (options) => {
+        devices = options.devices ?? []
+      },
+    })
+    const shares = devices.flatMap((device) => (device.kind === 'virtio-9p' ? [device] : []))
+    expect([code, shares.map(({ tag }) => tag)]).toEqual([0, ['share', 'w', 'share3']])
+    expect(shares.map(({ files }) => files().writable)).toEqual([false, true, false])
+    const [first, again] = [shares[0]?.files(), shares[0]?.files()]
+    expect([first === again, again?.root()]).toEqual([false, expect.objectContaining({ qid: expect.anything() as unknown })])
+  })
+
+  it.each([
+    [['--share', '/nowhere/at/all'], /share \/nowhere\/at\/all: no such file: expected a folder/],
+    [['--share', '/etc/passwd'], /share \/etc\/passwd: .*expected a folder/],
+    [['--share', '/etc,tag='], /--share .*expected tag=/],
+    [['--share', '/etc,tag=a', '--share', '/etc,tag=a'], /--share .*a tag of its own/],
+    [['--share', ''], /--share .*expected DIR/],
+  ])('refuses %j with 2 and says why', async (args, reason) => {
+    const { code, err } = await run(args, shell)
     expect(code).toBe(2)
     expect(err).toMatch(reason)
   })

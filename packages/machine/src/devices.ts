@@ -1,7 +1,9 @@
 /** The devices that a machine has on top of a plain Q35, from its options, in the order of their slots. */
-import { BlockError, createVirtioBlock, createVirtioRng, MAX_VIRTIO_DEVICES } from '@cofferdam/devices'
+import { BlockError, createVirtio9p, createVirtioBlock, createVirtioRng, MAX_VIRTIO_DEVICES } from '@cofferdam/devices'
 import type { BlockBackend, DmaMemory, TestDevice, VirtioDevice, VirtioOptions } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
+import { createNinePServer } from '@cofferdam/ninep'
+import type { NinePFiles } from '@cofferdam/ninep'
 import { MachineError } from './options.ts'
 import { createRandom } from './random.ts'
 
@@ -20,8 +22,31 @@ export type DeviceOption =
   | { readonly kind: 'virtio-rng' }
   /** What test kernels written for QEMU use. */
   | TestDevice
+  /** Files for the guest: `mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt`. */
+  | ShareOption
   /** A core of your own. */
   | { readonly kind: 'virtio', readonly create: () => VirtioDevice }
+
+/** A tree of files that the guest may mount (virtio-9p). */
+export interface ShareOption {
+  readonly kind: 'virtio-9p'
+  /** What the guest calls it: 1 to 31 characters of ASCII. */
+  readonly tag: string
+  /** Called once for each machine. */
+  readonly files: () => NinePFiles
+  /** Files that were open in a snapshot, and are no more where they were. */
+  readonly onLost?: (paths: readonly string[]) => void
+}
+
+/** @throws MachineError for a tag that is none */
+function createShare({ tag, files, onLost }: ShareOption): VirtioDevice {
+  try {
+    return createVirtio9p({ tag, service: createNinePServer({ files: files() }), onLost })
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new MachineError('devices', 'tag', error.message)
+  }
+}
 
 /** Memory as devices reach it: RAM and nothing else. */
 export function createDma(memory: PhysicalMemory): DmaMemory {
@@ -51,6 +76,8 @@ function createDevice(option: Exclude<DeviceOption, TestDevice>, seed: number, p
   switch (option.kind) {
     case 'virtio-rng':
       return createVirtioRng({ seed: Number(createRandom(seed, `virtio-rng ${place}`).next64() >> 11n) })
+    case 'virtio-9p':
+      return createShare(option)
     case 'virtio':
       return option.create()
   }

@@ -1,19 +1,14 @@
 /** A session by hand, as a client has it: version, attach, walk, open, read. */
 import {
-  createMemoryFiles, createNinePServer, decodeNineP, encodeNineP, failed, ninePMessages, type Fields, type Values,
+  createMemoryFiles, createNinePServer, decodeReply, encodeRequest, failed, type Fields, type Values,
 } from '@cofferdam/ninep'
 
 const files = createMemoryFiles({ entries: { 'docs/hello.txt': 'Hello over 9P\n', 'docs/link': { link: 'hello.txt' } } })
 const server = createNinePServer({ files })
 
-/** Sends one message by its name and decodes the reply. */
 function call(name: string, values: Values<Fields>): Values<Fields> {
-  const row = [...ninePMessages.values()].find((message) => message.name === name)
-  if (row === undefined) throw new Error(`no message ${name}`)
-  const request = encodeNineP({ type: row.type, tag: 1, fields: row.request, values, room: 8192 })
-  if (failed(request)) throw new Error(`${name} does not fit`)
-  const reply = decodeNineP(row.reply, server.serve(request, 8192).subarray(7))
-  if (failed(reply)) throw new Error(`${name} failed`)
+  const reply = decodeReply(name, server.serve(encodeRequest(name, values), 8192))
+  if (failed(reply)) throw new Error(`${name}: error ${reply.errno}`)
   return reply
 }
 

@@ -1,28 +1,13 @@
 /** A client for tests: messages as records. */
-import { decodeNineP, encodeNineP, failed, ninePMessages, type Fields, type NinePServer } from '../src/index.ts'
+import { decodeReply, encodeRequest, type NinePServer } from '../src/index.ts'
 
 /** Values of a reply, or the error number of an Rlerror. */
 export type Reply = Readonly<Record<string, unknown>> & { readonly errno?: number }
 
-const byName = new Map([...ninePMessages.values()].map((row) => [row.name, row]))
+export const requestBytes = (name: string, values: Readonly<Record<string, unknown>>, tag = 1): Uint8Array =>
+  encodeRequest(name, values as never, tag)
 
-/** The bytes of a request. */
-export const requestBytes = (name: string, values: Readonly<Record<string, unknown>>, tag = 1): Uint8Array => {
-  const row = byName.get(name)!
-  const bytes = encodeNineP({ type: row.type, tag, fields: row.request, values: values as never, room: 2 ** 24 })
-  if (failed(bytes)) throw new Error('too long')
-  return bytes
-}
-
-/** What a reply's bytes say. */
-export const readReply = (name: string, bytes: Uint8Array): Reply => {
-  const row = byName.get(name)!
-  const isError = bytes[4] === 7
-  if (!isError && bytes[4] !== row.type + 1) throw new Error(`reply of type ${bytes[4]} to ${name}`)
-  const fields: Fields = isError ? { ecode: 'u32' } : row.reply
-  const values = decodeNineP(fields, bytes.subarray(7)) as Reply
-  return isError ? { errno: values.ecode as number } : values
-}
+export const readReply = (name: string, bytes: Uint8Array): Reply => decodeReply(name, bytes) as Reply
 
 export interface Client {
   call(name: string, values: Readonly<Record<string, unknown>>, room?: number): Reply

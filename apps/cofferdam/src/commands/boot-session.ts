@@ -39,7 +39,7 @@ interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'v
 }
 
 const machineOptions = (options: BootOptions, images: BootImages, append: string, wiring: Wiring): MachineOptions => {
-  const { memory, vcpus, seed, engine, cpu, device: devices } = options
+  const { memory, vcpus, seed, engine, cpu } = options
   const { kernel, initrd, firmware } = images
   const { trace, onSerial, onDebugConsole, vars } = wiring
   return {
@@ -49,7 +49,7 @@ const machineOptions = (options: BootOptions, images: BootImages, append: string
     ...(firmware && { firmware }),
     ...(vars && { vars }),
     ...(images.disks.length > 0 && { disks: images.disks }),
-    ...(devices && { devices }),
+    ...(images.devices.length > 0 && { devices: images.devices }),
     ...(onDebugConsole && { onDebugConsole }),
     ...(trace && { onEvent: (event: MachineEvent) => trace.event(event) }),
   }

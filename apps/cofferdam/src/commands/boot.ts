@@ -5,6 +5,8 @@ import type { DiskArgument } from '../disks/parse-disk.ts'
 import { findEntry } from '../images/catalog.ts'
 import type { CpuVendor, DeviceOption, DiskOption, Engine, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
+import { openShare } from '../share/open-share.ts'
+import type { ShareArgument } from '../share/parse-share.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { readFile } from 'node:fs/promises'
 import { loadFirmware, type FirmwareChoice, type FirmwareImages } from './boot-firmware.ts'
@@ -30,6 +32,7 @@ export interface BootOptions extends FirmwareChoice {
   readonly cpu: CpuVendor
   readonly disk?: readonly DiskArgument[]
   readonly device?: readonly DeviceOption[]
+  readonly share?: readonly ShareArgument[]
   readonly until?: string
   /** Wall seconds. */
   readonly timeout?: number
@@ -43,6 +46,7 @@ export interface BootOptions extends FirmwareChoice {
 /** What there is to boot, and from which disks. */
 export interface BootImages extends Partial<FirmwareImages>, GuestImages {
   readonly disks: readonly DiskOption[]
+  readonly devices: readonly DeviceOption[]
 }
 
 /** The kernel and what belongs to it. */
@@ -132,8 +136,10 @@ const badInput = (error: unknown, images: BootImages): Error | undefined => {
 export const boot = async (options: BootOptions, around: Surroundings): Promise<number> => {
   const firmware = await loadFirmware(options, around)
   if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
+  const warn = (text: string): boolean => around.stderr.write(`\ncofferdam: ${text}\n`)
+  const devices = [...options.device ?? [], ...(options.share ?? []).map((share) => openShare(share, warn))]
   const disks = openDisks(options.disk ?? [])
-  const images = { ...(await loadGuest(options, around)), ...firmware, disks }
+  const images = { ...(await loadGuest(options, around)), ...firmware, disks, devices }
   const append = commandLine(options, images.isLinux)
   try {
     return await bootSession(options, images, append, around)

@@ -1,0 +1,42 @@
+import type { BigIntStats } from 'node:fs'
+
+/** A file's identity on the host. */
+export const keyOf = ({ dev, ino }: Pick<BigIntStats, 'dev' | 'ino'>): string => `${dev}:${ino}`
+
+/** Numbers for files that the guest sees: the same for one file, never the same for two. */
+export interface FileNumbers {
+  /** The number of a file. */
+  of(key: string): bigint
+  /** The file is gone; the host may give its identity to another one. */
+  forget(key: string): void
+}
+
+/** So many files are remembered; it takes some 50 MB. */
+const most = 2 ** 19
+
+const foreign = 1n << 63n
+
+/**
+ * Numbers by the order in which files are seen, which is the guest's doing: another copy of a folder, with other inode
+ * numbers, looks the same. Files past half a million get a number from their inode instead.
+ */
+export const createFileNumbers = (): FileNumbers => {
+  const numbers = new Map<string, bigint>()
+  let next = 1n
+  return {
+    of(key) {
+      const known = numbers.get(key)
+      if (known !== undefined) return known
+      if (numbers.size >= most) {
+        const [dev = '0', ino = '0'] = key.split(':')
+        return foreign | BigInt.asUintN(63, BigInt(ino) ^ (BigInt(dev) * 0x9e37_79b9_7f4a_7c15n))
+      }
+      const number = next++
+      numbers.set(key, number)
+      return number
+    },
+    forget: (key) => {
+      numbers.delete(key)
+    },
+  }
+}
