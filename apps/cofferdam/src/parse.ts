@@ -40,6 +40,20 @@ export const parseVcpus = (text: string): number => {
   return value
 }
 
+/** A 32-bit number, decimal or 0x…. */
+export const parseDword = (text: string): number => {
+  const value = wholeNumber(text, 0, 2 ** 32 - 1)
+  if (value === undefined) throw refuse('a number of 32 bits, such as 0x800f12')
+  return value
+}
+
+/** A 64-bit number, decimal or 0x…. */
+export const parseQword = (text: string): bigint => {
+  const value = /^(\d{1,20}|0x[\da-f]{1,16})$/i.test(text) ? BigInt(text) : 1n << 64n
+  if (value >= 1n << 64n) throw refuse('a number of 64 bits, such as 0x1')
+  return value
+}
+
 /** A seed: a whole number from 0 to 2⁵³ − 1, decimal or 0x…. */
 export const parseSeed = (text: string): number => {
   const value = wholeNumber(text, 0, Number.MAX_SAFE_INTEGER)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { boot, type BootOptions } from './commands/boot.ts'
 import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
+import { measure, type MeasureOptions } from './commands/measure.ts'
 import { deviceNames, parseDevice } from './devices.ts'
 import { parseDisk } from './disks/parse-disk.ts'
 import { exitCodeOfError, isCliError, usageError } from './errors.ts'
@@ -169,6 +170,34 @@ const addImages = (program: Command, around: Surroundings): void => {
     .action((path: string, options: Parameters<typeof initramfsCommand>[1]) => initramfsCommand(path, options, around))
 }
 
+const measureExamples = `
+Examples:
+  cofferdam measure --cc snp --firmware ovmf-amdsev --vcpus 4
+      the launch digest as QEMU starts it; compare with MEASUREMENT in an attestation report
+  cofferdam measure --cc snp --firmware OVMF.fd --kernel bzImage --initrd initrd.img --append console=ttyS0
+      the same with the hashes of kernel, initrd and command line
+`
+
+const addMeasure = (program: Command, around: Surroundings): void => {
+  program
+    .command('measure')
+    .description('Prints the launch digest of a confidential guest, without starting it.')
+    .addOption(choice('--cc <MODE>', 'confidential mode', ['snp']))
+    .requiredOption('--firmware <NAME|FILE>', 'OVMF image', parse.parseText)
+    .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
+    .option('--features <N>', 'SEV_FEATURES of the processors', parse.parseQword, 1n)
+    .option('--cpu <MODEL>', "QEMU's name of the processor model", parse.parseText, 'EPYC-v4')
+    .option('--cpu-sig <N>', 'CPUID leaf 1 EAX, instead of --cpu', parse.parseDword)
+    .addOption(choice('--vmm-type <VMM>', 'hypervisor that launches', ['qemu', 'ec2', 'gce']))
+    .option('--kernel <NAME|FILE>', 'kernel whose hash is part of the launch', parse.parseText)
+    .option('--initrd <FILE>', 'its initramfs', parse.parseText)
+    .option('--append <TEXT>', 'its parameters')
+    .addOption(choice('--output-format <FORMAT>', 'how the digest is written', ['hex', 'base64']))
+    .addHelpText('after', measureExamples)
+    .allowExcessArguments(false)
+    .action((options: MeasureOptions) => measure(options, around))
+}
+
 /** Commander's message in our form: `--memory 12: expected …`. */
 const ownMessage = (text: string): string =>
   text
@@ -200,6 +229,7 @@ export const createProgram = (around: Surroundings, onExit: (code: number) => vo
   program.addHelpText('after', '\nStart with: cofferdam boot\n')
   addBoot(program, around, onExit)
   addImages(program, around)
+  addMeasure(program, around)
   return program
 }
 

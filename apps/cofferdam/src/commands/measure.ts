@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises'
+import { CPU_SIGNATURES, SevInputError, parseOvmf, snpLaunchDigest } from '@cofferdam/sev'
+import type { KernelFiles, VmmType } from '@cofferdam/sev'
+import { inputError, usageError } from '../errors.ts'
+import { findEntry } from '../images/catalog.ts'
+import type { NamedBytes } from '../machine-port.ts'
+import type { Surroundings } from '../surroundings.ts'
+import { fetchWithProgress } from './fetch-with-progress.ts'
+import { readInput } from './initramfs.ts'
+
+/** Options of `cofferdam measure`. */
+export interface MeasureOptions {
+  readonly cc: string
+  /** A name of the catalog, or a path. */
+  readonly firmware: string
+  readonly vcpus: number
+  /** SEV_FEATURES. */
+  readonly features: bigint
+  /** A name of `CPU_SIGNATURES`. */
+  readonly cpu: string
+  /** CPUID leaf 1 EAX, instead of `cpu`. */
+  readonly cpuSig?: number
+  readonly vmmType: VmmType
+  readonly kernel?: string
+  readonly initrd?: string
+  readonly append?: string
+  readonly outputFormat: 'hex' | 'base64'
+}
+
+const load = async (kind: 'firmware' | 'kernel', name: string, around: Surroundings): Promise<NamedBytes> => {
+  const entry = findEntry(name)
+  if (!entry) return { name, bytes: await readInput(kind, name) }
+  if (entry.kind !== kind) throw inputError(`${kind} ${name}`, `it is a ${entry.kind}`, `a ${kind}`)
+  const [image] = await fetchWithProgress([name], around, false)
+  if (!image) throw usageError(`${kind} ${name}: it is missing`)
+  return { name, bytes: new Uint8Array(await readFile(image.path)) }
+}
+
+const kernelFiles = async (options: MeasureOptions, around: Surroundings): Promise<KernelFiles | undefined> => {
+  const { kernel, initrd, append } = options
+  if (kernel === undefined) {
+    if (initrd !== undefined) throw usageError('--initrd: works with --kernel only')
+    if (append !== undefined) throw usageError('--append: works with --kernel only')
+    return undefined
+  }
+  return {
+    kernel: (await load('kernel', kernel, around)).bytes,
+    ...(initrd !== undefined && { initrd: await readInput('initrd', initrd) }),
+    ...(append !== undefined && { append }),
+  }
+}
+
+/** `cofferdam measure`: prints the launch digest that the firmware would report for such a guest. */
+export const measure = async (options: MeasureOptions, around: Surroundings): Promise<void> => {
+  if (options.cc !== 'snp') throw usageError(`--cc ${options.cc}: expected snp`)
+  const signature = options.cpuSig ?? CPU_SIGNATURES[options.cpu]
+  if (signature === undefined) {
+    throw usageError(`--cpu ${options.cpu}: expected one of ${Object.keys(CPU_SIGNATURES).join(', ')}`)
+  }
+  const firmware = await load('firmware', options.firmware, around)
+  const kernel = await kernelFiles(options, around)
+  const { vcpus, features, vmmType: vmm } = options
+  try {
+    const ovmf = parseOvmf(firmware.bytes, `firmware ${firmware.name}`)
+    const digest = snpLaunchDigest({ ovmf, vcpus, features, vmm, signature, kernel, name: `firmware ${firmware.name}` })
+    around.stdout.write(`${Buffer.from(digest).toString(options.outputFormat)}\n`)
+  } catch (error) {
+    if (error instanceof SevInputError) throw usageError(error.message)
+    throw error
+  }
+}

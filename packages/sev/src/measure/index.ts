@@ -1,0 +1,6 @@
+export * from './digest.ts'
+export * from './ovmf.ts'
+export * from './hashes.ts'
+export * from './cpus.ts'
+export * from './vmsa.ts'
+export * from './launch.ts'
