@@ -1,3 +1,5 @@
 export * from './bus.ts'
 export * from './guard.ts'
+export { MEMORY_KEY_BYTES, xtsPage } from './keys.ts'
+export type { PageKeys, PageKeysState } from './keys.ts'
 export * from './physical.ts'

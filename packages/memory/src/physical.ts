@@ -7,6 +7,8 @@ import { createIoBus } from './bus.ts'
 import type { IoBus } from './bus.ts'
 import { createPatternStore } from './packing.ts'
 import type { Guard } from './guard.ts'
+import { createPageKeys } from './keys.ts'
+import type { PageKeys } from './keys.ts'
 
 /** The WebAssembly memory at every width. It never grows, so these views stay valid. */
 export interface MemoryViews {
@@ -95,12 +97,14 @@ export interface PhysicalMemory {
   cover(page: number, frame?: number): void
   /** Tells the watchers, for writes that generated code made to a watched page. */
   notifyWrite(address: number, length: number): void
-  /** Copies out; what is not RAM reads as zero. */
-  read(address: number, out: Uint8Array): void
-  /** Copies in (a loader, a device's DMA); bytes that hit no RAM are lost. */
-  write(address: number, bytes: Uint8Array): void
+  /** Encryption: slots of keys, and which page is under which. */
+  readonly keys: PageKeys
+  /** Copies out what a key sees (slot of `keys`, default 0: no encryption); what is not RAM reads as zero. */
+  read(address: number, out: Uint8Array, key?: number): void
+  /** Copies in, encrypted by a key (a loader, a device's DMA); bytes that hit no RAM are lost. */
+  write(address: number, bytes: Uint8Array, key?: number): void
   /** Fills a range of RAM with a byte. */
-  fill(address: number, length: number, value: number): void
+  fill(address: number, length: number, value: number, key?: number): void
   /** Bytes of RAM that are backed. */
   backedBytes(): number
   /** Whether `pack` is worth a try: much was backed since it last ran. */
@@ -267,6 +271,29 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     }
   }
 
+  const keys = createPageKeys({
+    u8,
+    frameOf: (page) => {
+      const word = frameWord(page)
+      return word < PAGE || (word & FRAME_ROM) !== 0 ? -1 : (word & ~(PAGE - 1)) >>> 0
+    },
+    isRam: (page) => frameWord(page) !== FRAME_NONE,
+    changed: (page) => { if ((frameWord(page) & FRAME_WATCHED) !== 0) notifyWrite(page * PAGE, PAGE) },
+  })
+  /** A page as a key sees it that did not write it. */
+  const seen = new Uint8Array(PAGE)
+
+  /** Makes the pages of a range plaintext under a key, before they are written. */
+  const underKey = (address: number, length: number, key: number): void => {
+    if (!keys.active && key === 0) return
+    for (let page = Math.floor(address / PAGE); page * PAGE < address + length; page++) {
+      const whole = page * PAGE >= address && (page + 1) * PAGE <= address + length
+      if (frameWord(page) === FRAME_NONE) continue
+      if (whole) keys.claim(page, key)
+      else keys.enter(page, key)
+    }
+  }
+
   return {
     wasm, views, ram, guards: [], filled: fill !== 0,
     ports: createIoBus(0x10000),
@@ -306,14 +333,25 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
       // What is decoded there now would be wrong; the page is watched again once its new contents are.
       if ((word & FRAME_WATCHED) !== 0) notifyWrite(page * PAGE, PAGE)
     },
-    read(address, out) {
+    keys,
+    read(address, out, key = 0) {
       out.fill(0)
-      eachPage(address, out.length, (frame, at, n) => { out.set(u8.subarray(frame, frame + n), at) }, false)
+      eachPage(address, out.length, (frame, at, n) => {
+        const page = Math.floor((address + at) / PAGE)
+        if (keys.isUnder(page, key)) {
+          out.set(u8.subarray(frame, frame + n), at)
+        } else {
+          keys.view(page, key, seen)
+          out.set(seen.subarray(frame % PAGE, frame % PAGE + n), at)
+        }
+      }, false)
     },
-    write(address, bytes) {
+    write(address, bytes, key = 0) {
+      underKey(address, bytes.length, key)
       eachPage(address, bytes.length, (frame, at, n) => { u8.set(bytes.subarray(at, at + n), frame) }, true)
     },
-    fill(address, length, value) {
+    fill(address, length, value, key = 0) {
+      underKey(address, length, key)
       eachPage(address, length, (frame, _at, n) => { u8.fill(value, frame, frame + n) }, true)
     },
     backedBytes, pack,

@@ -58,9 +58,9 @@ export interface WalkContext {
   keyedRoot: number
   readonly physicalBits: number
   /** Derived: bits of an entry's upper half that hold the address and the key, and that are reserved. */
-  readonly addressHigh: number
-  readonly keyHigh: number
-  readonly keyShift: number
+  addressHigh: number
+  keyHigh: number
+  keyShift: number
   reservedHigh: number
   /** Derived: reserved bits of the lower half by level, in entries that map a page and that name a table. */
   readonly reservedPage: Int32Array
@@ -89,10 +89,7 @@ export interface PagingRegisters {
 export function createWalkContext(options: WalkContextOptions): WalkContext {
   const { physicalBits, key } = options
   if (!(physicalBits >= 32 && physicalBits <= 52)) throw new RangeError(`physicalBits ${physicalBits}: 32 to 52`)
-  if (key !== undefined && !(key.position >= 32 && key.width > 0 && key.position + key.width <= 52)) {
-    throw new RangeError(`key bits ${key.position}+${key.width}: inside 32 to 51`)
-  }
-  const keyHigh = key === undefined ? 0 : (2 ** key.width - 1) * 2 ** (key.position - 32)
+  const keyHigh = keyBits(key)
   // Non-present levels stay 0. Level 1 is the PTE, 5 the PML5E (SDM vol. 3, tables 4-14 to 4-20).
   const amdGlobal = options.upperGlobalReserved === true ? 0x100 : 0
   return {
@@ -106,6 +103,27 @@ export function createWalkContext(options: WalkContextOptions): WalkContext {
     reservedTable: Int32Array.of(0, 0, 0, amdGlobal, 0x80 | amdGlobal, 0x80),
     reserved4M: 0x3f_e000 & ~((2 ** (Math.min(40, physicalBits) - 32) - 1) << 13),
   }
+}
+
+/** Bits of an upper half that hold the key. */
+function keyBits(key: KeyField | undefined): number {
+  if (key === undefined) return 0
+  if (!(key.position >= 32 && key.width > 0 && key.position + key.width <= 52)) {
+    throw new RangeError(`key bits ${key.position}+${key.width}: inside 32 to 51`)
+  }
+  return (2 ** key.width - 1) * 2 ** (key.position - 32)
+}
+
+/**
+ * Gives entries a key, another one, or none: memory encryption was turned on, or a guest has a C-bit and its host none.
+ * `configureWalk` must follow.
+ * @throws RangeError for a field outside of bits 51:32
+ */
+export function setKeyField(ctx: WalkContext, key: KeyField | undefined): void {
+  ctx.keyHigh = keyBits(key)
+  ctx.keyShift = key === undefined ? 0 : key.position - 32
+  ctx.addressHigh = 0xf_ffff & ~ctx.keyHigh
+  ctx.reservedHigh = reservedAddress(ctx.physicalBits, ctx.keyHigh)
 }
 
 /** Address bits 51:MAXPHYADDR of an upper half, without key bits. */

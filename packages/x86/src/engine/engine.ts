@@ -147,6 +147,8 @@ export function createEngine(options: EngineOptions): Engine {
       clearJumpCache()
     },
   }
+  // A page that another key looks at has other bytes in its frame.
+  memory.keys.onChange((page) => { for (const mmu of engine.mmus) mmu.dropPage(page) })
   // A tag of all ones is no RIP in any mode: salts leave bit 63 alone and set some, not all, of bits 62:57.
   const clearJumpCache = (): void => { i64.fill(-2n, jumpCache >>> 3, (jumpCache >>> 3) + JUMP_CACHE_ENTRIES * 2) }
   clearJumpCache()

@@ -31,6 +31,20 @@ export interface TranslationFaults {
   guard(verdict: number, request: GuardRequest, low: number, high: number): void
 }
 
+/** An extension's say in encryption: the keys of accesses, and who may walk which tables. */
+export interface AccessPolicy {
+  /** Slot of `memory.keys` for the page that a walk found. Guards see it as the request's key. */
+  pageKey(result: WalkResult, access: number): number
+  /** Slot for an entry of a table, by the key bits that led to it, or by what `guestTable` answered. */
+  tableKey(key: number): number
+  /** Before an entry is read or changed in one dimension: 0, or the reason why not, which ends the walk. */
+  table(page: number): number
+  /** Before an entry of a guest's own table is read or changed: see `PageTablePort`. */
+  readonly guestTable: NonNullable<PageTablePort['guestTable']>
+  /** Why `guestTable` last answered −1. */
+  readonly refused: number
+}
+
 export interface MmuOptions {
   readonly memory: PhysicalMemory
   readonly physicalBits: number
@@ -60,6 +74,8 @@ export interface Mmu {
   misses: number
   /** Who turns what is no plain page fault into something that a processor can take. */
   faults: TranslationFaults | null
+  /** Encryption, where an extension brings it. */
+  policy: AccessPolicy | null
   /** Serves a TLB miss of generated code: 1 when the entry is there now, 0 when the slow path must serve the access. */
   miss(low: number, high: number, info: number): number
   /** Serves an access for generated code: its host address, SCRATCH with the bytes in it, or 0 and `guestFault`. */
@@ -83,6 +99,8 @@ export interface Mmu {
   loadPdptes(): boolean
   /** Drops entries that let writes reach a physical page directly. */
   dropWrites(page: number): void
+  /** Forgets all translations that lead to a physical page. */
+  dropPage(page: number): void
 }
 
 interface Part {
@@ -97,7 +115,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const tlb = memory.reserve(TLB_MODES * TLB_MODE_SIZE)
   const context = createWalkContext({ physicalBits: options.physicalBits })
   const result = createWalkResult()
-  const port = createPort(memory)
+  const port = createPort(memory, () => mmu.policy)
   const walker = createWalker(port)
   const localLog = new Int32Array(LOG_SIZE)
   const globalLog = new Int32Array(LOG_SIZE)
@@ -150,9 +168,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   }
 
   /** Asks the guards; −1 when one refuses. */
-  const guarded = (page: number, low: number, high: number, access: number): boolean => {
+  const guarded = (page: number, key: number, low: number, high: number, access: number): boolean => {
     request.page = page
-    request.key = result.key
+    request.key = key
     request.access = (access & ACCESS_FETCH) !== 0 ? 4 : (access & ACCESS_WRITE) !== 0 ? 3 : 1
     request.shift = result.shift
     request.guestPage = context.nested === null ? -1 : Math.floor(result.gpa / PAGE)
@@ -175,7 +193,10 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     walker.walk(context, low, high, access, result)
     if (result.status !== WALK_OK) return refuse(low, high, access)
     const page = result.page / PAGE
-    if (memory.guards.length > 0 && !guarded(page, low, high, access)) return -1
+    const { policy } = mmu
+    const key = policy === null ? result.key : policy.pageKey(result, access)
+    if (memory.guards.length > 0 && !guarded(page, key, low, high, access)) return -1
+    if (policy !== null) memory.keys.enter(page, key)
     return page
   }
 
@@ -292,6 +313,16 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     i32[entry >>> 2] = -1
   }
 
+  /** Drops those of `count` entries that lead to a page. */
+  const dropFrame = (page: number, first: number, count: number): void => {
+    const word = memory.frameWord(page)
+    if (word < PAGE) return
+    const frame = (word - (word % PAGE)) | 0
+    for (let at = first >>> 2, end = at + count * 4; at < end; at += 4) {
+      if (((i32[at] + i32[at + 2]) | 0) === frame) i32[at] = -1
+    }
+  }
+
   const dropCode = (pages: Map<number, CodePage>): void => {
     for (const page of pages.values()) i32[(page.words + validityOffset) >>> 2] = 0
     pages.clear()
@@ -337,7 +368,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
         return mmu.local?.page === page ? -1 : page
       },
     }),
-    guardContext: 0, la57: false, canonical: false, local: null, misses: 0, faults: options.faults,
+    guardContext: 0, la57: false, canonical: false, local: null, misses: 0, faults: options.faults, policy: null,
     miss(low, high, info) {
       mmu.misses++
       // Accesses over a page's end are the slow path's.
@@ -431,13 +462,16 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     },
     loadPdptes: () => walker.loadPdptes(context),
     dropWrites(page) {
-      const word = memory.frameWord(page)
-      if (word < PAGE) return
-      const frame = word - (word % PAGE)
-      for (let mode = 0; mode < TLB_MODES; mode++) {
-        const start = (tlb + mode * TLB_MODE_SIZE + TLB_WRITE) >>> 2
-        for (let at = start; at < start + TLB_ENTRIES * 4; at += 4) {
-          if (((i32[at] + i32[at + 2]) | 0) === (frame | 0)) i32[at] = -1
+      for (let mode = 0; mode < TLB_MODES; mode++) dropFrame(page, tlb + mode * TLB_MODE_SIZE + TLB_WRITE, TLB_ENTRIES)
+    },
+    dropPage(page) {
+      if (localCount === 0 && globalCount === 0 && code.local.size === 0 && code.global.size === 0) return
+      dropFrame(page, tlb, TLB_MODES * TLB_ENTRIES * 2)
+      for (const pages of [code.local, code.global]) {
+        for (const [linear, { physical, words }] of pages) {
+          if (physical.number !== page) continue
+          i32[(words + validityOffset) >>> 2] = 0
+          pages.delete(linear)
         }
       }
     },
@@ -449,20 +483,32 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 const accessSize = (address: number, left: number): 1 | 2 | 4 =>
   left >= 4 && address % 4 === 0 ? 4 : left >= 2 && address % 2 === 0 ? 2 : 1
 
-/** Page tables in plain physical memory. Guards see table accesses through the extension that installs its own port. */
-function createPort(memory: PhysicalMemory): PageTablePort {
+/** Page tables in physical memory, under whatever keys `policy` says. */
+function createPort(memory: PhysicalMemory, policy: () => AccessPolicy | null): PageTablePort {
   const { u32 } = memory.views
   const low = memory.lowFrames
   /** Index of the word at `pa`, −1 where no frame is. */
-  const word = (pa: number): number => {
+  const word = (pa: number, key: number): number => {
+    const present = policy()
+    if (present !== null && !enter(present, Math.floor(pa / PAGE), key)) return -1
     const frame = pa < 0x1_0000_0000 ? low[pa >>> 12] : memory.frameWord(Math.floor(pa / PAGE))
     return frame < PAGE ? -1 : ((frame & ~0xfff) >>> 2) + ((pa >>> 2) & 0x3ff)
+  }
+  /** Makes a table's page what its key sees; false when it may not be looked at. */
+  const enter = (present: AccessPolicy, page: number, key: number): boolean => {
+    const refusal = present.table(page)
+    if (refusal !== 0) {
+      port.refused = refusal
+      return false
+    }
+    memory.keys.enter(page, present.tableKey(key))
+    return true
   }
   const port: PageTablePort = {
     high: 0,
     refused: 0,
-    load64(pa) {
-      const at = word(pa)
+    load64(pa, key) {
+      const at = word(pa, key)
       if (at < 0) {
         port.high = 0
         return 0
@@ -470,22 +516,27 @@ function createPort(memory: PhysicalMemory): PageTablePort {
       port.high = u32[at + 1] | 0
       return u32[at] | 0
     },
-    load32(pa) {
-      const at = word(pa)
+    load32(pa, key) {
+      const at = word(pa, key)
       return at < 0 ? 0 : u32[at] | 0
     },
-    setBits(pa, _key, bits) {
-      const at = word(pa)
+    setBits(pa, key, bits) {
+      const at = word(pa, key)
+      if (port.refused !== 0) return false
       if (at >= 0) {
-        const flags = memory.frameWord(Math.floor(pa / PAGE))
-        // Tables in ROM keep their bits, as processors' locked writes to it are lost.
-        if ((flags & FRAME_ROM) !== 0) return true
         u32[at] |= bits
-        if ((flags & FRAME_WATCHED) !== 0) memory.notifyWrite(pa, 4)
+        const page = Math.floor(pa / PAGE)
+        if ((memory.frameWord(page) & FRAME_WATCHED) !== 0) memory.notifyWrite(pa, 4)
       }
       return true
+    },
+    guestTable(page, gpa, shift, key, nestedKey) {
+      const present = policy()
+      if (present === null) return key !== 0 ? key : nestedKey
+      const answer = present.guestTable(page, gpa, shift, key, nestedKey)
+      if (answer < 0) port.refused = present.refused
+      return answer
     },
   }
   return port
 }
-

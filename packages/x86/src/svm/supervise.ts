@@ -142,7 +142,10 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
       const at = BigInt.asUintN(64, rip + BigInt(n))
       const physical = mmu.translate(Number(at & 0xffff_ffffn) | 0, Number(at >> 32n) | 0, access)
       if (physical < 0) break
-      out[n] = byteAt(memory, physical)
+      // The walk has made the page what the guest's key sees.
+      const word = memory.frameWord(Math.floor(physical / 4096))
+      if (word < 4096) break
+      out[n] = views.u8[word - (word % 4096) + (physical % 4096)]
     }
     Object.assign(guestFault, { vector, errorCode, address })
     return out.subarray(0, n)

@@ -25,9 +25,12 @@ export interface StatePage {
 export const isRam = (memory: PhysicalMemory, address: number): boolean =>
   memory.frameWord(Math.floor(address / PAGE)) !== FRAME_NONE
 
-/** The page at a 4 KiB aligned address in RAM. Frames stay where they are between slices only: look it up each time. */
-export const pageAt = (memory: PhysicalMemory, address: number): StatePage =>
-  ({ address, frame: memory.backPage(Math.floor(address / PAGE)) })
+/** The page at a 4 KiB aligned address in RAM, under a key. Frames stay where they are between slices only: look it up each time. */
+export function pageAt(memory: PhysicalMemory, address: number, key = 0): StatePage {
+  const page = Math.floor(address / PAGE)
+  memory.keys.enter(page, key)
+  return { address, frame: memory.backPage(page) }
+}
 
 /** Tells who watches writes that the page was written. */
 export function written(memory: PhysicalMemory, page: StatePage): void {
@@ -37,6 +40,7 @@ export function written(memory: PhysicalMemory, page: StatePage): void {
 
 /** One byte of physical memory; 0 where there is no RAM, or nothing was written. */
 export function byteAt(memory: PhysicalMemory, address: number): number {
+  memory.keys.enter(Math.floor(address / PAGE), 0)
   const word = memory.frameWord(Math.floor(address / PAGE))
   return word < PAGE ? 0 : memory.views.u8[word - (word % PAGE) + (address % PAGE)]
 }
