@@ -1,5 +1,13 @@
 import { InvalidArgumentError } from 'commander'
+import type { DriverGroup } from './initramfs/modules.ts'
 import type { DeviceOption } from './machine-port.ts'
+
+/** Groups of drivers that a guest needs for its devices. */
+export const driversOf = (devices: readonly DeviceOption[], disks: number): DriverGroup[] => {
+  const groups: DriverGroup[] = disks > 0 ? ['disk'] : []
+  for (const { kind } of devices) if (kind === 'virtio-rng') groups.push('rng')
+  return groups
+}
 
 /** Makes a device of the properties after its name. */
 type Parse = (properties: readonly string[], name: string) => DeviceOption

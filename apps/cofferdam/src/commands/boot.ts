@@ -1,8 +1,10 @@
 import { kernelKind } from '@cofferdam/boot'
 import { inputError, usageError } from '../errors.ts'
+import { driversOf } from '../devices.ts'
 import { openDisks } from '../disks/open-disk.ts'
 import type { DiskArgument } from '../disks/parse-disk.ts'
 import { findEntry } from '../images/catalog.ts'
+import type { StoredImage } from '../images/store.ts'
 import type { CpuVendor, DeviceOption, DiskOption, Engine, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import { openShare } from '../share/open-share.ts'
@@ -12,7 +14,7 @@ import { readFile } from 'node:fs/promises'
 import { loadFirmware, type FirmwareChoice, type FirmwareImages } from './boot-firmware.ts'
 import { bootSession } from './boot-session.ts'
 import { fetchWithProgress } from './fetch-with-progress.ts'
-import { defaultInitramfs, readInput } from './initramfs.ts'
+import { defaultInitramfs, modulesFor, readInput } from './initramfs.ts'
 
 /** The options of `cofferdam boot`, parsed. */
 export interface BootOptions extends FirmwareChoice {
@@ -86,18 +88,37 @@ export const commandLine = ({ append, run }: Pick<BootOptions, 'append' | 'run'>
   return text
 }
 
-const loadKernel = async (name: string, around: Surroundings): Promise<NamedBytes> => {
+interface LoadedKernel {
+  readonly kernel: NamedBytes
+  /** Where it came from, for a kernel of the catalog. */
+  readonly image?: StoredImage
+}
+
+const loadKernel = async (name: string, around: Surroundings): Promise<LoadedKernel> => {
   const entry = findEntry(name)
-  if (!entry) return { name, bytes: await readInput('kernel', name) }
+  if (!entry) return { kernel: { name, bytes: await readInput('kernel', name) } }
   if (entry.kind !== 'kernel') throw inputError(`kernel ${name}`, `it is a ${entry.kind}`, 'a kernel image')
   const [image] = await fetchWithProgress([name], around, false)
   if (!image) throw usageError(`kernel ${name}: it is missing`)
-  return { name: `${name} ${image.version}`, bytes: await readFile(image.path) }
+  return { kernel: { name: `${name} ${image.version}`, bytes: await readFile(image.path) }, image }
 }
 
-const loadInitrd = async (options: BootOptions, around: Surroundings): Promise<NamedBytes | undefined> => {
+const ownInitrd = async (options: BootOptions, around: Surroundings, image?: StoredImage): Promise<NamedBytes> => {
+  const { add = [], with: programs = [], device = [], disk = [] } = options
+  const initramfs = await defaultInitramfs({ add, with: programs, compress: 'none' }, around)
+  const drivers = driversOf(device, disk.length)
+  // A kernel of the person's own has its drivers built in, or comes with an initramfs.
+  const modules = image && drivers.length > 0 ? await modulesFor(image, drivers, around) : undefined
+  return modules ? { name: initramfs.name, bytes: Buffer.concat([initramfs.bytes, modules]) } : initramfs
+}
+
+const loadInitrd = async (
+  options: BootOptions,
+  around: Surroundings,
+  image?: StoredImage,
+): Promise<NamedBytes | undefined> => {
   const { initrd, add = [], with: programs = [], run } = options
-  if (initrd === undefined) return defaultInitramfs({ add, with: programs, compress: 'none' }, around)
+  if (initrd === undefined) return ownInitrd(options, around, image)
   const only = [
     ['--add', add.length > 0],
     ['--with', programs.length > 0],
@@ -111,11 +132,11 @@ const loadInitrd = async (options: BootOptions, around: Surroundings): Promise<N
 /** Kernel and initramfs; neither when firmware shall find something itself. */
 const loadGuest = async (options: BootOptions, around: Surroundings): Promise<GuestImages> => {
   if (options.kernel === 'none') return { ownInitramfs: false, isLinux: true }
-  const kernel = await loadKernel(options.kernel, around)
+  const { kernel, image } = await loadKernel(options.kernel, around)
   const kind = kernelKind(kernel.bytes)
   // A Multiboot kernel is no Linux; one with a PVH entry is, unless it wants no initramfs.
   const isLinux = kind !== 'multiboot' && (kind !== 'pvh' || options.initrd !== 'none')
-  const initrd = isLinux || options.initrd !== undefined ? await loadInitrd(options, around) : undefined
+  const initrd = isLinux || options.initrd !== undefined ? await loadInitrd(options, around, image) : undefined
   return { kernel, ...(initrd && { initrd }), ownInitramfs: isLinux && options.initrd === undefined, isLinux }
 }
 

@@ -4,10 +4,11 @@ import { inputError, plainReason, usageError } from '../errors.ts'
 import { findEntry } from '../images/catalog.ts'
 import type { StoredImage } from '../images/store.ts'
 import { buildInitramfs, type GuestFile } from '../initramfs/build.ts'
+import { buildModules, type DriverGroup } from '../initramfs/modules.ts'
 import type { NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import type { Surroundings } from '../surroundings.ts'
-import { fetchWithProgress } from './fetch-with-progress.ts'
+import { fetchModulesWithProgress, fetchWithProgress } from './fetch-with-progress.ts'
 
 /** What the default initramfs gets besides BusyBox. */
 export interface InitramfsContents {
@@ -52,6 +53,22 @@ const readProgram = async (image: StoredImage): Promise<GuestFile[]> =>
       executable: true,
     })),
   )
+
+/** The archive of modules that a kernel of the catalog needs for devices; undefined when it has them built in. */
+export const modulesFor = async (
+  kernel: StoredImage,
+  groups: readonly DriverGroup[],
+  around: Surroundings,
+): Promise<Uint8Array | undefined> => {
+  const modules = await fetchModulesWithProgress(kernel, around)
+  const files = await Promise.all(
+    modules.files.map(async ({ name, guestPath }) => ({
+      path: guestPath ?? `/lib/modules/${name}`,
+      data: await readFile(join(modules.folder, name)),
+    })),
+  )
+  return buildModules(files, groups)
+}
 
 /** Builds the default initramfs, fetching what it is made of where that is missing. */
 export const defaultInitramfs = async (contents: InitramfsContents, around: Surroundings): Promise<NamedBytes> => {

@@ -203,6 +203,22 @@ export const openApt = async (root: string, suite: Suite, mirror: Mirror): Promi
   }
 }
 
+/** The bytes of a file that may be compressed: .xz, .zst and what else apt knows. */
+export const catFile = (path: string): Promise<Uint8Array> =>
+  new Promise((resolve, reject) => {
+    // apt's own helper, which is always there and needs no xz program
+    const child = spawn('/usr/lib/apt/apt-helper', ['cat-file', path], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const parts: Uint8Array[] = []
+    let complaint = ''
+    child.stdout.on('data', (part: Uint8Array) => parts.push(part))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text))
+    child.on('error', (error) => reject(usageError(`images: could not run apt-helper: ${error.message}`, noAptHint)))
+    child.on('close', (code) => {
+      if (code === 0) resolve(Buffer.concat(parts))
+      else reject(usageError(`images: apt-helper cat-file ${path} failed: ${complaint.trim()}`, noAptHint))
+    })
+  })
+
 /** Unpacks a Debian package's files into a folder. */
 export const unpackDeb = async (deb: string, into: string): Promise<void> => {
   await run('dpkg-deb', ['-x', deb, into])

@@ -34,7 +34,8 @@ export const resolvePackage = async (apt: Pick<Apt, 'show'>, entry: CatalogEntry
   return found
 }
 
-const listFiles = async (root: string, under = ''): Promise<string[]> => {
+/** Paths of all files below a folder, sorted. */
+export const listFiles = async (root: string, under = ''): Promise<string[]> => {
   const entries = await readdir(join(root, under), { withFileTypes: true })
   const nested = entries.map((entry) => {
     const path = under === '' ? entry.name : `${under}/${entry.name}`
@@ -136,8 +137,8 @@ const entriesOf = (names: readonly string[]): CatalogEntry[] =>
 export const fetchImages = async (names: readonly string[], options: FetchOptions): Promise<StoredImage[]> => {
   const { store, refresh, onProgress } = options
   const suites = new Map<Suite, Promise<Apt>>()
-  const suiteApt = (suite: Suite): Promise<Apt> => {
-    const opened = suites.get(suite) ?? updatedApt(suite, options)
+  const openedApt = (suite: Suite): Promise<Apt> => {
+    const opened = suites.get(suite) ?? suiteApt(suite, options)
     suites.set(suite, opened)
     return opened
   }
@@ -148,7 +149,7 @@ export const fetchImages = async (names: readonly string[], options: FetchOption
       images.push(there)
       continue
     }
-    const apt = await suiteApt(entry.suite)
+    const apt = await openedApt(entry.suite)
     const info = await resolvePackage(apt, entry)
     const current = there?.package === info.name && there.version === info.version
     if (current && await isWhole(there)) images.push(there)
@@ -160,7 +161,8 @@ export const fetchImages = async (names: readonly string[], options: FetchOption
 // Lists older than this are brought up to date before a package is looked up in them: the mirror drops old packages.
 const freshForMs = 3_600_000
 
-const updatedApt = async (suite: Suite, options: FetchOptions): Promise<Apt> => {
+/** Debian's packages of a suite, with lists that are not old. */
+export const suiteApt = async (suite: Suite, options: FetchOptions): Promise<Apt> => {
   const missing = await aptMissing()
   if (missing !== undefined) {
     throw usageError(

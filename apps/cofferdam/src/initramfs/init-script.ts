@@ -24,6 +24,13 @@ mkdir -p /dev/pts
 mount -t devpts pts /dev/pts
 hostname cofferdam
 
+# drivers of the devices that are there; the modules come in an archive that follows this one, where devices need it
+if [ -d /lib/modules ]; then
+  for bus in pci virtio; do
+    cat /sys/bus/$bus/devices/*/modalias 2>/dev/null | xargs -r modprobe -aq
+  done
+fi
+
 read -r cmdline </proc/cmdline
 # parameter NAME: leaves its value, where quotes may hold spaces, in $value
 parameter() {
