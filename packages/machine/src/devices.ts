@@ -1,6 +1,10 @@
 /** The devices that a machine has on top of a plain Q35, from its options, in the order of their slots. */
-import { BlockError, createVirtio9p, createVirtioBlock, createVirtioRng, MAX_VIRTIO_DEVICES } from '@cofferdam/devices'
-import type { BlockBackend, DmaMemory, TestDevice, VirtioDevice, VirtioOptions } from '@cofferdam/devices'
+import {
+  BlockError, createVirtio9p, createVirtioBlock, createVirtioConsole, createVirtioRng, MAX_VIRTIO_DEVICES,
+} from '@cofferdam/devices'
+import type {
+  BlockBackend, DmaMemory, TestDevice, VirtioConsole, VirtioDevice, VirtioOptions,
+} from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createNinePServer } from '@cofferdam/ninep'
 import type { NinePFiles } from '@cofferdam/ninep'
@@ -20,6 +24,8 @@ export interface DiskOption {
 export type DeviceOption =
   /** Entropy that follows from the machine's seed. */
   | { readonly kind: 'virtio-rng' }
+  /** A second terminal (`/dev/hvc0`); what the guest sends goes to `onOutput`, valid during the call only. */
+  | { readonly kind: 'virtio-console', readonly onOutput: (bytes: Uint8Array) => void }
   /** What test kernels written for QEMU use. */
   | TestDevice
   /** Files for the guest: `mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt`. */
@@ -78,6 +84,8 @@ function createDevice(option: Exclude<DeviceOption, TestDevice>, seed: number, p
       return createVirtioRng({ seed: Number(createRandom(seed, `virtio-rng ${place}`).next64() >> 11n) })
     case 'virtio-9p':
       return createShare(option)
+    case 'virtio-console':
+      return createVirtioConsole({ onOutput: option.onOutput })
     case 'virtio':
       return option.create()
   }
@@ -99,6 +107,9 @@ interface Choice {
   readonly devices?: readonly DeviceOption[]
   readonly seed: number
 }
+
+/** Whether input may be typed into a device. */
+export const isConsole = (device: VirtioDevice): device is VirtioConsole => 'receive' in device
 
 /** What the platform is to have on PCI; undefined for nothing. @throws MachineError for too many */
 export function createDevices(

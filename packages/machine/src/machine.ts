@@ -6,7 +6,7 @@ import type { Observation } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
-import { createDevices, testDevices } from './devices.ts'
+import { createDevices, isConsole, testDevices } from './devices.ts'
 import { createTraceHash } from './events.ts'
 import type { Emit, EventKind } from './events.ts'
 import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
@@ -31,6 +31,8 @@ export interface Machine {
   run(options: { readonly instructions: number }): RunResult
   /** Offers bytes to the serial port; answers how many it took. */
   serialInput(bytes: Uint8Array): number
+  /** Offers bytes to the first virtio console; answers how many it took, 0 without one. */
+  consoleInput(bytes: Uint8Array): number
   stats(): MachineStats
   places(): readonly ProcessorPlace[]
   /** The registers of a processor in lines for a person. */
@@ -114,6 +116,7 @@ export function createMachine(options: MachineOptions): Machine {
   const forget = (): void => { for (const { processor } of seats) processor.mmu.flush(true) }
   const firmware = layout && attachFirmware({ memory, layout, observation, onRemap: forget })
 
+  const virtio = createDevices(options, memory, (device, reason) => { tell('device', `${device} broken`, { reason }) })
   const platform = createPlatform({
     ...observation, memory, clock, firmware, cmos: memoryCmos(memory.ram), testDevices: testDevices(options.devices),
     fwCfg: (placed) => createMachineConfig(memory, observation, {
@@ -133,7 +136,7 @@ export function createMachine(options: MachineOptions): Machine {
     onReset: (by) => { end({ reason: 'reset', by }) },
     // QEMU's status is twice what was written, and 1.
     onDebugExit: (status) => { end({ reason: 'debug-exit', code: status >> 1, status }) },
-    virtio: createDevices(options, memory, (device, reason) => { tell('device', `${device} broken`, { reason }) }),
+    virtio,
   })
 
   const loop = createRunLoop({
@@ -193,6 +196,7 @@ export function createMachine(options: MachineOptions): Machine {
       }
     },
     serialInput: (bytes) => platform.serial.receive(bytes),
+    consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({ ...collectStats(memory, processors, loop), ...(hash !== undefined && { traceHash: hash() }) }),
     places: () => seats.map(placeOf),
     describe: (cpu) => stateLines(seats[cpu].processor),

@@ -15,3 +15,6 @@ export {
 export { BLK_FEATURE, BLK_REQUEST, BLK_STATUS, BlkConfig, createVirtioBlock, type VirtioBlockOptions } from './block.ts'
 export { createVirtioRng, type VirtioRngOptions } from './rng.ts'
 export { createVirtio9p, type P9Service, type Virtio9pOptions } from './p9.ts'
+export {
+  CONSOLE_FEATURE, createVirtioConsole, type VirtioConsole, type VirtioConsoleOptions,
+} from './console.ts'
