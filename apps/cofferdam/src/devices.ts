@@ -1,20 +1,31 @@
 import { InvalidArgumentError } from 'commander'
+import { openSync, writeSync } from 'node:fs'
+import { inputError, plainReason } from './errors.ts'
 import type { DriverGroup } from './initramfs/modules.ts'
 import type { DeviceOption } from './machine-port.ts'
+import type { Surroundings } from './surroundings.ts'
+
+/** A device as it was asked for: a console's output goes to a file, or to standard output. */
+export type DeviceArgument =
+  | Exclude<DeviceOption, { kind: 'virtio-console' }>
+  | { readonly kind: 'virtio-console'; readonly file?: string }
+
+const groups: Readonly<Record<string, DriverGroup>> = {
+  'virtio-rng': 'rng', 'virtio-console': 'console', 'virtio-9p': '9p', 'virtio-net': 'net',
+}
 
 /** Groups of drivers that a guest needs for its devices. */
 export const driversOf = (devices: readonly DeviceOption[], disks: number): DriverGroup[] => {
-  const groups: DriverGroup[] = disks > 0 ? ['disk'] : []
-  for (const { kind } of devices) if (kind === 'virtio-rng') groups.push('rng')
-  return groups
+  const found = devices.flatMap(({ kind }) => groups[kind] ?? [])
+  return disks > 0 ? ['disk', ...found] : found
 }
 
 /** Makes a device of the properties after its name. */
-type Parse = (properties: readonly string[], name: string) => DeviceOption
+type Parse = (properties: readonly string[], name: string) => DeviceArgument
 
 const refuse = (expected: string): InvalidArgumentError => new InvalidArgumentError(`expected ${expected}`)
 
-const plain = (device: DeviceOption): Parse => (properties, name) => {
+const plain = (device: DeviceArgument): Parse => (properties, name) => {
   if (properties.length > 0) throw refuse(`no properties after ${name}`)
   return device
 }
@@ -38,9 +49,17 @@ const debugExit: Parse = (properties) => {
   return { kind: 'isa-debug-exit', port, length }
 }
 
+const consoleDevice: Parse = ([property, ...more]) => {
+  if (property === undefined) return { kind: 'virtio-console' }
+  const [, file] = /^file=(.+)$/.exec(property) ?? []
+  if (file === undefined || more.length > 0) throw refuse('file=PATH, or nothing, after virtio-console')
+  return { kind: 'virtio-console', file }
+}
+
 /** Devices that `--device` knows, by name. */
 const known: Readonly<Record<string, Parse>> = {
   'virtio-rng': plain({ kind: 'virtio-rng' }),
+  'virtio-console': consoleDevice,
   'isa-debug-exit': debugExit,
   'pc-testdev': plain({ kind: 'pc-testdev' }),
   'pci-testdev': plain({ kind: 'pci-testdev' }),
@@ -58,7 +77,7 @@ const refused: Readonly<Record<string, string>> = {
 export const deviceNames = Object.keys(known)
 
 /** A device by name, with its properties as QEMU writes them (`NAME,KEY=VALUE`); `--device` may be repeated. */
-export const parseDevice = (text: string, before: readonly DeviceOption[] = []): DeviceOption[] => {
+export const parseDevice = (text: string, before: readonly DeviceArgument[] = []): DeviceArgument[] => {
   const [name = '', ...properties] = text.split(',')
   const parse = Object.hasOwn(known, name) ? known[name] : undefined
   const why = Object.hasOwn(refused, name) ? refused[name] : undefined
@@ -66,3 +85,34 @@ export const parseDevice = (text: string, before: readonly DeviceOption[] = []):
   if (single.has(name) && before.some(({ kind }) => kind === name)) throw refuse(`one ${name}, not two`)
   return [...before, parse(properties, name)]
 }
+
+/** Takes a guest's output into a file; what the disk has no room for is lost, and said once. */
+const fileOutput = (path: string, { stderr }: Surroundings): ((bytes: Uint8Array) => void) => {
+  let file: number | undefined
+  try {
+    file = openSync(path, 'w')
+  } catch (error) {
+    throw inputError(`virtio-console ${path}`, plainReason(error), 'a file that can be written')
+  }
+  return (bytes) => {
+    if (file === undefined) return
+    try {
+      for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done)
+    } catch (error) {
+      file = undefined
+      stderr.write(`cofferdam: virtio-console ${path}: ${plainReason(error)}; further output is lost\n`)
+    }
+  }
+}
+
+/**
+ * Opens what devices write to.
+ * @throws an input error that names the file
+ */
+export const openDevices = (devices: readonly DeviceArgument[], around: Surroundings): DeviceOption[] =>
+  devices.map((device) => {
+    if (device.kind !== 'virtio-console') return device
+    const { kind, file } = device
+    const { stdout } = around
+    return { kind, onOutput: file === undefined ? (bytes) => stdout.write(bytes.slice()) : fileOutput(file, around) }
+  })

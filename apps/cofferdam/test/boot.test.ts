@@ -135,11 +135,50 @@ describe('cofferdam boot --device', () => {
     expect({ code, devices }).toEqual({ code: 0, devices: [{ kind: 'virtio-rng' }, { kind: 'virtio-rng' }] })
   })
 
+  it('writes what a virtio-console sends to its file, or to standard output', async () => {
+    const file = join(folder, 'hvc0')
+    const { code, out } = await run(['--device', `virtio-console,file=${file}`, '--device', 'virtio-console'], {
+      ...shell,
+      onCreate: ({ devices = [] }) => {
+        devices.forEach((device, i) => {
+          if (device.kind === 'virtio-console') device.onOutput(new TextEncoder().encode(`console ${i}`))
+        })
+      },
+    })
+    expect([code, readFileSync(file, 'utf8'), out.includes('console 1'), out.includes('console 0')])
+      .toEqual([0, 'console 0', true, false])
+  })
+
   it.each([
+    ['virtio-console,file=/nowhere/x', /virtio-console \/nowhere\/x: no such file: expected a file/],
+    ['virtio-console,x', /expected file=PATH/],
     ['virtio-balloon', /--device .*there is no balloon/],
     ['virtio-ring', /--device .*expected virtio-rng/],
   ])('refuses %s with 2 and says why', async (name, reason) => {
     const { code, err } = await run(['--device', name], shell)
+    expect(code).toBe(2)
+    expect(err).toMatch(reason)
+  })
+})
+
+describe('cofferdam boot --disk', () => {
+  it('gives the machine each disk, the same ones after a reset', async () => {
+    const image = join(folder, 'disk.img')
+    writeFileSync(image, new Uint8Array(1024))
+    const disks: MachineOptions['disks'][] = []
+    const { code } = await run(['--disk', `${image},ro,serial=a`, '--disk', image], {
+      ...shell,
+      onCreate: (options) => disks.push(options.disks),
+    }, pipeInput('reboot\n'))
+    expect([code, disks.length, disks[0] === disks[1]]).toEqual([0, 2, true])
+    expect(disks[0]?.map(({ serial, backend }) => [serial, backend.readOnly])).toEqual([['a', true], [undefined, false]])
+  })
+
+  it.each([
+    [['--disk', '/nowhere.img'], /disk \/nowhere.img: no such file/],
+    [['--disk', 'a,b'], /--disk .*'b' is not known/],
+  ])('refuses %s with 2 and says why', async (args, reason) => {
+    const { code, err } = await run(args, shell)
     expect(code).toBe(2)
     expect(err).toMatch(reason)
   })

@@ -1,10 +1,11 @@
 import { kernelKind } from '@cofferdam/boot'
 import { inputError, usageError } from '../errors.ts'
-import { driversOf } from '../devices.ts'
+import { driversOf, openDevices, type DeviceArgument } from '../devices.ts'
 import { openDisks } from '../disks/open-disk.ts'
 import type { DiskArgument } from '../disks/parse-disk.ts'
 import { findEntry } from '../images/catalog.ts'
 import type { StoredImage } from '../images/store.ts'
+import type { DriverGroup } from '../initramfs/modules.ts'
 import type { CpuVendor, DeviceOption, DiskOption, Engine, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import { openShare } from '../share/open-share.ts'
@@ -33,7 +34,7 @@ export interface BootOptions extends FirmwareChoice {
   readonly engine: Engine
   readonly cpu: CpuVendor
   readonly disk?: readonly DiskArgument[]
-  readonly device?: readonly DeviceOption[]
+  readonly device?: readonly DeviceArgument[]
   readonly share?: readonly ShareArgument[]
   readonly until?: string
   /** Wall seconds. */
@@ -103,10 +104,15 @@ const loadKernel = async (name: string, around: Surroundings): Promise<LoadedKer
   return { kernel: { name: `${name} ${image.version}`, bytes: await readFile(image.path) }, image }
 }
 
-const ownInitrd = async (options: BootOptions, around: Surroundings, image?: StoredImage): Promise<NamedBytes> => {
-  const { add = [], with: programs = [], device = [], disk = [] } = options
+type Drivers = readonly DriverGroup[]
+
+const ownInitrd = async (
+  { add = [], with: programs = [] }: BootOptions,
+  drivers: Drivers,
+  around: Surroundings,
+  image?: StoredImage,
+): Promise<NamedBytes> => {
   const initramfs = await defaultInitramfs({ add, with: programs, compress: 'none' }, around)
-  const drivers = driversOf(device, disk.length)
   // A kernel of the person's own has its drivers built in, or comes with an initramfs.
   const modules = image && drivers.length > 0 ? await modulesFor(image, drivers, around) : undefined
   return modules ? { name: initramfs.name, bytes: Buffer.concat([initramfs.bytes, modules]) } : initramfs
@@ -114,11 +120,12 @@ const ownInitrd = async (options: BootOptions, around: Surroundings, image?: Sto
 
 const loadInitrd = async (
   options: BootOptions,
+  drivers: Drivers,
   around: Surroundings,
   image?: StoredImage,
 ): Promise<NamedBytes | undefined> => {
   const { initrd, add = [], with: programs = [], run } = options
-  if (initrd === undefined) return ownInitrd(options, around, image)
+  if (initrd === undefined) return ownInitrd(options, drivers, around, image)
   const only = [
     ['--add', add.length > 0],
     ['--with', programs.length > 0],
@@ -130,13 +137,13 @@ const loadInitrd = async (
 }
 
 /** Kernel and initramfs; neither when firmware shall find something itself. */
-const loadGuest = async (options: BootOptions, around: Surroundings): Promise<GuestImages> => {
+const loadGuest = async (options: BootOptions, drivers: Drivers, around: Surroundings): Promise<GuestImages> => {
   if (options.kernel === 'none') return { ownInitramfs: false, isLinux: true }
   const { kernel, image } = await loadKernel(options.kernel, around)
   const kind = kernelKind(kernel.bytes)
   // A Multiboot kernel is no Linux; one with a PVH entry is, unless it wants no initramfs.
   const isLinux = kind !== 'multiboot' && (kind !== 'pvh' || options.initrd !== 'none')
-  const initrd = isLinux || options.initrd !== undefined ? await loadInitrd(options, around, image) : undefined
+  const initrd = isLinux || options.initrd !== undefined ? await loadInitrd(options, drivers, around, image) : undefined
   return { kernel, ...(initrd && { initrd }), ownInitramfs: isLinux && options.initrd === undefined, isLinux }
 }
 
@@ -158,9 +165,11 @@ export const boot = async (options: BootOptions, around: Surroundings): Promise<
   const firmware = await loadFirmware(options, around)
   if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
   const warn = (text: string): boolean => around.stderr.write(`\ncofferdam: ${text}\n`)
-  const devices = [...options.device ?? [], ...(options.share ?? []).map((share) => openShare(share, warn))]
+  const shares = (options.share ?? []).map((share) => openShare(share, warn))
+  const devices = [...openDevices(options.device ?? [], around), ...shares]
   const disks = openDisks(options.disk ?? [])
-  const images = { ...(await loadGuest(options, around)), ...firmware, disks, devices }
+  const guest = await loadGuest(options, driversOf(devices, disks.length), around)
+  const images = { ...guest, ...firmware, disks, devices }
   const append = commandLine(options, images.isLinux)
   try {
     return await bootSession(options, images, append, around)

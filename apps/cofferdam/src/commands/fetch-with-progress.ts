@@ -11,7 +11,8 @@ const withProgress = async <T>(
 ): Promise<T> => {
   const line = createProgressLine(stderr)
   try {
-    return await fetch({ store, refresh, onProgress: (_, { what, fraction }) => line.show(`fetching ${what}`, fraction) })
+    const onProgress: FetchOptions['onProgress'] = (_, { what, fraction }) => line.show(`fetching ${what}`, fraction)
+    return await fetch({ store, refresh, onProgress })
   } finally {
     line.clear()
   }

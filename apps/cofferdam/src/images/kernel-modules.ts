@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { usageError } from '../errors.ts'
-import { catFile, unpackDeb } from './apt.ts'
+import { catFile, unpackDeb, type FetchProgress } from './apt.ts'
 import type { Suite } from './catalog.ts'
 import { listFiles, suiteApt, type FetchOptions } from './fetch.ts'
 import { moduleName, readModuleInfo } from './modinfo.ts'
@@ -44,8 +44,8 @@ const readWanted = async ({ folder, paths }: Unpacked): Promise<Map<string, Uint
 }
 
 /**
- * The modules of a kernel of the catalog, fetched where they are missing or of another version. Their files' guest paths
- * name the kernel's release.
+ * The modules of a kernel of the catalog, fetched where they are missing or of another version. Their files' guest
+ * paths name the kernel's release.
  */
 export const fetchModules = async (kernel: StoredImage, options: FetchOptions): Promise<StoredImage> => {
   const { store, onProgress } = options
@@ -59,11 +59,12 @@ export const fetchModules = async (kernel: StoredImage, options: FetchOptions): 
     const folder = join(work, 'files')
     await mkdir(folder)
     const pinned = `${packageName}=${kernel.version}`
-    const debs = await apt.download([pinned], work, (progress) => onProgress(name, progress)).catch((error: unknown) => {
+    const report = (progress: FetchProgress): void => onProgress(name, progress)
+    const debs = await apt.download([pinned], work, report).catch((error: unknown) => {
       const hint = `Debian keeps the newest version only: try cofferdam images fetch ${kernel.name} --refresh`
       throw usageError(error instanceof Error ? error.message : String(error), hint)
     })
-    onProgress(name, { what: `unpacking ${packageName}`, fraction: undefined })
+    report({ what: `unpacking ${packageName}`, fraction: undefined })
     for (const deb of debs) await unpackDeb(deb, folder)
     const all = (await listFiles(folder)).filter((path) => modulePath.test(path))
     const release = modulePath.exec(all[0] ?? '')?.[1]
@@ -76,7 +77,7 @@ export const fetchModules = async (kernel: StoredImage, options: FetchOptions): 
     }))
     await rm(work, { recursive: true, force: true })
     const [first, ...rest] = files
-    if (first === undefined) throw usageError(`image ${name}: package ${packageName} holds none of ${keptModules.join(', ')}`)
+    if (first === undefined) throw usageError(`image ${name}: package ${packageName} holds none of the modules wanted`)
     return { name, package: packageName, version: kernel.version, suite: kernel.suite, files: [first, ...rest] }
   })
 }

@@ -20,7 +20,8 @@ const sectionStrings = (file: string, bytes: Uint8Array, wanted: string): string
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (bytes.length < 64 || view.getUint32(0) !== 0x7f454c46 || view.getUint8(4) !== 2) throw fail('header')
   const u64 = (at: number): number => Number(view.getBigUint64(at, true))
-  const [table, size, count, names] = [u64(40), view.getUint16(58, true), view.getUint16(60, true), view.getUint16(62, true)]
+  const u16 = (at: number): number => view.getUint16(at, true)
+  const [table, size, count, names] = [u64(40), u16(58), u16(60), u16(62)]
   if (size < 64 || table + size * count > bytes.length || names >= count) throw fail('section headers')
   const sections = Array.from({ length: count }, (_, index) => {
     const at = table + index * size
