@@ -1,0 +1,204 @@
+/** An SNP guest under the reference host: its memory, its processors, its launch, and what its exits ask for. */
+import type { SnpDirectImage } from '@cofferdam/boot'
+import type { IoBus, PhysicalMemory } from '@cofferdam/memory'
+import { HvFeatures, RmpStatus, SevFeatures, SnpGuestRequest } from '@cofferdam/spec'
+import { APIC_EVENT, createLocalApic, routeMessage, type LocalApic, type Svm } from '@cofferdam/x86'
+import { cpuidPage } from '../cpu/cpuid-page.ts'
+import { createGuestCpu } from '../cpu/guest-cpu.ts'
+import { encryptionLeaf, ENCRYPTION_LEAF, guestModel, type EncryptionFacts } from '../cpu/model.ts'
+import { HostError } from '../errors.ts'
+import type { ApRequest, GuestEnd, GuestServices } from '../ghcb/types.ts'
+import type { ReferenceHost } from '../host.ts'
+import { createGuestMemory, type GuestMemory, type RmpInstructions } from '../memory/guest-memory.ts'
+import { createNpt, type Npt } from '../memory/npt.ts'
+import { memoryCost } from './costs.ts'
+import { launch } from './launch.ts'
+import { createVcpu, type Vcpu } from './vcpu.ts'
+import { createVmcb, IOPM_BYTES, MSRPM_BYTES, msrPermissionMap, setUpVmcb } from './vmcb.ts'
+
+export interface SnpGuestOptions {
+  readonly host: ReferenceHost
+  readonly memory: PhysicalMemory
+  readonly rmp: RmpInstructions
+  /** The physical processors that run the guest's, one each. */
+  readonly svms: readonly Svm[]
+  readonly image: SnpDirectImage
+  /** RAM by guest physical address. */
+  readonly ram: readonly { readonly start: number, readonly length: number }[]
+  /** Where the guest's PCI hole begins. */
+  readonly holeStart: number
+  readonly encryption: EncryptionFacts
+  /** The guest's ports and registers: what its devices claimed. */
+  readonly ports: IoBus
+  readonly mmio: IoBus
+  /** Virtual time in nanoseconds. */
+  readonly now: () => number
+  readonly charge: (nanoseconds: number) => void
+  readonly picAcknowledge: () => number
+  readonly eoiBroadcast: (vector: number) => void
+  /** A processor's timer or pending events changed. */
+  readonly onChange: (index: number) => void
+  readonly onEnd: (end: GuestEnd) => void
+  /** An exit was served; `malformed` says what was wrong with it. */
+  readonly onExit?: (index: number, name: string, malformed: string | undefined) => void
+}
+
+/** Counters of a guest. */
+export interface SnpGuestStats {
+  /** Exits by name. */
+  readonly exits: Readonly<Record<string, number>>
+  /** Requests that made no sense, by what was wrong with them. */
+  readonly malformed: Readonly<Record<string, number>>
+  /** What the host gave to the guest: bytes, RMP entries by size, pages made shared. */
+  readonly memory: Readonly<GuestMemory['counts']>
+}
+
+export interface SnpGuest {
+  readonly vcpus: readonly Vcpu[]
+  readonly apics: readonly LocalApic[]
+  readonly memory: GuestMemory
+  readonly services: GuestServices & { readonly npt: Npt }
+  stats(): SnpGuestStats
+}
+
+const PAGE = 4096
+/** 512 pages in a row. */
+const REGION_ORDER = 9
+const VMSA_FEATURES = SevFeatures.mask.SNPActive
+
+const add = (counters: Map<string, number>, name: string): void => { counters.set(name, (counters.get(name) ?? 0) + 1) }
+
+/** A permission map in host memory; its address. */
+function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array): number {
+  const page = host.allocateRun(Math.ceil(Math.log2(bytes.length / PAGE)))
+  if (page < 0) throw new HostError('memory', 'permission maps', 'the host has no pages for them')
+  memory.write(page * PAGE, bytes)
+  return page * PAGE
+}
+
+/** Creates, launches and starts a guest. @throws HostError, BootError */
+export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
+  const { host, memory, rmp, svms, image, charge } = options
+  const asid = host.takeAsid()
+  const { physicalBits } = guestModel()
+  const npt = createNpt({ memory, allocatePage: host.allocatePage, freePage: host.freePage, physicalBits })
+  const guestMemory = createGuestMemory({
+    memory, rmp, npt, asid, ram: options.ram,
+    allocateRegion: () => host.allocateRun(REGION_ORDER),
+    freeRegion: (page) => { host.freeRun(page, REGION_ORDER) },
+    flush: () => { for (const svm of svms) svm.flushGuests() },
+    charge: (operation) => { charge(memoryCost(operation)) },
+  })
+  const exits = new Map<string, number>()
+  const malformed = new Map<string, number>()
+  const apics: LocalApic[] = []
+  const vcpus: Vcpu[] = []
+  /** VMSAs by processor and VMPL, as guest pages; and what waits for an INIT. */
+  const vmsas: (number | undefined)[][] = svms.map(() => [])
+  const onInit = new Map<number, number>()
+
+  const takeInit = (index: number): void => {
+    const vcpu = vcpus[index] as Vcpu | undefined
+    if (vcpu === undefined || (apics[index].pendingEvents() & (APIC_EVENT.INIT | APIC_EVENT.STARTUP)) === 0) return
+    vcpu.takeStartup()
+    const vmsa = onInit.get(index)
+    onInit.delete(index)
+    if (vmsa !== undefined) vcpu.setVmsa(guestMemory.systemPage(vmsa))
+  }
+
+  const createAp = ({ apicId, vmpl, vmsa, onInit: later, features }: ApRequest): boolean => {
+    const index = apics.findIndex((apic) => apic.id === apicId)
+    if (index < 0 || vmpl > 3) return false
+    if (vmsa === undefined) {
+      vmsas[index][vmpl] = undefined
+      vcpus[index].setVmsa(undefined)
+      return true
+    }
+    const page = vmsa / PAGE
+    if (features !== VMSA_FEATURES || !guestMemory.isRam(page) || guestMemory.isShared(page)) return false
+    if (guestMemory.systemPage(page) < 0) return false
+    vmsas[index][vmpl] = page
+    if (later) onInit.set(index, page)
+    else vcpus[index].setVmsa(guestMemory.systemPage(page))
+    options.onChange(index)
+    return true
+  }
+
+  const requestPage = host.allocatePage()
+  const responsePage = host.firmware.firmwarePage()
+  let context = -1
+
+  const services: GuestServices & { readonly npt: Npt } = {
+    memory: guestMemory, npt, ports: options.ports, mmio: options.mmio, cBit: options.encryption.cBit, createAp,
+    features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION,
+    guestRequest(page) {
+      memory.write(requestPage * PAGE, page)
+      const { status } = host.firmware.tryCommand('SNP_GUEST_REQUEST', SnpGuestRequest.create({
+        gctxPaddr: BigInt(context) * 4096n, requestPaddr: BigInt(requestPage) * 4096n,
+        responsePaddr: BigInt(responsePage) * 4096n,
+      }))
+      const response = new Uint8Array(PAGE)
+      memory.read(responsePage * PAGE, response)
+      return { firmware: status, response }
+    },
+    certificates: () => new Uint8Array(0),
+    runVmpl: (vcpu, vmpl) => vmsas[vcpu.index][vmpl] !== undefined && vmpl === 0,
+    end: options.onEnd,
+    charge,
+  }
+
+  const iopm = placeMap(host, memory, new Uint8Array(IOPM_BYTES).fill(0xff))
+  const msrpm = placeMap(host, memory, msrPermissionMap().subarray(0, MSRPM_BYTES))
+  svms.forEach((svm, index) => {
+    const apic = createLocalApic({
+      id: index, bootstrap: index === 0, now: options.now, physicalAddressBits: physicalBits,
+      send: (ipi) => { routeMessage(apics, ipi, index) },
+      eoiBroadcast: options.eoiBroadcast,
+      onChange: () => {
+        takeInit(index)
+        options.onChange(index)
+      },
+    })
+    if (index === 0) apic.enterVirtualWire()
+    apics.push(apic)
+    const cpu = createGuestCpu({
+      model: guestModel(), index, count: svms.length, apic, now: options.now, holeStart: options.holeStart,
+    })
+    cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
+    const vmcb = createVmcb(memory, host.allocatePage())
+    memory.fill(vmcb.address, PAGE, 0)
+    setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm })
+    vcpus.push(createVcpu({
+      index, svm, vmcb, apic, cpu, guest: services, picAcknowledge: options.picAcknowledge,
+      onExit(name, problem) {
+        add(exits, name)
+        if (problem !== undefined) add(malformed, problem)
+        options.onExit?.(index, name, problem)
+      },
+    }))
+  })
+
+  const vmsaPage = host.allocatePage()
+  const first = createGuestCpu({
+    model: guestModel(), index: 0, count: svms.length, apic: apics[0], now: options.now, holeStart: options.holeStart,
+  })
+  first.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
+  ;({ context } = launch({
+    firmware: host.firmware, memory, guest: guestMemory, asid, pages: image.launch, vmsa: image.vmsa, vmsaPage,
+    cpuidPage: cpuidPage(first),
+    assignVmsa(page) {
+      const status = rmp.rmpupdate(page, {
+        assigned: true, guestPage: image.vmsaGpa / PAGE, large: false, asid, immutable: true,
+      })
+      if (status !== RmpStatus.SUCCESS) throw new HostError('launch', 'VMSA', `RMPUPDATE failed with ${status}`)
+    },
+  }))
+  vcpus[0].setVmsa(vmsaPage)
+  return {
+    vcpus, apics, memory: guestMemory, services,
+    stats: () => ({
+      exits: Object.fromEntries([...exits].sort(([a], [b]) => (a < b ? -1 : 1))),
+      malformed: Object.fromEntries(malformed), memory: { ...guestMemory.counts },
+    }),
+  }
+}

@@ -1,0 +1,89 @@
+/** The VMCB of a guest's processor, in host memory (APM vol. 2, appendix B). */
+import type { PhysicalMemory } from '@cofferdam/memory'
+import {
+  Intercept3, Intercept4, NestedControl, VirtualInterrupt, VirtualizationControl, VmcbControl, type FieldValue,
+} from '@cofferdam/spec'
+
+type Fields = (typeof VmcbControl)['fields']
+
+/** The control area of one VMCB. */
+export interface Vmcb {
+  /** System physical address, for VMRUN. */
+  readonly address: number
+  get<K extends keyof Fields>(field: K): FieldValue<Fields[K]>
+  set<K extends keyof Fields>(field: K, value: FieldValue<Fields[K]>): void
+}
+
+/** A view of the VMCB at a page of the host's. */
+export function createVmcb(memory: PhysicalMemory, page: number): Vmcb {
+  const view = new DataView(memory.wasm.buffer)
+  return {
+    address: page * 4096,
+    get: (field) => VmcbControl.get(view, field, memory.backPage(page)),
+    set(field, value) { VmcbControl.set(view, field, value, memory.backPage(page)) },
+  }
+}
+
+/** What an SNP guest's VMCB says from the start. */
+export interface VmcbSetup {
+  readonly asid: number
+  readonly nestedCr3: number
+  readonly msrpm: number
+  readonly iopm: number
+}
+
+/**
+ * PAUSE exits after this many in a row (§15.14.4), when they come within the threshold of each other; so a processor that
+ * spins gives its turn away.
+ */
+const PAUSE = { count: 32, threshold: 1000 } as const
+
+/**
+ * Sets a new VMCB up as an SEV-ES host does: what the guest cannot do itself comes back, as #VMEXIT or as #VC inside the
+ * guest (APM vol. 2, §15.35.5).
+ */
+export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm }: VmcbSetup): void {
+  vmcb.set('intercept3', Intercept3.pack({
+    INTR: 1, NMI: 1, SMI: 1, INIT: 1, CPUID: 1, RDPMC: 1, INVD: 1, PAUSE: 1, HLT: 1, INVLPGA: 1, IOIO_PROT: 1,
+    MSR_PROT: 1, TASK_SWITCH: 1, SHUTDOWN: 1,
+  }))
+  vmcb.set('intercept4', Intercept4.pack({
+    VMRUN: 1, VMMCALL: 1, VMLOAD: 1, VMSAVE: 1, STGI: 1, CLGI: 1, SKINIT: 1, WBINVD: 1, MONITOR: 1, MWAIT: 1, RDPRU: 1,
+  }))
+  vmcb.set('pauseFilterCount', PAUSE.count)
+  vmcb.set('pauseFilterThreshold', PAUSE.threshold)
+  vmcb.set('iopmBasePa', BigInt(iopm))
+  vmcb.set('msrpmBasePa', BigInt(msrpm))
+  vmcb.set('guestAsid', asid)
+  vmcb.set('virtualInterrupt', VirtualInterrupt.mask.V_INTR_MASKING)
+  vmcb.set('nestedControl', NestedControl.pack({ NP_ENABLE: 1n, SEV_ENABLE: 1n, SEV_ES_ENABLE: 1n }))
+  vmcb.set('nestedCr3', BigInt(nestedCr3))
+  vmcb.set('virtualizationControl', VirtualizationControl.mask.LBR)
+}
+
+/** Bytes of the permission maps (§15.10.1, §15.11). */
+export const IOPM_BYTES = 0x3000
+export const MSRPM_BYTES = 0x2000
+
+/** MSRs that the processor switches or that are harmless: the guest has them without exits. */
+const DIRECT: readonly number[] = [
+  // SYSENTER_CS, _ESP, _EIP, PAT, XSS, SPEC_CTRL, PRED_CMD
+  0x174, 0x175, 0x176, 0x277, 0xda0, 0x48, 0x49,
+  // EFER, STAR, LSTAR, CSTAR, SFMASK, FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX
+  0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0xc000_0103,
+  // The GHCB's address, SEV_STATUS
+  0xc001_0130, 0xc001_0131,
+  // DEBUGCTL and last branches: LBR virtualization
+  0x1d9, 0x1db, 0x1dc, 0x1dd, 0x1de,
+]
+
+/** The MSR permission map: everything is intercepted but {@link DIRECT}. Two bits for each register, read and write. */
+export function msrPermissionMap(): Uint8Array {
+  const map = new Uint8Array(MSRPM_BYTES).fill(0xff)
+  for (const msr of DIRECT) {
+    const [base, first] = msr < 0x2000 ? [0, 0] : msr < 0xc001_0000 ? [0x800, 0xc000_0000] : [0x1000, 0xc001_0000]
+    const bit = (msr - first) * 2
+    map[base + (bit >> 3)] &= ~(3 << (bit & 7))
+  }
+  return map
+}

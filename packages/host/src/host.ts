@@ -1,0 +1,135 @@
+/**
+ * The reference host as a program: it boots from a memory map, places the reverse map, turns SEV-SNP on, and gives its
+ * guests memory. It drives the silicon through what machine code has too: memory, MSRs, RMP instructions, the PSP.
+ */
+import type { MemoryRegion } from '@cofferdam/boot'
+import type { PhysicalMemory } from '@cofferdam/memory'
+import { bootMemory, createPageAllocator, Gfp, mapFromE820, NO_MEMORY, type PageAllocator } from '@cofferdam/page-alloc'
+import { Msr, SnpInitEx, SnpInitExFlags, SnpPlatformState, SysCfg } from '@cofferdam/spec'
+import type { Processor } from '@cofferdam/x86'
+import { HostError, hex } from './errors.ts'
+import type { RmpInstructions } from './memory/guest-memory.ts'
+import { createFirmware, type Firmware, type Psp } from './snp/firmware.ts'
+import { readMsr, writeMsr } from './snp/instructions.ts'
+import { judgeRmp, RMP_ALIGNMENT, rmpTableBytes } from './snp/placement.ts'
+
+export interface ReferenceHostOptions {
+  readonly memory: PhysicalMemory
+  /** The memory map that firmware hands over. */
+  readonly map: readonly MemoryRegion[]
+  readonly processors: readonly Processor[]
+  readonly rmp: RmpInstructions
+  readonly psp: Psp
+  /** Memory that firmware has reserved and programmed for the reverse map; without it the host takes its own. */
+  readonly rmpAt?: { readonly base: number, readonly bytes: number }
+  /** Highest ASID of SNP guests. */
+  readonly maxSnpAsid: number
+  /** Takes virtual time: nanoseconds. */
+  readonly charge: (nanoseconds: number) => void
+  /** What the host tells of itself, line by line. */
+  readonly log?: (line: string) => void
+}
+
+export interface ReferenceHost {
+  readonly pages: PageAllocator
+  readonly firmware: Firmware
+  /** Where the reverse map lies. */
+  readonly rmpRange: { readonly base: number, readonly bytes: number }
+  /** A page; @throws HostError when there is none. */
+  allocatePage(): number
+  freePage(page: number): void
+  /** Pages in a row, as a power of two; −1 when there are none. */
+  allocateRun(order: number): number
+  freeRun(page: number, order: number): void
+  /** An ASID for a guest. @throws HostError when all are taken */
+  takeAsid(): number
+}
+
+const PAGE = 4096
+/** The host keeps off the lowest MiB, as kernels do. */
+const LOW = 2 ** 20
+/** Clearing the reverse map: bytes per nanosecond of virtual time, a memory channel's worth. */
+const CLEAR_RATE = 8
+/** A command of the PSP: its processor is slow, and the mailbox polled (Linux waits for an interrupt of milliseconds). */
+const PSP_COMMAND = 20_000
+
+/** Memory of the machine before the allocator has it: the reverse map comes from here. */
+function placeRmp(options: ReferenceHostOptions) {
+  const map = mapFromE820(options.map.map(({ start, length, type }) => ({ addr: start, size: length, type })))
+  const { memblock } = bootMemory(map)
+  memblock.reserve(0, LOW)
+  const ram = map.filter((r) => r.kind === 'usable')
+  const ramEnd = Math.max(...ram.map((r) => r.end))
+  let range = options.rmpAt
+  if (range === undefined) {
+    const bytes = rmpTableBytes(ramEnd)
+    const base = memblock.alloc({ size: bytes, align: RMP_ALIGNMENT })
+    if (base === NO_MEMORY) throw new HostError('memory', 'reverse map', `no room for its ${bytes} bytes`)
+    range = { base, bytes }
+  } else memblock.reserve(range.base, range.base + range.bytes)
+  const { covers, needed, got } = judgeRmp(range.base, range.bytes, ramEnd)
+  if (!covers) {
+    throw new HostError('reverse map', 'size',
+      `${hex(got)} bytes cover a part of the machine's memory only; it needs ${hex(needed)}. SNP stays off`)
+  }
+  return { memblock, range, ramEnd }
+}
+
+/** Programs the table on each processor, clears it, and turns SNP on (APM vol. 2, §15.36.2 to §15.36.4). */
+function enableSnp({ memory, processors, charge }: ReferenceHostOptions, range: { base: number, bytes: number }): void {
+  const on = SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
+  // A kernel before this one may have turned SNP on: its table stays, the MSRs are locked.
+  if ((readMsr(processors[0], Msr.AMD_SYSCFG) & on) === on) return
+  memory.fill(range.base, range.bytes, 0)
+  charge(range.bytes / CLEAR_RATE)
+  for (const processor of processors) {
+    writeMsr(processor, Msr.AMD_RMP_BASE, BigInt(range.base))
+    writeMsr(processor, Msr.AMD_RMP_END, BigInt(range.base) + BigInt(range.bytes) - 1n)
+    writeMsr(processor, Msr.AMD_SYSCFG, readMsr(processor, Msr.AMD_SYSCFG) | on)
+  }
+}
+
+/** SNP_INIT_EX: the firmware checks every processor, sets the reverse map up and keeps its own pages. */
+function initialise(firmware: Firmware, maxSnpAsid: number): void {
+  firmware.run('SNP_INIT_EX', SnpInitEx.create({ flags: SnpInitExFlags.mask.INIT_RMP, maxSnpAsid }))
+  firmware.run('SNP_DF_FLUSH', new Uint8Array(8))
+}
+
+/**
+ * Boots the host.
+ * @throws HostError when SNP cannot be turned on: which part refused, and why
+ */
+export function createReferenceHost(options: ReferenceHostOptions): ReferenceHost {
+  const { memory, rmp, psp, charge, maxSnpAsid } = options
+  const log = options.log ?? ((): void => undefined)
+  const { memblock, range, ramEnd } = placeRmp(options)
+  log(`memory below ${hex(ramEnd)}, reverse map at ${hex(range.base)}, ${range.bytes / 2 ** 20} MiB`)
+  const pages = createPageAllocator({ memblock, cpus: options.processors.length })
+  enableSnp(options, range)
+
+  const allocateRun = (order: number): number => {
+    const page = pages.alloc(order, Gfp.movable)
+    return page === NO_MEMORY ? -1 : page
+  }
+  const allocatePage = (): number => {
+    const page = allocateRun(0)
+    if (page < 0) throw new HostError('memory', 'pages', 'the host has none left; give it more memory')
+    return page
+  }
+  const freePage = (page: number): void => { pages.free(page, 0) }
+  const firmware = createFirmware({ psp, memory, rmp, allocatePage, freePage, charge: () => { charge(PSP_COMMAND) } })
+  initialise(firmware, maxSnpAsid)
+  log(`SEV-SNP is on (${Object.keys(SnpPlatformState)[1]})`)
+
+  let asid = 0
+  return {
+    pages, firmware, rmpRange: range, allocatePage, freePage, allocateRun,
+    freeRun(page, order) { pages.free(page, order) },
+    takeAsid() {
+      if (asid === maxSnpAsid) throw new HostError('guests', 'ASID', `all ${maxSnpAsid} are taken`)
+      return ++asid
+    },
+  }
+}
+
+export { PAGE as HOST_PAGE }

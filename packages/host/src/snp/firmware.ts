@@ -1,0 +1,85 @@
+/** Commands to the PSP's firmware, as a host gives them: a buffer in memory and the command's number. */
+import { PspCommand, PspStatus, RmpStatus } from '@cofferdam/spec'
+import { HostError, hex } from '../errors.ts'
+import type { RmpInstructions } from '../memory/guest-memory.ts'
+import type { HostMemory } from '../memory/words.ts'
+
+/** The firmware: carries out a command whose buffer is at a system physical address. */
+export interface Psp {
+  /** Answers a code of `PspStatus`. */
+  command(command: number, buffer: number): number
+}
+
+export interface Firmware {
+  /** Gives a command, and answers its status and the buffer as the firmware left it. */
+  tryCommand(command: keyof typeof PspCommand, buffer: Uint8Array): { readonly status: number, readonly buffer: Uint8Array }
+  /** Gives a command that must succeed. @throws HostError with the firmware's status by its name */
+  run(command: keyof typeof PspCommand, buffer: Uint8Array): Uint8Array
+  /** A page for the firmware to own: its system page number. */
+  firmwarePage(): number
+  /** Takes such a page back from the firmware and frees it. */
+  reclaim(page: number): void
+}
+
+export interface FirmwareOptions {
+  readonly psp: Psp
+  readonly memory: HostMemory
+  readonly rmp: RmpInstructions
+  readonly allocatePage: () => number
+  readonly freePage: (page: number) => void
+  /** A command was given: what it costs in virtual time. */
+  readonly charge: (command: number) => void
+}
+
+const PAGE = 4096
+
+/** `INVALID_ADDRESS (9)`. */
+export function statusName(status: number): string {
+  const name = Object.entries(PspStatus).find(([, code]) => code === status)?.[0] ?? 'unknown status'
+  return `${name} (${hex(status)})`
+}
+
+export function createFirmware(options: FirmwareOptions): Firmware {
+  const { psp, memory, rmp, charge } = options
+  const bufferPage = options.allocatePage()
+
+  const tryCommand: Firmware['tryCommand'] = (command, buffer) => {
+    const address = bufferPage * PAGE
+    memory.write(address, buffer)
+    charge(PspCommand[command])
+    const status = psp.command(PspCommand[command], address)
+    const after = new Uint8Array(buffer.length)
+    memory.read(address, after)
+    return { status, buffer: after }
+  }
+
+  const run: Firmware['run'] = (command, buffer) => {
+    const { status, buffer: after } = tryCommand(command, buffer)
+    if (status !== PspStatus.SUCCESS) throw new HostError('SEV firmware', command, `failed with ${statusName(status)}`)
+    return after
+  }
+
+  const setOwner = (page: number, assigned: boolean): void => {
+    const status = rmp.rmpupdate(page, { assigned, guestPage: 0, large: false, asid: 0, immutable: assigned })
+    if (status !== RmpStatus.SUCCESS) {
+      throw new HostError('RMPUPDATE', `page ${hex(page)}`, `failed with ${status}, expected a page of the host's`)
+    }
+  }
+
+  return {
+    tryCommand, run,
+    firmwarePage() {
+      const page = options.allocatePage()
+      memory.fill(page * PAGE, PAGE, 0)
+      setOwner(page, true)
+      return page
+    },
+    reclaim(page) {
+      const buffer = new Uint8Array(8)
+      new DataView(buffer.buffer).setBigUint64(0, BigInt(page) * 4096n, true)
+      run('SNP_PAGE_RECLAIM', buffer)
+      setOwner(page, false)
+      options.freePage(page)
+    },
+  }
+}
