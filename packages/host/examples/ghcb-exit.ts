@@ -24,12 +24,13 @@ const put = (field: 'swExitCode' | 'swExitInfo1' | 'swExitInfo2', value: bigint)
 put('swExitCode', BigInt(SvmExit.IOIO))
 put('swExitInfo1', 0x03fd_0011n)
 put('swExitInfo2', 0n)
+Ghcb.set(view, 'protocolVersion', 2)
 Ghcb.set(view, 'rbx', 0x1234n) // not marked: nobody may look at it
 
 const request = readGhcb(shared, 0)
 if (request !== undefined && !('error' in request)) {
-  const { code, info1, registers } = request
-  console.log(`exit 0x${code.toString(16)}, port 0x${(info1 >> 16n).toString(16)}, registers:`, registers)
+  const { code, info1, register } = request
+  console.log(`exit 0x${code.toString(16)}, port 0x${(info1 >> 16n).toString(16)}, RBX is ${register('rbx')}`)
   answerGhcb(shared, 0, { registers: { rax: 0x60n } })
 }
 console.log(`RAX 0x${Ghcb.get(view, 'rax').toString(16)}, SW_EXITINFO1 ${Ghcb.get(view, 'swExitInfo1')}`)

@@ -8,13 +8,19 @@ export type { HostMemory } from './memory/words.ts'
 export { cpuidPage } from './cpu/cpuid-page.ts'
 export { createGuestCpu, type CpuidAnswer, type GuestCpu, type GuestCpuOptions } from './cpu/guest-cpu.ts'
 export { encryptionLeaf, ENCRYPTION_LEAF, guestModel, type EncryptionFacts } from './cpu/model.ts'
-export { GHCB_EXITS } from './ghcb/exits/index.ts'
-export { MSR_EXITS, type MsrExit } from './ghcb/msr/index.ts'
+export { GHCB_SERVERS } from './ghcb/exits/index.ts'
 export {
-  answerGhcb, readGhcb, type GhcbRegister, type GhcbReply, type GhcbRequest, type SharedMemory,
+  answerGhcb, readGhcb, type AnswerRegister, type GhcbProblem, type GhcbReply, type GhcbRequest, type SharedMemory,
 } from './ghcb/page.ts'
 export { serveVmgexit, type ServedExit } from './ghcb/server.ts'
 export { terminationText } from './ghcb/termination.ts'
 export type {
-  ApRequest, GhcbExit, GuestEnd, GuestRequestResult, GuestServices, Malformed, VcpuPause, VcpuServices,
+  ApRequest, GhcbServer, GuestEnd, GuestRequestResult, GuestServices, Malformed, VcpuPause, VcpuServices,
 } from './ghcb/types.ts'
+export { createReferenceHost, type ReferenceHost, type ReferenceHostOptions } from './host.ts'
+export { createSnpGuest, type SnpGuest, type SnpGuestOptions, type SnpGuestStats } from './guest/guest.ts'
+export { COSTS } from './guest/costs.ts'
+export type { Vcpu } from './guest/vcpu.ts'
+export { createFirmware, statusName, type Firmware, type FirmwareOptions, type Psp } from './snp/firmware.ts'
+export { readMsr, writeMsr } from './snp/instructions.ts'
+export { judgeRmp, RMP_ALIGNMENT, rmpCoverage, rmpTableBytes, type RmpVerdict } from './snp/placement.ts'

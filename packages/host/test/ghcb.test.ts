@@ -13,6 +13,7 @@ function guestWithGhcb() {
   vcpu.ghcb = GHCB
   const page = new Uint8Array(4096)
   const view = new DataView(page.buffer)
+  view.setUint16(Ghcb.offset.protocolVersion, 2, true)
   const mark = (offset: number): void => { page[Ghcb.offset.validBitmap + (offset >> 6)] |= 1 << (offset >> 3 & 7) }
   type Field = 'rax' | 'rbx' | 'rcx' | 'rdx' | 'xcr0' | 'swScratch' | 'swExitCode' | 'swExitInfo1' | 'swExitInfo2'
   const set = (field: Field, value: bigint): void => {
@@ -264,7 +265,7 @@ describe('the MSR protocol', () => {
     ['page state change', 0x0020_0000_0000_5014n, 0x015n],
     ['page state change to a state that there is not', 0x0030_0000_0000_5014n, 0x8000_0000_0000_0015n],
     ['hypervisor features', 0x080n, 0x3081n],
-    ['AP reset hold', 0x006n, 0x007n],
+    ['AP reset hold', 0x006n, 0x1007n],
     ['run VMPL0', 0x016n, 0x017n],
     ['run VMPL3, which nobody is at', 0x0000_0003_0000_0016n, 0x1_0000_0017n],
   ])('answers %s', (_, request, answer) => {
@@ -287,7 +288,7 @@ describe('the MSR protocol', () => {
   })
 
   it('ends the guest with the reason in words', () => {
-    expect(msr(0x0003_1100n).seen.ends[0]).toContain('does not run at VMPL0 (reason set 1, Linux, reason 3)')
+    expect(msr(0x0003_1100n).seen.ends[0]).toContain('does not run at VMPL0 (Linux reason 0x3)')
     expect(msr(0x0005_c100n).seen.ends[0]).toContain('validated before')
   })
 })

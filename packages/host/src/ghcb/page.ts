@@ -2,33 +2,30 @@
  * The GHCB page as a host reads and answers it (56421 §2.6 and §4.1). The guest can change the page at any time, so it
  * is copied once and the copy is used; fields count only where the valid bitmap has them.
  */
-import { Ghcb, GHCB_USAGE_STANDARD, GhcbError } from '@cofferdam/spec'
-
-/** Registers that exits pass. */
-export const GHCB_REGISTERS = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'cpl', 'xcr0', 'xss'] as const
-export type GhcbRegister = (typeof GHCB_REGISTERS)[number]
+import { ghcbFlaw, ghcbPage, ghcbScratch, type GhcbField, type GhcbPage } from '@cofferdam/sev'
+import { Ghcb } from '@cofferdam/spec'
 
 /** What a guest asked for: a copy. */
 export interface GhcbRequest {
+  readonly page: GhcbPage
   readonly code: number
   readonly info1: bigint
   readonly info2: bigint
-  /** Registers that the guest marked as valid. */
-  readonly registers: Readonly<Partial<Record<GhcbRegister, bigint>>>
-  /** SW_SCRATCH, when it is valid. */
-  readonly scratch: bigint | undefined
-  /** The shared buffer. */
-  readonly buffer: Uint8Array
+  /** A register, undefined unless the guest marked it as valid. */
+  register(name: GhcbField): bigint | undefined
 }
+
+/** Registers that answers bring. */
+export type AnswerRegister = 'rax' | 'rbx' | 'rcx' | 'rdx'
 
 /** What is written back. */
 export interface GhcbReply {
-  readonly registers?: Readonly<Partial<Record<'rax' | 'rbx' | 'rcx' | 'rdx', bigint>>>
+  readonly registers?: Readonly<Partial<Record<AnswerRegister, bigint>>>
   /** SW_EXITINFO1, by default 0: no further action. */
   readonly info1?: bigint
   /** SW_EXITINFO2, by default 0. */
   readonly info2?: bigint
-  /** Bytes for the shared buffer, at an offset from its start. */
+  /** Bytes of the page's shared buffer, from an offset into the page. */
   readonly buffer?: { readonly at: number, readonly bytes: Uint8Array }
 }
 
@@ -39,57 +36,43 @@ export interface SharedMemory {
   write(address: number, bytes: Uint8Array): boolean
 }
 
-const PAGE = 4096
-const BITMAP = Ghcb.offset.validBitmap
-const BUFFER = { start: Ghcb.offset.sharedBuffer, length: Ghcb.fields.sharedBuffer[1] } as const
-
-const isValid = (page: Uint8Array, offset: number): boolean => {
-  const bit = offset / 8 | 0
-  return (page[BITMAP + (bit >> 3)] >> (bit & 7) & 1) !== 0
+/** What is wrong with a page: a code of `GhcbError`, and words. */
+export interface GhcbProblem {
+  readonly error: number
+  readonly text: string
 }
 
-/** A request, or what is wrong with the page: a code of `GhcbError`. */
-export function readGhcb(memory: SharedMemory, gpa: number): GhcbRequest | { readonly error: number } | undefined {
-  const page = new Uint8Array(PAGE)
-  if (!memory.read(gpa, page)) return undefined
-  const view = new DataView(page.buffer)
-  if (Ghcb.get(view, 'usage') !== GHCB_USAGE_STANDARD) return { error: GhcbError.INVALID_USAGE }
-  const { swExitCode, swExitInfo1, swExitInfo2, swScratch } = Ghcb.offset
-  if (![swExitCode, swExitInfo1, swExitInfo2].every((offset) => isValid(page, offset))) {
-    return { error: GhcbError.MISSING_INPUT }
-  }
-  const code = Ghcb.get(view, 'swExitCode')
-  if (code > 0xffff_ffffn) return { error: GhcbError.INVALID_EVENT }
-  const registers: Partial<Record<GhcbRegister, bigint>> = {}
-  for (const name of GHCB_REGISTERS) {
-    if (isValid(page, Ghcb.offset[name])) registers[name] = BigInt(Ghcb.get(view, name))
-  }
+/** Reads a request; what is wrong with it; or undefined where no shared page is. */
+export function readGhcb(memory: SharedMemory, gpa: number): GhcbRequest | GhcbProblem | undefined {
+  const bytes = new Uint8Array(Ghcb.size)
+  if (!memory.read(gpa, bytes)) return undefined
+  const page = ghcbPage(bytes)
+  const flaw = ghcbFlaw(page)
+  if (flaw !== null) return flaw
   return {
-    code: Number(code), info1: Ghcb.get(view, 'swExitInfo1'), info2: Ghcb.get(view, 'swExitInfo2'), registers,
-    scratch: isValid(page, swScratch) ? Ghcb.get(view, 'swScratch') : undefined,
-    buffer: page.slice(BUFFER.start, BUFFER.start + BUFFER.length),
+    page, code: Number(page.peek('swExitCode')), info1: page.peek('swExitInfo1'), info2: page.peek('swExitInfo2'),
+    register: page.get,
   }
 }
 
-/**
- * Where the scratch area of a request lies in the shared buffer: protocol version 2 wants it there whole (56421 §4.1).
- * @returns the offset from the buffer's start, or undefined
- */
-export function scratchOffset({ scratch }: GhcbRequest, gpa: number, length: number): number | undefined {
-  if (scratch === undefined) return undefined
-  const at = scratch - BigInt(gpa) - BigInt(BUFFER.start)
-  return at >= 0n && at + BigInt(length) <= BigInt(BUFFER.length) ? Number(at) : undefined
+/** The part of the shared buffer that a request names for `length` bytes of scratch; undefined when it is not there. */
+export function scratchOf({ page }: GhcbRequest, gpa: number, length: number): { at: number, bytes: Uint8Array } | undefined {
+  const scratch = ghcbScratch(page, BigInt(gpa), length)
+  if (!scratch.ok) return undefined
+  return { at: scratch.offset, bytes: page.bytes.subarray(scratch.offset, scratch.offset + scratch.room) }
 }
+
+const BITMAP = Ghcb.offset.validBitmap
 
 /** Writes an answer. The bits of what it brings are set in the valid bitmap, the others stay. */
 export function answerGhcb(memory: SharedMemory, gpa: number, reply: GhcbReply): boolean {
   const bitmap = new Uint8Array(16)
   if (!memory.read(gpa + BITMAP, bitmap)) return false
-  const put = (name: 'rax' | 'rbx' | 'rcx' | 'rdx' | 'swExitInfo1' | 'swExitInfo2', value: bigint): void => {
+  const word = new Uint8Array(8)
+  const put = (name: AnswerRegister | 'swExitInfo1' | 'swExitInfo2', value: bigint): void => {
     const offset = Ghcb.offset[name]
-    const bytes = new Uint8Array(8)
-    new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, value), true)
-    memory.write(gpa + offset, bytes)
+    new DataView(word.buffer).setBigUint64(0, BigInt.asUintN(64, value), true)
+    memory.write(gpa + offset, word)
     bitmap[offset >> 6] |= 1 << (offset >> 3 & 7)
   }
   for (const name of ['rax', 'rbx', 'rcx', 'rdx'] as const) {
@@ -98,6 +81,6 @@ export function answerGhcb(memory: SharedMemory, gpa: number, reply: GhcbReply):
   }
   put('swExitInfo1', reply.info1 ?? 0n)
   put('swExitInfo2', reply.info2 ?? 0n)
-  if (reply.buffer !== undefined) memory.write(gpa + BUFFER.start + reply.buffer.at, reply.buffer.bytes)
+  if (reply.buffer !== undefined) memory.write(gpa + reply.buffer.at, reply.buffer.bytes)
   return memory.write(gpa + BITMAP, bitmap)
 }

@@ -1,13 +1,10 @@
-/** Termination requests in words (56421 §2.3.1, table 4: reason sets; the guests' own reasons). */
+/** Termination requests in words: those of guests that `sev` knows, and our boot stage's. */
 import { STAGE_TERMINATION, STAGE_TERMINATION_SET } from '@cofferdam/boot'
-import { TERMINATION_REASONS } from '@cofferdam/spec'
-
-const SETS: Readonly<Record<number, string>> = { 0: 'GHCB', 1: 'Linux', [STAGE_TERMINATION_SET]: 'boot stage' }
+import { terminationText as generalText } from '@cofferdam/sev'
 
 /** What a guest means by a reason set and a reason. */
 export function terminationText(set: number, reason: number): string {
-  const reasons = set === STAGE_TERMINATION_SET ? STAGE_TERMINATION
-    : TERMINATION_REASONS[set] as Readonly<Record<number, string>> | undefined
-  const text = reasons?.[reason] ?? 'a reason that is not known'
-  return `${text} (reason set ${set}${set in SETS ? `, ${SETS[set]}` : ''}, reason ${reason})`
+  const ours = set === STAGE_TERMINATION_SET
+    ? STAGE_TERMINATION[reason] as string | undefined : undefined
+  return ours === undefined ? generalText(set, reason) : `the boot stage gave up: ${ours}`
 }

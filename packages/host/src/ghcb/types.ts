@@ -3,7 +3,7 @@ import type { IoBus } from '@cofferdam/memory'
 import type { LocalApic } from '@cofferdam/x86'
 import type { GuestCpu } from '../cpu/guest-cpu.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import type { GhcbRegister, GhcbReply, GhcbRequest } from './page.ts'
+import type { GhcbReply, GhcbRequest } from './page.ts'
 
 /** Why a guest's processor does not go on at once. */
 export type VcpuPause =
@@ -76,12 +76,13 @@ export interface Malformed {
   readonly error: number
 }
 
-/** One exit that a guest makes through its GHCB page (56421 §4.1): one function, one file; the table is the index. */
-export interface GhcbExit {
+/**
+ * Serves one exit of the GHCB page (56421 §4.1): one function, one file; the table is the index. That the fields are
+ * valid that the exit needs was checked before.
+ */
+export interface GhcbServer {
   /** For statistics and traces. */
   readonly name: string
-  /** Registers that must be valid; more may depend on the request. */
-  readonly needs?: readonly GhcbRegister[]
   serve(request: GhcbRequest, guest: GuestServices, vcpu: VcpuServices, gpa: number): GhcbReply | Malformed
 }
 

@@ -1,7 +1,7 @@
-import type { GhcbExit } from '../types.ts'
+import type { GhcbServer } from '../types.ts'
 
 /** AP_RESET_HOLD (8000_0004h): the processor waits for a start-up IPI; EXITINFO2 is then 1. */
-export const apResetHoldExit: GhcbExit = {
+export const apResetHoldExit: GhcbServer = {
   name: 'ap-reset-hold',
   serve(_request, _guest, vcpu) {
     vcpu.pause('reset-hold')

@@ -1,16 +1,13 @@
-import { GhcbError } from '@cofferdam/spec'
-import type { GhcbExit } from '../types.ts'
+import type { GhcbServer } from '../types.ts'
 
 const LOW = 0xffff_ffffn
 
 /** CPUID (72h): RAX is the leaf, RCX the subleaf; leaf 0Dh needs XCR0. */
-export const cpuidExit: GhcbExit = {
+export const cpuidExit: GhcbServer = {
   name: 'cpuid',
-  needs: ['rax', 'rcx'],
-  serve({ registers }, _guest, { cpu }) {
-    const { rax = 0n, rcx = 0n, xcr0 } = registers
-    if (rax === 0xdn && xcr0 === undefined) return { error: GhcbError.MISSING_INPUT }
-    const [eax, ebx, ecx, edx] = cpu.cpuid(Number(rax & LOW), Number(rcx & LOW), xcr0 ?? 1n)
+  serve({ page, register }, _guest, { cpu }) {
+    const leaf = Number(page.peek('rax') & LOW)
+    const [eax, ebx, ecx, edx] = cpu.cpuid(leaf, Number(page.peek('rcx') & LOW), register('xcr0') ?? 1n)
     return { registers: { rax: BigInt(eax), rbx: BigInt(ebx), rcx: BigInt(ecx), rdx: BigInt(edx) } }
   },
 }

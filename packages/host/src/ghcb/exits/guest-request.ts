@@ -1,6 +1,6 @@
 import { GhcbError, GuestMessageHeader, GuestMessageType, GuestRequestVmmError } from '@cofferdam/spec'
 import type { GhcbReply, GhcbRequest } from '../page.ts'
-import type { GhcbExit, GuestServices, Malformed } from '../types.ts'
+import type { GhcbServer, GuestServices, Malformed } from '../types.ts'
 
 const PAGE = 4096
 
@@ -26,7 +26,7 @@ function forward(guest: GuestServices, pages: { request: number, response: numbe
 }
 
 /** GUEST_REQUEST (8000_0011h): a message for the PSP, and room for its answer (56421 §4.1.7). */
-export const guestRequestExit: GhcbExit = {
+export const guestRequestExit: GhcbServer = {
   name: 'guest-request',
   serve(request, guest) {
     const pages = pagesOf(request)
@@ -38,7 +38,7 @@ export const guestRequestExit: GhcbExit = {
  * EXT_GUEST_REQUEST (8000_0012h): the same, and for a report the host's certificates, to RBX pages at RAX (56421
  * §4.1.8). When they are too few, RBX says how many it takes and nothing else is done.
  */
-export const extendedGuestRequestExit: GhcbExit = {
+export const extendedGuestRequestExit: GhcbServer = {
   name: 'extended-guest-request',
   serve(request, guest) {
     const pages = pagesOf(request)
@@ -48,8 +48,8 @@ export const extendedGuestRequestExit: GhcbExit = {
       return { error: GhcbError.INVALID_INPUT }
     }
     if (type[0] !== GuestMessageType.REPORT_REQ) return forward(guest, pages)
-    const { rax, rbx } = request.registers
-    if (rax === undefined || rbx === undefined) return { error: GhcbError.MISSING_INPUT }
+    const rax = request.page.peek('rax')
+    const rbx = request.page.peek('rbx')
     if ((rax & 0xfffn) !== 0n || rax >= 1n << 52n) return { error: GhcbError.INVALID_INPUT }
     const certificates = guest.certificates()
     const needed = BigInt(Math.ceil(certificates.length / PAGE))

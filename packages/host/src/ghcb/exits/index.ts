@@ -1,6 +1,6 @@
 /** The exits that guests make through their GHCB page, by code. */
 import { SvmExit, VmgExit } from '@cofferdam/spec'
-import type { GhcbExit } from '../types.ts'
+import type { GhcbServer } from '../types.ts'
 import { apCreationExit } from './ap-creation.ts'
 import { apJumpTableExit } from './ap-jump-table.ts'
 import { apResetHoldExit } from './ap-reset-hold.ts'
@@ -19,8 +19,8 @@ import { terminationExit } from './termination.ts'
 import { rdtscExit, rdtscpExit } from './time.ts'
 import { unsupportedExit } from './unsupported.ts'
 
-/** 56421 §4, table 6 and §4.1, table 7. Codes that are not here are answered with INVALID_EVENT. */
-export const GHCB_EXITS: ReadonlyMap<number, GhcbExit> = new Map<number, GhcbExit>([
+/** 56421 §4.1, table 6. Codes that are not here are answered with INVALID_EVENT. */
+export const GHCB_SERVERS: ReadonlyMap<number, GhcbServer> = new Map<number, GhcbServer>([
   [SvmExit.DR0_READ + 7, readDr7Exit],
   [SvmExit.DR0_WRITE + 7, writeDr7Exit],
   [SvmExit.RDTSC, rdtscExit],

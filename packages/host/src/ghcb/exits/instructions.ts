@@ -1,7 +1,7 @@
-import { exception, generalProtection, type GhcbExit } from '../types.ts'
+import { exception, generalProtection, type GhcbServer } from '../types.ts'
 
 /** Instructions of which a host has nothing to do: caches are coherent here, and MWAIT may come back at once. */
-const nothing = (name: string): GhcbExit => ({ name, serve: () => ({}) })
+const nothing = (name: string): GhcbServer => ({ name, serve: () => ({}) })
 
 /** WBINVD (89h), on the processor that runs the guest. */
 export const wbinvdExit = nothing('wbinvd')
@@ -12,29 +12,28 @@ export const monitorExit = nothing('monitor')
 export const mwaitExit = nothing('mwait')
 
 /** RDPMC (6Fh): there are no counters. */
-export const rdpmcExit: GhcbExit = { name: 'rdpmc', needs: ['rcx'], serve: generalProtection }
+export const rdpmcExit: GhcbServer = { name: 'rdpmc', serve: generalProtection }
 
 /** VMMCALL (81h): this host has no hypercalls. */
-export const vmmcallExit: GhcbExit = { name: 'vmmcall', needs: ['rax', 'cpl'], serve: () => exception(6) }
+export const vmmcallExit: GhcbServer = { name: 'vmmcall', serve: () => exception(6) }
 
 /** MOV from DR7 (27h). */
-export const readDr7Exit: GhcbExit = {
+export const readDr7Exit: GhcbServer = {
   name: 'read-dr7',
   serve: (_request, _guest, { dr7 }) => ({ registers: { rax: dr7 } }),
 }
 
 /** MOV to DR7 (37h). Breakpoints of such guests work only with debug swap; the value is kept. */
-export const writeDr7Exit: GhcbExit = {
+export const writeDr7Exit: GhcbServer = {
   name: 'write-dr7',
-  needs: ['rax'],
-  serve({ registers }, _guest, vcpu) {
-    vcpu.dr7 = registers.rax ?? 0n
+  serve({ page }, _guest, vcpu) {
+    vcpu.dr7 = page.peek('rax')
     return {}
   },
 }
 
 /** NMI_COMPLETE (8000_0003h): the guest has handled an NMI and takes the next one. */
-export const nmiCompleteExit: GhcbExit = {
+export const nmiCompleteExit: GhcbServer = {
   name: 'nmi-complete',
   serve(_request, _guest, vcpu) {
     vcpu.nmiDone()

@@ -1,7 +1,7 @@
 import { GhcbError, IoioInfo } from '@cofferdam/spec'
 import type { AccessSize, IoBus } from '@cofferdam/memory'
-import { scratchOffset, type GhcbReply, type GhcbRequest } from '../page.ts'
-import type { GhcbExit, Malformed } from '../types.ts'
+import { scratchOf, type GhcbReply, type GhcbRequest } from '../page.ts'
+import type { GhcbServer, Malformed } from '../types.ts'
 
 /** Bytes of one access by EXITINFO1's size bits; undefined unless exactly one is set. */
 function sizeOf(info: number): AccessSize | undefined {
@@ -15,11 +15,12 @@ function sizeOf(info: number): AccessSize | undefined {
 function stringIo(
   request: GhcbRequest, ports: IoBus, gpa: number, port: number, size: AccessSize, isInput: boolean,
 ): GhcbReply | Malformed {
-  if (request.info2 > BigInt(request.buffer.length)) return { error: GhcbError.INVALID_INPUT }
+  if (request.info2 > 4096n) return { error: GhcbError.INVALID_INPUT }
   const count = Number(request.info2)
-  const at = scratchOffset(request, gpa, count * size)
-  if (at === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
-  const view = new DataView(request.buffer.buffer, request.buffer.byteOffset + at, count * size)
+  const scratch = scratchOf(request, gpa, count * size)
+  if (scratch === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
+  const bytes = scratch.bytes.subarray(0, count * size)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   for (let i = 0; i < count; i++) {
     const offset = i * size
     if (isInput) {
@@ -33,11 +34,11 @@ function stringIo(
       ports.write(port, size, value)
     }
   }
-  return isInput ? { buffer: { at, bytes: request.buffer.subarray(at, at + count * size) } } : {}
+  return isInput ? { buffer: { at: scratch.at, bytes } } : {}
 }
 
 /** IN, OUT, INS, OUTS (7Bh): EXITINFO1 as in the VMCB; RAX is the value, strings go through the scratch area. */
-export const ioioExit: GhcbExit = {
+export const ioioExit: GhcbServer = {
   name: 'ioio',
   serve(request, { ports }, _vcpu, gpa) {
     const info = Number(request.info1 & 0xffff_ffffn)
@@ -47,9 +48,7 @@ export const ioioExit: GhcbExit = {
     const isInput = (info & IoioInfo.mask.IN) !== 0
     if ((info & IoioInfo.mask.STR) !== 0) return stringIo(request, ports, gpa, port, size, isInput)
     if (isInput) return { registers: { rax: BigInt(ports.read(port, size)) } }
-    const { rax } = request.registers
-    if (rax === undefined) return { error: GhcbError.MISSING_INPUT }
-    ports.write(port, size, Number(BigInt.asUintN(8 * size, rax)))
+    ports.write(port, size, Number(BigInt.asUintN(8 * size, request.page.peek('rax'))))
     return {}
   },
 }

@@ -1,7 +1,7 @@
 import { GhcbError } from '@cofferdam/spec'
 import type { AccessSize } from '@cofferdam/memory'
-import { scratchOffset, type GhcbReply, type GhcbRequest } from '../page.ts'
-import type { GhcbExit, GuestServices, Malformed, VcpuServices } from '../types.ts'
+import { scratchOf, type GhcbReply, type GhcbRequest } from '../page.ts'
+import type { GhcbServer, GuestServices, Malformed, VcpuServices } from '../types.ts'
 
 const PAGE = 4096
 
@@ -14,13 +14,13 @@ function serve(
 ): GhcbReply | Malformed {
   const length = Number(request.info2)
   if (request.info1 >= 1n << 52n || length < 1 || length > 8) return { error: GhcbError.INVALID_INPUT }
-  const at = scratchOffset(request, gpa, length)
-  if (at === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
+  const scratch = scratchOf(request, gpa, length)
+  if (scratch === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
   const address = Number(request.info1)
   if (memory.isRam(Math.floor(address / PAGE))) return { error: GhcbError.INVALID_INPUT }
   // Each processor has its own local APIC at one address.
   const isApic = apic.mode() === 'xapic' && Math.floor(address / PAGE) === apic.baseAddress() / PAGE
-  const bytes = request.buffer.subarray(at, at + length)
+  const bytes = scratch.bytes.subarray(0, length)
   for (let done = 0; done < length;) {
     const size = step(address + done, length - done)
     if (isWrite) {
@@ -34,15 +34,15 @@ function serve(
     }
     done += size
   }
-  return isWrite ? {} : { buffer: { at, bytes } }
+  return isWrite ? {} : { buffer: { at: scratch.at, bytes } }
 }
 
 /** MMIO_READ (8000_0001h): EXITINFO1 is the address, EXITINFO2 the length, the data go to the scratch area. */
-export const mmioReadExit: GhcbExit = {
+export const mmioReadExit: GhcbServer = {
   name: 'mmio-read', serve: (request, guest, vcpu, gpa) => serve(request, guest, vcpu, gpa, false),
 }
 
 /** MMIO_WRITE (8000_0002h): the same, from the scratch area. */
-export const mmioWriteExit: GhcbExit = {
+export const mmioWriteExit: GhcbServer = {
   name: 'mmio-write', serve: (request, guest, vcpu, gpa) => serve(request, guest, vcpu, gpa, true),
 }

@@ -1,7 +1,8 @@
-import { GhcbError, PSC_MAX_ENTRIES, PscEntry, PscError, PscHeader, PscInvalid, PscOperation } from '@cofferdam/spec'
+import { readPscEntry, readPscHeader, writePscCurrent, writePscProgress, type PageStateEntry } from '@cofferdam/sev'
+import { GhcbError, PSC_MAX_ENTRIES, PscError, PscHeader, PscInvalid, PscOperation } from '@cofferdam/spec'
 import type { GuestMemory, MemoryOutcome } from '../../memory/guest-memory.ts'
-import { scratchOffset, type GhcbReply } from '../page.ts'
-import type { GhcbExit } from '../types.ts'
+import { scratchOf } from '../page.ts'
+import type { GhcbServer } from '../types.ts'
 
 const LARGE = 512
 /** Entries that one exit processes: the guest asks again for the rest, and takes its interrupts in between. */
@@ -24,23 +25,18 @@ export function changePage(memory: GuestMemory, guestPage: number, operation: nu
   }
 }
 
-/** An entry taken apart; undefined when it makes no sense (reserved bits, a place that is no multiple of its size). */
-function decode(entry: bigint) {
-  if ((entry & ~PscEntry.used) !== 0n) return undefined
-  const { currentPage, gfn, operation, pageSize } = PscEntry.unpack(entry)
-  const large = pageSize === 1n
+/** Whether an entry makes sense: no reserved bits, a place that is a multiple of its size, a known operation. */
+function isSound({ currentPage, gfn, operation, large, reserved }: ReturnType<typeof readPscEntry>): boolean {
   const pages = large ? LARGE : 1
-  const guestPage = Number(gfn)
-  if (Number(currentPage) > pages || guestPage % pages !== 0) return undefined
-  if (operation < BigInt(PscOperation.PRIVATE) || operation > BigInt(PscOperation.UNSMASH)) return undefined
-  return { done: Number(currentPage), guestPage, operation: Number(operation), large, pages }
+  return reserved === 0n && currentPage <= pages && gfn % BigInt(pages) === 0n
+    && operation >= PscOperation.PRIVATE && operation <= PscOperation.UNSMASH
 }
 
 /** Carries out the rest of an entry; 2 MiB that were begun go on page by page. */
-function perform(memory: GuestMemory, entry: NonNullable<ReturnType<typeof decode>>): MemoryOutcome {
-  const { done, guestPage, operation, large, pages } = entry
-  if (done === 0) return changePage(memory, guestPage, operation, large)
-  for (let page = guestPage + done; page < guestPage + pages; page++) {
+function perform(memory: GuestMemory, { gfn, currentPage, operation, large }: PageStateEntry): MemoryOutcome {
+  const first = Number(gfn)
+  if (currentPage === 0) return changePage(memory, first, operation, large)
+  for (let page = first + currentPage; page < first + (large ? LARGE : 1); page++) {
     const outcome = changePage(memory, page, operation, false)
     if (outcome !== 'done') return outcome
   }
@@ -51,32 +47,24 @@ function perform(memory: GuestMemory, entry: NonNullable<ReturnType<typeof decod
  * PAGE_STATE_CHANGE (8000_0010h): a list in the scratch area; the header says which entries are left (56421 §4.1.6).
  * The host writes back how far it came; EXITINFO2 says why it stopped, 0 when it only had enough.
  */
-export const pageStateChangeExit: GhcbExit = {
+export const pageStateChangeExit: GhcbServer = {
   name: 'page-state-change',
   serve(request, { memory }, _vcpu, gpa) {
-    const start = scratchOffset(request, gpa, PscHeader.size)
-    if (start === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
-    const list = request.buffer.subarray(start)
-    const view = new DataView(list.buffer, list.byteOffset, list.byteLength)
-    const header = PscHeader.read(view)
-    const room = Math.floor((list.length - PscHeader.size) / 8)
-    if (header.endEntry >= Math.min(room, PSC_MAX_ENTRIES) || header.reserved !== 0) {
-      return { info2: invalid(PscInvalid.HEADER) }
-    }
-    let current = header.currentEntry
+    const scratch = scratchOf(request, gpa, PscHeader.size)
+    if (scratch === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
+    const { at, bytes } = scratch
+    const { current: first, end, reserved } = readPscHeader(bytes)
+    const room = Math.floor((bytes.length - PscHeader.size) / 8)
+    if (end >= Math.min(room, PSC_MAX_ENTRIES) || reserved !== 0) return { info2: invalid(PscInvalid.HEADER) }
+    let current = first
     let failure = 0n
-    for (let n = 0; n < BATCH && current <= header.endEntry && failure === 0n; n++) {
-      const at = PscHeader.size + 8 * current
-      const entry = decode(view.getBigUint64(at, true))
-      if (entry === undefined) failure = invalid(PscInvalid.ENTRY)
+    for (let n = 0; n < BATCH && current <= end && failure === 0n; n++) {
+      const entry = readPscEntry(bytes, current)
+      if (!isSound(entry)) failure = invalid(PscInvalid.ENTRY)
       else if (perform(memory, entry) !== 'done') failure = GENERIC
-      else {
-        view.setBigUint64(at, PscEntry.set(view.getBigUint64(at, true), 'currentPage', BigInt(entry.pages)), true)
-        current++
-      }
+      else writePscProgress(bytes, current++, entry.large ? LARGE : 1)
     }
-    PscHeader.set(view, 'currentEntry', current)
-    const bytes = list.subarray(0, PscHeader.size + 8 * (header.endEntry + 1))
-    return { info2: failure, buffer: { at: start, bytes } } satisfies GhcbReply
+    writePscCurrent(bytes, current)
+    return { info2: failure, buffer: { at, bytes: bytes.subarray(0, PscHeader.size + 8 * (end + 1)) } }
   },
 }

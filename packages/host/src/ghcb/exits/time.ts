@@ -1,10 +1,10 @@
-import type { GhcbExit } from '../types.ts'
+import type { GhcbServer } from '../types.ts'
 
 const LOW = 0xffff_ffffn
 const TSC_AUX = 0xc000_0103
 
 /** RDTSC (6Eh). */
-export const rdtscExit: GhcbExit = {
+export const rdtscExit: GhcbServer = {
   name: 'rdtsc',
   serve(_request, _guest, { cpu }) {
     const tsc = cpu.timestamp()
@@ -13,7 +13,7 @@ export const rdtscExit: GhcbExit = {
 }
 
 /** RDTSCP (87h): TSC_AUX in RCX as well. */
-export const rdtscpExit: GhcbExit = {
+export const rdtscpExit: GhcbServer = {
   name: 'rdtscp',
   serve(_request, _guest, { cpu }) {
     const tsc = cpu.timestamp()

@@ -1,7 +1,7 @@
-import type { GhcbExit } from '../types.ts'
+import type { GhcbServer } from '../types.ts'
 
 /** UNSUPPORTED_EVENT (8000_FFFFh): the guest cannot handle a #VC with the code in EXITINFO1. */
-export const unsupportedExit: GhcbExit = {
+export const unsupportedExit: GhcbServer = {
   name: 'unsupported-event',
   serve({ info1, info2 }, guest, { index }) {
     guest.end({
