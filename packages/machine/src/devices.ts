@@ -113,7 +113,7 @@ export const isConsole = (device: VirtioDevice): device is VirtioConsole => 'rec
 
 /** What the platform is to have on PCI; undefined for nothing. @throws MachineError for too many */
 export function createDevices(
-  options: Choice, memory: PhysicalMemory, onBroken: (device: string, reason: string) => void,
+  options: Choice, memory: DmaMemory, onBroken: (device: string, reason: string) => void,
 ): VirtioOptions | undefined {
   const virtio = (options.devices ?? []).filter((option) => !isTest(option))
   const devices = [
@@ -124,5 +124,5 @@ export function createDevices(
   if (devices.length > MAX_VIRTIO_DEVICES) {
     throw new MachineError('devices', 'count', `${devices.length}; expected at most ${MAX_VIRTIO_DEVICES}`)
   }
-  return { devices, memory: createDma(memory), onBroken }
+  return { devices, memory, onBroken }
 }

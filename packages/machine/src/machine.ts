@@ -6,7 +6,7 @@ import type { Observation } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
-import { createDevices, isConsole, testDevices } from './devices.ts'
+import { createDevices, createDma, isConsole, testDevices } from './devices.ts'
 import { createTraceHash } from './events.ts'
 import type { Emit, EventKind } from './events.ts'
 import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
@@ -116,7 +116,7 @@ export function createMachine(options: MachineOptions): Machine {
   const forget = (): void => { for (const { processor } of seats) processor.mmu.flush(true) }
   const firmware = layout && attachFirmware({ memory, layout, observation, onRemap: forget })
 
-  const virtio = createDevices(options, memory, (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  const virtio = createDevices(options, createDma(memory), (device, reason) => { tell('device', `${device} broken`, { reason }) })
   const platform = createPlatform({
     ...observation, memory, clock, firmware, cmos: memoryCmos(memory.ram), testDevices: testDevices(options.devices),
     fwCfg: (placed) => createMachineConfig(memory, observation, {

@@ -1,10 +1,11 @@
 /** Processors and their local APICs: creation, start-up IPIs, interrupt requests. */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import {
-  APIC_EVENT, apicIdOf, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor, deliverInterrupt,
-  engineOverhead, flatTopology, guestFault, hotForms, OPS, resetCpu, routeMessage, setFirmwareMtrrs, startAt, standardMeanings, VECTOR,
+  APIC_EVENT, apicIdOf, attachExtensions, createCpuSystem, createEngine, createLocalApic, createProcessor,
+  deliverInterrupt, engineOverhead, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault, hotForms, OPS,
+  resetCpu, routeMessage, setFirmwareMtrrs, startAt, VECTOR,
 } from '@cofferdam/x86'
-import type { CpuModel, Engine, Insn, Ipi, LocalApic, Processor } from '@cofferdam/x86'
+import type { CpuModel, Engine, Extension, Insn, Ipi, LocalApic, Processor } from '@cofferdam/x86'
 import { exceptionName } from './events.ts'
 import type { EventKind } from './events.ts'
 
@@ -14,6 +15,8 @@ export interface ProcessorsOptions {
   readonly memory: PhysicalMemory
   readonly count: number
   readonly model: CpuModel
+  /** What packages above add to the processors. */
+  readonly extensions?: readonly Extension[]
   readonly engine: 'interp' | 'jit' | 'auto'
   /** Virtual time in nanoseconds, exact inside a slice. */
   readonly now: () => number
@@ -59,10 +62,12 @@ const listeners = (cpu: number, emit: NonNullable<ProcessorsOptions['emit']>) =>
 })
 
 export function createProcessors(options: ProcessorsOptions): Processors {
-  const { memory, count, model, now, emit } = options
-  const engine = createEngine({ memory, processors: count, meanings: standardMeanings, hotForms, engine: options.engine })
+  const { memory, count, model, now, emit, extensions = [] } = options
+  const engine = createEngine({
+    memory, processors: count, meanings: extendedMeanings(extensions), hotForms, engine: options.engine,
+  })
   const topology = flatTopology(count)
-  const msrs = createMsrTable(model)
+  const msrs = extendedMsrs(model, extensions)
   const { seats } = options
   const apics: LocalApic[] = []
   const send = (from: number) => (ipi: Ipi): void => { routeMessage(apics, ipi, from) }
@@ -77,7 +82,7 @@ export function createProcessors(options: ProcessorsOptions): Processors {
     apics.push(apic)
     const processor = createProcessor({
       engine, index, physicalBits: model.physicalBits,
-      system: createCpuSystem({ model, topology, index, apic, msrs }),
+      system: extendSystem(createCpuSystem({ model, topology, index, apic, msrs }), extensions),
       host: {
         portRead: (port, size) => memory.ports.read(port, size),
         portWrite: (port, size, value) => { memory.ports.write(port, size, value) },
@@ -89,6 +94,7 @@ export function createProcessors(options: ProcessorsOptions): Processors {
       ...(emit !== undefined && listeners(index, emit)),
     })
     seats.push({ processor, apic, waiting: index !== 0 })
+    attachExtensions(processor, memory, extensions)
     processor.activate()
     const { cpu } = processor
     resetCpu(cpu)

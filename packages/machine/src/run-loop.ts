@@ -5,12 +5,20 @@
  * ends in time for the next timer.
  */
 import type { VirtualClock } from '@cofferdam/devices'
-import type { Seat } from './processors.ts'
+import type { LocalApic, Processor } from '@cofferdam/x86'
 
 /** Longest slice of a processor that is ready alone, and range of the others'. In instructions. */
 const LONG_SLICE = 4_000_000
 const SHORT_SLICE = 4_000
 const SLICE_SPREAD = 12_000
+
+/** Somebody who gets turns: a processor with its APIC, or a guest's processor under a host. */
+export interface Seat {
+  readonly processor: Pick<
+    Processor, 'stopped' | 'halted' | 'wakes' | 'run' | 'setTime' | 'progress' | 'charge' | 'stop'
+  > & { readonly counts: { readonly pauses: number } }
+  readonly apic: Pick<LocalApic, 'nextDeadline' | 'advance'>
+}
 
 export interface RunLoopOptions {
   /** The processors; the list may be filled after the loop is made. */
