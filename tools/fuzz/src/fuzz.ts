@@ -1,137 +1,204 @@
-/** Runs cases on both processors and collects what differs. */
-import { createBatch, IN, STATE, type Batch, type Oracle } from '@cofferdam/oracle'
-import iced from 'iced-x86'
+/** Runs cases on the processor and on ours in every engine, and collects what differs. */
+import { createBatch, type Batch, type Oracle } from '@cofferdam/oracle'
 import { createBox, type Box } from './box.ts'
-import { codeOf, differences, same, type Leave } from './compare.ts'
-import { createGenerator } from './generate.ts'
-import { fuzzLines, type FuzzLine, type Group } from './lines.ts'
-import { createPool } from './pool.ts'
+import { differences, identical, same } from './compare.ts'
+import { createCoverage, type Coverage } from './coverage.ts'
+import { disassemble, stateText } from './describe.ts'
+import type { Mode } from './encode.ts'
+import { createGenerator, type Used } from './generate.ts'
+import { formName } from './inside.ts'
+import { fuzzLines, type FuzzLine } from './lines.ts'
+import { leaveOf, leavesFlagsOpen } from './open.ts'
+import { PIECES, SLOTS, TABLE } from './places.ts'
+import { createPool, type Pool } from './pool.ts'
+
+/** How a case can run on our side. */
+export type Engine = 'cold' | 'jit' | 'hot'
 
 export interface FuzzOptions {
   readonly cases: number
   readonly seed: number
+  /** Mnemonics. */
   readonly only?: RegExp
   readonly longest?: number
+  readonly modes?: readonly Mode[]
+  readonly engines?: readonly Engine[]
   /** Differences to describe. */
   readonly shown?: number
+  /** Cases of one batch (at most 8192), and batches with the same choice of instructions. */
+  readonly batch?: number
+  readonly batches?: number
+  /** Whether flags that the manuals leave undefined are compared: on the kind of processor that ours follows. */
+  readonly exact?: boolean
+  /** Told after every batch. */
+  readonly onBatch?: (result: FuzzResult) => void
+}
+
+export interface Found {
+  readonly what: 'processor' | 'jit' | 'hot' | 'crash'
+  readonly mode: Mode
+  readonly text: string
+  /** The record, to make it smaller and to keep it. */
+  readonly record: Uint8Array
+  readonly used: readonly Used[]
 }
 
 export interface FuzzResult {
   ran: number
+  /** Cases whose answers differ from the processor's, and between our engines. */
   different: number
-  readonly groups: Map<Group, { cases: number; different: number; forms: Set<string> }>
-  readonly described: string[]
-  readonly missing: readonly string[]
-  readonly rejected: ReadonlyMap<string, number>
+  /** Runs by engine. */
+  readonly runs: Record<Engine, number>
+  readonly found: Found[]
+  readonly coverage: Coverage
+  readonly rejected: Map<string, number>
 }
 
-type Available = Oracle & { available: true }
-const BATCH = 4000
-const WINDOW = 256
+export type AvailableOracle = Oracle & { available: true }
 
-export function fuzz(oracle: Available, options: FuzzOptions): FuzzResult {
-  const { lines, missing } = fuzzLines()
-  const chosen = options.only === undefined ? lines : lines.filter(({ line }) => options.only?.test(line.name) === true)
-  const generator = createGenerator({ lines: chosen, pool: createPool(options.seed), longest: options.longest })
-  const result: FuzzResult = { ran: 0, different: 0, groups: new Map(), described: [], missing, rejected: generator.rejected }
-  const batch = createBatch(BATCH, WINDOW)
-  const ours = createBatch(BATCH, WINDOW)
-  let box = createBox({ hotForms: [] })
-  const perForm = new Map<string, number>()
-  while (result.ran < options.cases) {
-    const used: FuzzLine[][] = []
-    for (let i = 0; i < BATCH; i++) used.push(generator.make(batch, i))
-    const real = oracle.run(batch)
-    for (let i = 0; i < BATCH; i++) {
-      box = runOurs(box, batch, ours, i)
-      const equal = same(real, ours, i, leaveOf(used[i]))
-      note(result, used[i], equal)
-      if (equal) continue
-      result.different++
-      const key = used[i].map(({ line }) => line.text).join('+')
-      const seen = perForm.get(key) ?? 0
-      perForm.set(key, seen + 1)
-      if (seen < 2 && result.described.length < (options.shown ?? 40)) {
-        result.described.push(`${disassemble(batch, i)}\n    ${differences(batch, real, ours, i).join('\n    ')}\n    ${state(batch, i)}`)
-      }
-    }
-    result.ran += BATCH
+/** Batches of cases for a choice of instructions; compiling what they need is shared by them. */
+const MODE_CYCLE: readonly Mode[] = [64, 32, 64, 16, 64]
+/** Lines of one choice, besides those that look at flags. */
+const CHOSEN = 120
+const FORMS_MOST = 7000
+/** Handlers that a dispatch function may have here: it is written by a recursion that is as deep. */
+const HOT_MOST = 1500
+
+export const caseBatch = (count: number): Batch => createBatch(count, { pieces: PIECES, table: TABLE })
+
+interface Session {
+  readonly oracle: AvailableOracle
+  readonly options: FuzzOptions
+  readonly result: FuzzResult
+  readonly pool: Pool
+  readonly batch: Batch
+  readonly real: Batch
+  readonly ours: Batch
+  readonly again: Batch
+  /** Runs cold and compiled code. */
+  cold: Box
+  readonly described: Map<string, number>
+}
+
+export function fuzz(oracle: AvailableOracle, options: FuzzOptions): FuzzResult {
+  const count = Math.min(options.batch ?? 4096, SLOTS)
+  const result: FuzzResult = {
+    ran: 0, different: 0, runs: { cold: 0, jit: 0, hot: 0 }, found: [], coverage: createCoverage(), rejected: new Map(),
   }
+  const session: Session = {
+    oracle, options, result, pool: createPool(options.seed),
+    batch: caseBatch(count), real: caseBatch(count), ours: caseBatch(count), again: caseBatch(count),
+    cold: newBox([]), described: new Map(),
+  }
+  const modes = options.modes ?? MODE_CYCLE
+  for (let epoch = 0; result.ran < options.cases; epoch++) runEpoch(session, modes[epoch % modes.length])
   return result
 }
 
-/**
- * Instructions that touch many places or only some of their bytes: the SDM does not say which byte of the page that
- * faults CR2 names, and microcode is free in its order.
- */
-const VAGUE_ADDRESS = new Set(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq
-  ldmxcsr stmxcsr`.split(/\s+/))
+const newBox = (hotForms: readonly string[]): Box => createBox({ hotForms, engine: hotForms.length === 0 ? 'jit' : 'interp' })
 
-/**
- * Transcendental functions: within one unit in the last place (SDM vol. 1, §8.3.10), and what sums then say is open.
- */
-const TRANSCENDENTAL = new Set('f2xm1 fyl2x fyl2xp1 fptan fpatan fsin fcos fsincos'.split(' '))
+/** Some of the lines, and all that look at flags. */
+function choose({ pool: { random }, options }: Session, mode: Mode): FuzzLine[] {
+  const { only } = options
+  const lines = fuzzLines(mode).filter(({ line }) => only === undefined || only.test(line.name))
+  if (lines.length <= CHOSEN) return lines
+  const chosen = new Set(lines.filter(({ line }) => ['jcc', 'setcc', 'cmovcc'].includes(line.name)))
+  while (chosen.size < CHOSEN) chosen.add(random.pick(lines))
+  return [...chosen]
+}
 
-const leaveOf = (used: readonly FuzzLine[]): Leave => ({
-  vagueAddress: used.some(({ line }) => VAGUE_ADDRESS.has(line.name)),
-  lastPlace: used.some(({ line }) => TRANSCENDENTAL.has(line.name)),
-})
+function runEpoch(session: Session, mode: Mode): void {
+  const { options, result, pool, batch } = session
+  const engines = options.engines ?? ['cold', 'jit', 'hot']
+  const exact = options.exact ?? true
+  const chosen = choose(session, mode)
+  if (chosen.length === 0) {
+    result.ran = options.cases
+    return
+  }
+  const generator = createGenerator({
+    mode, lines: chosen, pool, longest: options.longest ?? 6,
+    // Where undefined flags are not ours, nothing behind may show them.
+    alone: exact ? () => false : leavesFlagsOpen,
+  })
+  let hot: Box | null = null
+  for (let n = 0; n < (options.batches ?? 4) && result.ran < options.cases; n++) {
+    const used: Used[][] = []
+    for (let i = 0; i < batch.count; i++) used.push(generator.make(batch, i))
+    session.oracle.run(batch, session.real)
+    runCold(session, mode, used, engines.includes('jit') && mode === 64)
+    if (engines.includes('hot')) {
+      hot ??= newBox(session.cold.engine.forms.forms.slice(-HOT_MOST).map(formName))
+      runHot(session, hot, mode, used)
+    }
+    compareAll(session, mode, used, exact)
+    result.ran += batch.count
+    options.onBatch?.(result)
+  }
+  for (const [text, n] of generator.rejected) result.rejected.set(text, (result.rejected.get(text) ?? 0) + n)
+}
 
-const FORMS_MOST = 15_000
-function runOurs(box: Box, batch: Batch, ours: Batch, i: number): Box {
-  const use = box.engine.forms.forms.length > FORMS_MOST ? createBox({ hotForms: [] }) : box
+function runCold(session: Session, mode: Mode, used: readonly Used[][], compiled: boolean): void {
+  const { batch, ours, again, result, pool: { random } } = session
+  if (session.cold.engine.forms.forms.length > FORMS_MOST) session.cold = newBox([])
+  session.cold.load(batch)
+  for (let i = 0; i < batch.count; i++) runOne(session, session.cold, ours, i, mode, used[i])
+  result.runs.cold += batch.count
+  if (!compiled) return
+  session.cold.compile(batch)
+  for (let i = 0; i < batch.count; i++) {
+    // Compiled code leaves for the interpreter where the TLB has no entry.
+    if (random.below(8) === 0) session.cold.forgetData()
+    runOne(session, session.cold, again, i, mode, used[i])
+    if (!identical(ours, again, i)) note(session, 'jit', mode, used[i], i, again, ours)
+  }
+  result.runs.jit += batch.count
+}
+
+function runHot(session: Session, hot: Box, mode: Mode, used: readonly Used[][]): void {
+  const { batch, ours, again, result } = session
+  hot.load(batch)
+  for (let i = 0; i < batch.count; i++) {
+    runOne(session, hot, again, i, mode, used[i])
+    if (!identical(ours, again, i)) note(session, 'hot', mode, used[i], i, again, ours)
+  }
+  result.runs.hot += batch.count
+}
+
+function runOne(session: Session, box: Box, to: Batch, i: number, mode: Mode, used: readonly Used[]): void {
   try {
-    use.run(batch, ours, i)
+    box.run(session.batch, to, i)
   } catch (error) {
-    console.error(`${disassemble(batch, i)}: ${(error as Error).stack ?? ''}`)
-    ours.u32.fill(0xdead, ours.at(i) >> 2, (ours.at(i) + 64) >> 2)
-    return createBox({ hotForms: [] })
-  }
-  return use
-}
-
-function note(result: FuzzResult, used: readonly FuzzLine[], equal: boolean): void {
-  for (const { group, line } of used) {
-    let entry = result.groups.get(group)
-    if (entry === undefined) result.groups.set(group, entry = { cases: 0, different: 0, forms: new Set() })
-    entry.cases++
-    entry.forms.add(line.text)
-    if (!equal && used.length === 1) entry.different++
+    keep(session, { what: 'crash', mode, used, record: session.batch.recordOf(i).slice(),
+      text: `${disassemble(session.batch, i, mode)}\n    ${(error as Error).stack ?? ''}` })
+    session.cold = newBox([])
   }
 }
 
-/** Intel syntax, one instruction after the other. */
-export function disassemble(batch: Batch, index: number): string {
-  const bytes = codeOf(batch, index)
-  const decoder = new iced.Decoder(64, bytes, iced.DecoderOptions.None)
-  decoder.ip = 0n
-  const formatter = new iced.Formatter(iced.FormatterSyntax.Intel)
-  const parts: string[] = []
-  while (decoder.canDecode) {
-    const instruction = decoder.decode()
-    parts.push(formatter.format(instruction))
-    instruction.free()
+function compareAll(session: Session, mode: Mode, used: readonly Used[][], exact: boolean): void {
+  const { real, ours, batch, result } = session
+  for (let i = 0; i < batch.count; i++) {
+    const equal = same(real, ours, i, leaveOf(used[i], exact))
+    result.coverage.note(used[i], !equal)
+    if (!equal) note(session, 'processor', mode, used[i], i, ours, real)
   }
-  formatter.free()
-  decoder.free()
-  return `${[...bytes].map((b) => b.toString(16).padStart(2, '0')).join('')}  ${parts.join('; ')}`
 }
 
-function state(batch: Batch, index: number): string {
-  const at = batch.at(index)
-  const gpr = Array.from({ length: 16 }, (_, r) => `${r}:${batch.u64[((at + STATE.GPR) >> 3) + r].toString(16)}`)
-  return `flags ${batch.u32[(at + STATE.RFLAGS) >> 2].toString(16)} ${batch.u32[(at + IN.FLAGS) >> 2] !== 0 ? 'stepped ' : ''}registers ${gpr.join(' ')}`
+function note(
+  session: Session, what: Found['what'], mode: Mode, used: readonly Used[], i: number, ours: Batch, right: Batch,
+): void {
+  const { batch } = session
+  const text = [
+    `${what} ${mode}-bit: ${disassemble(batch, i, mode)}`, ...differences(batch, right, ours, i), stateText(batch, i),
+  ].join('\n    ')
+  keep(session, { what, mode, used, text, record: batch.recordOf(i).slice() })
 }
 
-/** The table and the differences as text. */
-export function report(result: FuzzResult): string {
-  const rows = [...result.groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([group, { cases, different, forms }]) =>
-    `${group.padEnd(10)} ${String(forms.size).padStart(5)} forms ${String(cases).padStart(10)} uses ${String(different).padStart(8)} single cases differ`)
-  return [
-    ...result.described, '',
-    ...rows, '',
-    `not implemented: ${result.missing.join(' ')}`,
-    `not taken back by the decoder: ${[...result.rejected].map(([text, n]) => `${text} (${n})`).join('; ') || 'none'}`,
-    `${result.ran} cases, ${result.different} differ`,
-  ].join('\n')
+/** Of each kind of difference two are described. */
+function keep({ options, result, described }: Session, found: Found): void {
+  result.different++
+  const key = `${found.what} ${found.mode} ${found.used.map(({ line }) => line.text).join('+')}`
+  const seen = described.get(key) ?? 0
+  described.set(key, seen + 1)
+  if (seen < 2 && result.found.length < (options.shown ?? 40)) result.found.push(found)
 }

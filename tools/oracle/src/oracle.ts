@@ -1,10 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
+import {
+  closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, renameSync, unlinkSync, writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { viewBatch, type Batch } from './batch.ts'
+import { copyBatch, type Batch } from './batch.ts'
 
 const FLAGS = ['-O2', '-static', '-no-pie', '-fno-stack-protector', '-fcf-protection=none', '-mfsgsbase', '-mxsave']
 
@@ -12,8 +14,8 @@ const FLAGS = ['-O2', '-static', '-no-pie', '-fno-stack-protector', '-fcf-protec
 export type Oracle =
   | {
     readonly available: true
-    /** Runs all cases and returns the answers. */
-    run(batch: Batch): Batch
+    /** Runs all cases and returns the answers: `into`, a batch of the same shape, or a new one. */
+    run(batch: Batch, into?: Batch): Batch
     /** Flags of /proc/cpuinfo. */
     readonly features: ReadonlySet<string>
     /** As CPUID leaf 0 spells it. */
@@ -40,7 +42,7 @@ export function createOracle(): Oracle {
   }
   const program = build()
   if (!program.path) return { available: false, reason: program.reason }
-  return { available: true, features, vendor, model, run: batch => run(program.path, batch) }
+  return { available: true, features, vendor, model, run: (batch, into = copyBatch(batch)) => runBatch(program.path, batch, into) }
 }
 
 function build(): { path: string, reason: string } {
@@ -58,16 +60,39 @@ function build(): { path: string, reason: string } {
   return { path, reason: '' }
 }
 
-function run(path: string, batch: Batch): Batch {
-  const size = batch.count * batch.stride
-  const child = spawnSync(path, [], { input: batch.bytes, maxBuffer: size + 1, stdio: ['pipe', 'pipe', 'inherit'] })
-  if (child.error) throw child.error
-  if (child.status !== 0 || child.stdout.length !== size) {
-    throw new Error(`oracle: ended with ${child.signal ?? child.status} after ${child.stdout.length} of ${size} bytes`)
+/** A file in memory where there is such a folder. It has no name any more when the program starts. */
+function scratchFile(): number {
+  const folder = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
+  const path = join(folder, `cofferdam-oracle.${process.pid}.${scratchFiles++}`)
+  const file = openSync(path, 'wx+', 0o600)
+  unlinkSync(path)
+  return file
+}
+let scratchFiles = 0
+
+const writeAll = (file: number, bytes: Uint8Array): void => {
+  for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at, bytes.length - at, at)
+}
+const readAll = (file: number, bytes: Uint8Array): void => {
+  for (let at = 0; at < bytes.length;) {
+    const n = readSync(file, bytes, at, bytes.length - at, at)
+    if (n === 0) throw new Error(`oracle: its file ends after ${at} of ${bytes.length} bytes`)
+    at += n
   }
-  const answer = viewBatch(batch.count, batch.window, new ArrayBuffer(64 + size))
-  answer.u8.set(child.stdout)
-  return answer
+}
+
+function runBatch(path: string, batch: Batch, into: Batch): Batch {
+  const file = scratchFile()
+  try {
+    writeAll(file, batch.bytes)
+    const child = spawnSync(path, [], { stdio: ['ignore', 'inherit', 'inherit', file] })
+    if (child.error) throw child.error
+    if (child.status !== 0) throw new Error(`oracle: ended with ${child.signal ?? child.status}`)
+    readAll(file, into.bytes)
+  } finally {
+    closeSync(file)
+  }
+  return into
 }
 
 /** What the meanings of vector and x87 instructions are compared with: an Intel processor that has all of them. */

@@ -29,6 +29,8 @@ export interface EngineOptions {
   readonly hotForms: readonly string[]
   /** Whether hot code is compiled: never, as usual, or eagerly (for tests). Default `auto`. */
   readonly engine?: 'interp' | 'jit' | 'auto'
+  /** Entries that make a block hot, for tests that want code compiled at once; default as `engine` says. */
+  readonly threshold?: number
   /** Bytes for micro-ops; default 64 MiB. */
   readonly uopBytes?: number
 }
@@ -119,7 +121,8 @@ export function createEngine(options: EngineOptions): Engine {
 
   const lookup = memory.reserve(64)
   memory.views.u16[lookup >>> 1] = HANDLER.LOOKUP
-  const threshold = THRESHOLDS[options.engine ?? 'auto']
+  const engineKind = options.engine ?? 'auto'
+  const threshold = engineKind === 'interp' ? 0 : options.threshold ?? THRESHOLDS[engineKind]
   const jit = threshold === 0 ? null : createJit({
     views: memory.views, wasm: memory.wasm, cache, translator, table, firstSlot: FORM_SLOTS, endSlot: TABLE_SIZE, jumpCache, lookup,
     memoryPages: pages, threshold,

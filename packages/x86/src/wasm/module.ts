@@ -53,10 +53,10 @@ export class ModuleWriter {
   }
 
   build(): Uint8Array<ArrayBuffer> {
-    const out = new ByteWriter(1 << 16)
+    const out = new ByteWriter()
     out.append(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]))
     const section = (id: number, fill: (s: ByteWriter) => void): void => {
-      const s = new ByteWriter(1 << 12)
+      const s = new ByteWriter(1 << 10)
       fill(s)
       out.u8(id)
       out.u32(s.length)
