@@ -99,6 +99,11 @@ export interface Cpu {
   /** Raises what a write of `size` bytes there would raise, and writes nothing. */
   checkWrite(address: bigint, size: number): void
 
+  /** Optional: raises #AC where alignment is checked and `address` is no multiple of `size` (a power of two). */
+  checkAlignment?(address: bigint, size: number): void
+  /** Optional: makes accesses that #AC never concerns (SDM vol. 2, tables 2-26 and 2-30: "do not report #AC"). */
+  unaligned?<T>(access: () => T): T
+
   /** Linear address of the memory operand of `insn`: segment, address size, canonicality and limit for `size` bytes. */
   operandAddress(insn: Insn, size: number, write: boolean): bigint
   /** Linear address of `offset` in segment `seg` (0–5) with the same checks. */

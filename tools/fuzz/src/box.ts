@@ -29,7 +29,7 @@ const HLT = 0xf4
 const PAD = 0xcc
 const WITH_ERROR = new Set([8, 10, 11, 12, 13, 14, 17, 21])
 /** More instructions than any case has. */
-const BUDGET = 20_000
+const BUDGET = 200_000
 /** Vectors that user code may raise by INT n: Linux lets it have breakpoint and overflow. */
 const FOR_USERS = new Set([3, 4])
 
@@ -87,8 +87,7 @@ export function createBox(options: BoxOptions): Box {
     }
   }
   const slot = new Uint8Array(SLOT)
-  for (const { linear, kind } of mapped()) if (kind === 'code') u8.fill(PAD, frameOf(linear), frameOf(linear) + PAGE)
-  u8[frameOf(WAY_BACK)] = HLT
+  const codeFrames = mapped().filter(({ kind }) => kind === 'code').map(({ linear }) => frameOf(linear))
 
   const placeCode = (batch: Batch, record: number): void => {
     const at = batch.at(record)
@@ -119,7 +118,7 @@ export function createBox(options: BoxOptions): Box {
     to.u32[(to.at(record) + OUT.STRAY) >> 2] = takeStray()
   }
 
-  const writable = [...DATA.KINDS].flatMap((kind, i) => (kind === 'w' ? [{ page: i, host: frameOf(DATA.AT + i * PAGE) }] : []))
+  const writable = DATA.KINDS.split('').flatMap((kind, i) => (kind === 'w' ? [{ page: i, host: frameOf(DATA.AT + i * PAGE) }] : []))
 
   /** As `stray` of oracle.c: a hash of what is not zero in the writable pages. */
   const takeStray = (): number => {
@@ -175,6 +174,8 @@ export function createBox(options: BoxOptions): Box {
       processor.activate()
       processor.mmu.flush(true)
       engine.flushCode()
+      for (const frame of codeFrames) u8.fill(PAD, frame, frame + PAGE)
+      u8[frameOf(WAY_BACK)] = HLT
       for (let i = 0; i < batch.count; i++) placeCode(batch, i)
     },
     run(from, to, record) {
@@ -251,7 +252,7 @@ function mapped(): Mapping[] {
   for (let i = 0; i < EDGE.COUNT; i++) {
     pages.push({ linear: EDGE.AT + i * EDGE.STEP, physical: AT.edge + i * PAGE, kind: 'code' })
   }
-  ;[...DATA.KINDS].forEach((kind, i) => {
+  DATA.KINDS.split('').forEach((kind, i) => {
     if (kind === '-') return
     pages.push({ linear: DATA.AT + i * PAGE, physical: AT.data + i * PAGE, kind: kind === 'w' ? 'w' : 'r' })
   })

@@ -1,5 +1,5 @@
 /** Differences between two answers to one case. */
-import { IN, OUT, RECORD_HEAD, SIGNAL, STATE, type Batch } from '@cofferdam/oracle'
+import { FOREIGN, IN, OUT, RECORD_HEAD, SIGNAL, STATE, type Batch } from '@cofferdam/oracle'
 
 const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
 /** Status flags, DF, NT, AC, ID. TF and RF are the harness's, IF and IOPL nobody's. */
@@ -25,12 +25,14 @@ const hex = (bytes: Uint8Array): string => [...bytes].reverse().map((b) => b.toS
 
 /** What a case may leave differently, because the manuals leave it open. */
 export interface Leave {
-  /** Of a page fault's address only the page counts. */
+  /** A page fault's address may be any in the operand. */
   readonly vagueAddress: boolean
   /** ST(0) and ST(1) may be off by one unit in the last place, and so may FSW.C1, which tells how they were rounded. */
   readonly lastPlace: boolean
   /** Some of a store may have been done when its other part faulted. */
   readonly partial: boolean
+  /** A segment's limit and a page may fault both: either will do. */
+  readonly anyFault: boolean
   /** Status flags that are undefined afterwards. */
   readonly flags: number
 }
@@ -40,6 +42,14 @@ const C1 = 0x200
 const signalOf = (b: Batch, at: number): number => b.u32[(at + OUT.SIGNAL) >> 2]
 const hangs = (b: Batch, at: number): boolean => signalOf(b, at) === SIGNAL.ALRM
 
+/** Whether our answer is a page fault where the real processor has the oracle's own memory: nothing can be said then. */
+export function isForeign(ours: Batch, index: number): boolean {
+  const at = ours.at(index)
+  if (signalOf(ours, at) === 0 || ours.u32[(at + OUT.VECTOR) >> 2] !== 14) return false
+  const address = ours.u64[(at + OUT.CR2) >> 3]
+  return FOREIGN.some(([from, to]) => address >= from && address < to)
+}
+
 /** Whether two records are the same. Fast: most cases are. */
 export function same(real: Batch, ours: Batch, index: number, leave: Leave): boolean {
   const at = real.at(index)
@@ -47,7 +57,7 @@ export function same(real: Batch, ours: Batch, index: number, leave: Leave): boo
   if (leave.lastPlace) levelLastPlace(real, ours, at)
   const faulted = signalOf(real, at) !== 0
   if (faulted !== (signalOf(ours, at) !== 0)) return false
-  if (faulted && !sameFault(real, ours, at, leave.vagueAddress)) return false
+  if (faulted && !sameFault(real, ours, at, leave)) return false
   const mask = FLAGS_COMPARED & ~leave.flags
   if (((real.u32[(at + STATE.RFLAGS) >> 2] ^ ours.u32[(at + STATE.RFLAGS) >> 2]) & mask) !== 0) return false
   const a = real.u32
@@ -55,7 +65,8 @@ export function same(real: Batch, ours: Batch, index: number, leave: Leave): boo
   for (let i = (at + STATE.GPR) >> 2; i < (at + STATE.RFLAGS) >> 2; i++) if (a[i] !== b[i]) return false
   for (let i = (at + STATE.FS_BASE) >> 2; i < (at + STATE.FCW) >> 2; i++) if (a[i] !== b[i]) return false
   for (let i = (at + STATE.FCW) >> 1; i < (at + STATE.FOP + 2) >> 1; i++) if (real.u16[i] !== ours.u16[i]) return false
-  for (let i = (at + STATE.FIP) >> 2; i < (at + STATE.SELECTORS + 12) >> 2; i++) if (a[i] !== b[i]) return false
+  for (let i = (at + STATE.FIP) >> 2; i < (at + STATE.SELECTORS) >> 2; i++) if (a[i] !== b[i]) return false
+  for (let i = 0; i < 6; i++) if (selectorAt(real, at, i) !== selectorAt(ours, at, i)) return false
   for (let slot = (at + STATE.ST) >> 2; slot < (at + STATE.YMM) >> 2; slot += 4) {
     // The upper six bytes of an x87 register's slot mean nothing.
     if (a[slot] !== b[slot] || a[slot + 1] !== b[slot + 1] || (a[slot + 2] ^ b[slot + 2]) << 16 !== 0) return false
@@ -63,6 +74,12 @@ export function same(real: Batch, ours: Batch, index: number, leave: Leave): boo
   const end = leave.partial && faulted ? at + RECORD_HEAD : at + real.stride
   for (let i = (at + STATE.YMM) >> 2; i < end >> 2; i++) if (a[i] !== b[i]) return false
   return (leave.partial && faulted) || a[(at + OUT.STRAY) >> 2] === b[(at + OUT.STRAY) >> 2]
+}
+
+/** All null selectors are one: an IRET of the kernel's, at any moment, makes 1 to 3 a 0. */
+const selectorAt = (b: Batch, at: number, segment: number): number => {
+  const selector = b.u16[((at + STATE.SELECTORS) >> 1) + segment]
+  return selector < 4 ? 0 : selector
 }
 
 /** Whether two of our own answers are the same in every bit that they have. */
@@ -91,15 +108,19 @@ function levelLastPlace(real: Batch, ours: Batch, at: number): void {
 
 const CARRIES_ERROR = 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17
 
-function sameFault(real: Batch, ours: Batch, at: number, vagueAddress: boolean): boolean {
+const ADDRESS_FAULTS = 1 << 12 | 1 << 13 | 1 << 14
+const isAddressFault = (vector: number): boolean => (ADDRESS_FAULTS >> vector & 1) !== 0
+
+function sameFault(real: Batch, ours: Batch, at: number, { vagueAddress, anyFault }: Leave): boolean {
   const vector = real.u32[(at + OUT.VECTOR) >> 2]
-  if (vector !== ours.u32[(at + OUT.VECTOR) >> 2]) return false
+  const other = ours.u32[(at + OUT.VECTOR) >> 2]
+  if (vector !== other) return anyFault && isAddressFault(vector) && isAddressFault(other)
   // For addresses above user space Linux reports P whatever the tables say (arch/x86/mm/fault.c, set_signal_archinfo).
   if (vector === 14 && real.u32[(at + OUT.CR2 + 4) >> 2] >>> 15 !== 0) ours.u32[(at + OUT.ERROR) >> 2] |= 1
   if ((CARRIES_ERROR >> vector & 1) !== 0 && real.u32[(at + OUT.ERROR) >> 2] !== ours.u32[(at + OUT.ERROR) >> 2]) return false
   if (vector !== 14) return true
-  const other = real.u64[(at + OUT.CR2) >> 3] ^ ours.u64[(at + OUT.CR2) >> 3]
-  return other === 0n || (vagueAddress && other < 4096n)
+  const distance = real.u64[(at + OUT.CR2) >> 3] - ours.u64[(at + OUT.CR2) >> 3]
+  return distance === 0n || (vagueAddress && distance < 4096n && distance > -4096n)
 }
 
 /** How a case ended, in words. */

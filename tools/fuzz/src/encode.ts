@@ -35,6 +35,8 @@ export interface Encoded {
   length: number
   lock: boolean
   rep: number
+  /** The branch that closes a loop. */
+  closes?: boolean
   /** The linear address of the memory operand, when it was chosen. */
   target?: number
 }
@@ -245,7 +247,6 @@ const VSIB_MODES = [BASE_INDEX, BASE_INDEX, INDEX_ONLY]
 
 /** ModRM, SIB and displacement. */
 function address(c: Choice, out: Encoded, result: Operands, reg: number): void {
-  const { random } = c
   const vsib = (c.line.flags & FORM.VSIB) !== 0
   if (vsib && c.addressSize === 2) {
     // There is no VSIB with 16-bit addresses: #UD.

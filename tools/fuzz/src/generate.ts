@@ -60,7 +60,7 @@ const ALONE = new Set(`f2xm1 fyl2x fyl2xp1 fptan fpatan fsin fcos fsincos popf m
   wrfsbase wrgsbase`.split(/\s+/))
 const ALONE_GROUPS = new Set<Group>(['far', 'segment', 'privileged', 'state'])
 /** Under TF, PUSHF shows TF and gathers may stop half-way (SDM vol. 2, VGATHERDPS). */
-const steps = ({ line, group }: FuzzLine): boolean => !line.name.startsWith('pushf') && group !== 'gather' && group !== 'string'
+const steps = ({ line, group }: FuzzLine): boolean => !line.name.startsWith('pushf') && group !== 'gather' && group !== 'string' && line.name !== 'int1'
 
 const WIDTHS: Readonly<Record<Mode, CodeWidth>> = { 16: MODE16, 32: MODE32, 64: MODE64 }
 
@@ -102,6 +102,8 @@ export function createGenerator({ mode, lines, pool, longest, alone: other }: Ge
   const isIndirect = ({ line, relAt }: Encoded): boolean =>
     line.name === 'ret' || ((line.name === 'jmp' || line.name === 'call') && relAt < 0)
 
+  const leavesCode = ({ relAt, operandSize }: Encoded): boolean => relAt >= 0 && operandSize === 2 && mode === 32
+
   const useOf = (from: FuzzLine, made: Encoded): Used =>
     ({ ...from, mode, memory: made.memory !== null, size: made.line.space >= 4 ? made.length : made.operandSize })
 
@@ -114,7 +116,7 @@ export function createGenerator({ mode, lines, pool, longest, alone: other }: Ge
     const add = (from: FuzzLine | null): void => {
       if (from === null) return
       const made = instruction(from, kept)
-      if (made === null || isIndirect(made) || length + made.bytes.length > CODE_MAX) return
+      if (made === null || isIndirect(made) || leavesCode(made) || length + made.bytes.length > CODE_MAX) return
       length += made.bytes.length
       code.push(made)
       used.push(useOf(from, made))
@@ -131,7 +133,7 @@ export function createGenerator({ mode, lines, pool, longest, alone: other }: Ge
     batch.u64[((batch.at(index) + STATE.GPR) >> 3) + COUNTER64] = BigInt(1 + random.below(4))
     const [decrement, branch] = [counters[0], loops[0]]
     code.push({ ...fixed(decrement, [0x49, 0xff, 0xcf]), operandSize: 8 })
-    code.push(fixed(branch, [0x75, -(total + 5) & 0xff]))
+    code.push({ ...fixed(branch, [0x75, -(total + 5) & 0xff]), closes: true })
     used.push({ ...decrement, mode, memory: false, size: 8 }, { ...branch, mode, memory: false, size: 4 })
   }
 
@@ -147,9 +149,14 @@ export function createGenerator({ mode, lines, pool, longest, alone: other }: Ge
       if (made === null) continue
       placeOperands(pool, batch, index, [made], { mode, alone: true })
       const special = prepareSpecial({ pool, batch, index, mode, made, codeAt })
-      const far = special || isIndirect(made)
+      if (special === 'unfit') {
+        fillState(pool, batch, index, mode, codeAt)
+        continue
+      }
+      // Branches of 16 bits out of 32-bit code leave the bytes.
+      const far = special === 'step' || isIndirect(made) || leavesCode(made)
       const step = far || (steps(from) && made.rep === 0 && random.below(32) === 0)
-      const bytes = link(pool, mode, [made], codeAt, step)
+      const bytes = link(pool, [made], codeAt, step)
       const flag = step ? CASE.STEP : 0
       // An operand relative to RIP, and code segments that do not begin at 0, want their place.
       const flat = [SELECTOR.CODE32, SELECTOR.CODE64].some((one) => one === selectorOf(batch, index, SEGMENT.CS))
@@ -175,14 +182,14 @@ export function createGenerator({ mode, lines, pool, longest, alone: other }: Ge
       const { code, used } = made
       closeLoop(batch, index, code, used)
       placeOperands(pool, batch, index, code, { mode, alone: false })
-      batch.setCode(index, link(pool, mode, code, codeAt, false), 0, codeAt)
+      batch.setCode(index, link(pool, code, codeAt, false), 0, codeAt)
       return used
     },
   }
 }
 
 /** RIP-relative displacements and branch distances need the instructions' places. */
-function link(pool: Pool, mode: Mode, code: readonly Encoded[], codeAt: number, step: boolean): number[] {
+function link(pool: Pool, code: readonly Encoded[], codeAt: number, step: boolean): number[] {
   const { random } = pool
   const starts: number[] = []
   let length = 0
@@ -196,7 +203,9 @@ function link(pool: Pool, mode: Mode, code: readonly Encoded[], codeAt: number, 
       writeBytes(made, made.dispAt, 4, made.target - codeAt - starts[i + 1])
     }
     if (made.relAt < 0) return
-    const distance = step ? random.u32() | 0 : starts[i + 1 + random.below(starts.length - i - 1)] - starts[i + 1]
+    // Not past the DEC of a loop.
+    const last = Math.max(i + 1, code[code.length - 1].closes === true ? code.length - 2 : code.length)
+    const distance = step ? random.u32() | 0 : starts[i + 1 + random.below(last - i)] - starts[i + 1]
     writeBytes(made, made.relAt, made.relSize, distance)
   })
   return code.flatMap(({ bytes }) => bytes)

@@ -29,8 +29,11 @@ const names = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/))
 const VAGUE_ADDRESS = names(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq ldmxcsr stmxcsr
   fxsave fxrstor xsave xsaveopt xsavec xrstor pusha popa enter bound`)
 
+/** Accesses of several parts in one segment: whether the one that faults first ends by limit or by page is the microcode's. */
+const SEVERAL = names('frstor fnsave fnstenv fldenv fxsave fxrstor xsave xsaveopt xsavec xrstor pusha popa')
+
 /** Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than 8 bytes at once). */
-const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter callf maskmovq maskmovdqu')
+const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter call callf maskmovq maskmovdqu')
 
 /**
  * Transcendental functions: within one unit in the last place (SDM vol. 1, §8.3.10), and what sums then say is open.
@@ -45,7 +48,7 @@ export function leaveOf(used: readonly FuzzLine[], exact: boolean): Leave {
   const some = (set: ReadonlySet<string>): boolean => used.some(({ line }) => set.has(line.name))
   const undefinedFlags = (): number => used.reduce((mask, { line }) => mask | (UNDEFINED_FLAGS[line.name] ?? 0), 0)
   return {
-    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL),
+    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL),
     flags: exact ? 0 : undefinedFlags(),
   }
 }

@@ -40,8 +40,11 @@ function farTarget(options: SpecialOptions): { selector: number; offset: bigint 
   return { selector, offset }
 }
 
-/** Adjusts the case; answers whether it must be single-stepped, because it leaves the bytes. */
-export function prepareSpecial(options: SpecialOptions): boolean {
+/** What becomes of a case: `step` because it leaves the bytes; `unfit` because its operands cannot be had. */
+export type Special = 'plain' | 'step' | 'unfit'
+
+/** Adjusts the case. */
+export function prepareSpecial(options: SpecialOptions): Special {
   const { batch, index, made, pool: { random } } = options
   const { name, operands } = made.line
   const at = batch.at(index)
@@ -55,27 +58,27 @@ export function prepareSpecial(options: SpecialOptions): boolean {
         made.bytes[made.farAt + size] = selector & 0xff
         made.bytes[made.farAt + size + 1] = selector >> 8
       } else pokeFar(options, operandAt(batch, index, made, options.mode), size, offset, selector)
-      return true
+      return 'step'
     }
-    case 'retf': case 'iret': frame(options, name === 'iret'); return true
+    case 'retf': case 'iret': frame(options, name === 'iret'); return 'step'
     case 'les': case 'lds': case 'lss': case 'lfs': case 'lgs':
       pokeFar(options, operandAt(batch, index, made, options.mode), made.operandSize, options.pool.integer(), anySelector(options))
-      return false
+      return 'plain'
     case 'pop':
       if (operands[0] >= OPERAND.SEG) poke(batch, index, stackAt(options), 2, BigInt(anySelector(options)))
-      return false
-    case 'lar': case 'lsl': case 'verr': case 'verw': case 'arpl': loadSelector(options); return false
-    case 'int': int(options); return false
-    case 'bound': bounds(options); return false
+      return 'plain'
+    case 'lar': case 'lsl': case 'verr': case 'verw': case 'arpl': loadSelector(options); return 'plain'
+    case 'int': int(options); return 'plain'
+    case 'bound': bounds(options); return 'plain'
     case 'popf':
       // Without TF: what follows would be traced.
       pokeFlags(options, stackAt(options))
-      return false
-    case 'xsave': case 'xsaveopt': case 'xsavec': case 'xrstor': case 'fxsave': case 'fxrstor': area(options); return false
+      return 'plain'
+    case 'xsave': case 'xsaveopt': case 'xsavec': case 'xrstor': case 'fxsave': case 'fxrstor': return area(options)
     case 'cmpxchg8b': case 'cmpxchg16b':
       // Once in a while it succeeds.
       if (random.below(3) !== 0) pokePair(options, operandAt(batch, index, made, options.mode), name === 'cmpxchg16b' ? 8 : 4)
-      return false
+      return 'plain'
     case 'div': case 'idiv':
       // A dividend that fits more often than a random one.
       if (random.below(2) === 0) {
@@ -83,8 +86,8 @@ export function prepareSpecial(options: SpecialOptions): boolean {
         batch.u32[((at + STATE.GPR) >> 2) + 2 * REGISTER.RDX] = small
         batch.u32[((at + STATE.GPR) >> 2) + 2 * REGISTER.RDX + 1] = options.mode === 64 ? small : 0
       }
-      return false
-    default: return false
+      return 'plain'
+    default: return 'plain'
   }
 }
 
@@ -129,7 +132,8 @@ function frame(options: SpecialOptions, withFlags: boolean): void {
   }
   push(offset)
   push(BigInt(selector))
-  if (withFlags) push(flagImage(options))
+  // AC counts at once for what is popped after it, and Linux takes #AC without AC for a split lock (and tries again).
+  if (withFlags) push(flagImage(options) & ~0x4_0000n)
   if (!withFlags || mode !== 64) return
   push(BigInt(MAIN - 32 + random.below(64)))
   push(BigInt(random.below(8) !== 0 ? SELECTOR.DATA : anySelector(options)))
@@ -171,24 +175,30 @@ function pokePair({ batch, index }: SpecialOptions, linear: number, size: number
  * Areas of 512 or 832 bytes do not fit the window: most of one is zero memory. The mask stays within the states that are
  * compared, and every state is in use, since what the processor takes for unused is its own affair (SDM vol. 1 §13.6).
  */
-function area(options: SpecialOptions): void {
+function area(options: SpecialOptions): Special {
   const { batch, index, made, mode, pool: { random } } = options
   const at = batch.at(index)
+  const { memory } = made
+  // They hold the mask.
+  const inMask = (r: number): boolean => r === REGISTER.RAX || r === REGISTER.RDX
+  const narrowStack = memory?.base === REGISTER.RSP && stackWidth(batch, index, mode) === 2
+  if (memory === null || inMask(memory.base) || inMask(memory.index) || narrowStack) return 'unfit'
   batch.u32[((at + STATE.GPR) >> 2) + 2 * REGISTER.RDX] = 0
   batch.u32[((at + STATE.GPR) >> 2) + 2 * REGISTER.RAX] = random.below(8)
   batch.u16[(at + STATE.FCW) >> 1] |= 0x40
   batch.u8[at + STATE.YMM] |= 1
   batch.u8[at + STATE.YMM + 16] |= 1
-  if (random.below(8) === 0) return
-  const { memory } = made
-  if (memory === null || memory.base < 0 || memory.index === memory.base) return
+  if (random.below(8) === 0 || memory.base < 0 || memory.index === memory.base) return 'plain'
   // Aligned, and at times with a header that holds something.
   const linear = operandAt(batch, index, made, mode)
-  if (linear < 0) return
+  if (linear < 0) return 'plain'
   const to = random.pick([MAIN - 4096, MAIN - 512, MAIN - 512 - 64, MAIN + 64, MAIN - 64])
+  // Whether such areas may lie across the end of a segment of 4 GiB depends on microcode.
+  if (mode !== 64 && BigInt.asUintN(32, BigInt(linear) - baseOf(batch, index, mode, memory.segment)) > 0xffff_f000n) return 'unfit'
   const gpr = ((at + STATE.GPR) >> 3) + memory.base
   const moved = batch.u64[gpr] + BigInt(to - linear)
   batch.u64[gpr] = BigInt.asUintN(mode === 64 ? 64 : 32, moved)
-  if (random.below(2) === 0) return
+  if (random.below(2) === 0) return 'plain'
   for (let i = 0; i < 64; i += 8) poke(batch, index, to + 512 + i, 8, i === 0 ? BigInt(random.below(8)) : 0n)
+  return 'plain'
 }

@@ -33,6 +33,11 @@ export const DATA_END = 0x20001000
 /** Pages of data by what may be done there: writable, read-only, not mapped. Nothing is mapped before and behind. */
 export const DATA = { AT: 0x20010000, KINDS: 'wwrw-r' } as const
 
+/** Where the oracle's own program lies, and the page that cases are entered from: memory that only the real processor has. */
+export const FOREIGN: readonly (readonly [bigint, bigint])[] = [
+  [0x5a00_0000n, 0x5b00_0000n], [0x7000_0000_0000n, 0x7000_0000_1000n], [0x7f00_0000_0000n, 0x8000_0000_0000n],
+]
+
 /** Flags of a case. */
 export const CASE = {
   /** One instruction under TF: for branches and whatever may not come back behind the bytes. A tenth of the speed. */

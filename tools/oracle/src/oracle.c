@@ -5,7 +5,7 @@
 // A case is entered by IRETQ, which loads CS, SS, RSP, RFLAGS and RIP at once: 64-bit code, compatibility mode and 16-bit
 // code alike, also with TF set. A jump behind the bytes comes back, without a system call unless the bytes fault: about a
 // microsecond per case.
-// Build: gcc -O2 -static -no-pie -fno-stack-protector -fcf-protection=none -mfsgsbase -mxsave -o oracle oracle.c
+// The program itself lies where cases seldom go. Build: gcc -Wl,-Ttext-segment=0x5a000000 -O2 -static -no-pie -fno-stack-protector -fcf-protection=none -mfsgsbase -mxsave -o oracle oracle.c
 #define _GNU_SOURCE
 #include <asm/ldt.h>
 #include <cpuid.h>
@@ -319,7 +319,7 @@ int main(int argc, char **argv, char **environment) {
   uint8_t *back = mmap((void *)WAY_BACK, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (back != (void *)WAY_BACK) return 2;
   uint64_t leaving = (uint64_t)leave;
-  back[0] = 0xff; back[1] = 0x25; memcpy(back + 6, &leaving, 8); /* JMP [RIP+0] */
+  back[0] = 0xff; back[1] = 0x25; back[2] = 10; memcpy(back + 16, &leaving, 8); /* JMP [RIP+10], aligned: AC may be set */
   if (mprotect(back, PAGE, PROT_READ | PROT_EXEC)) return 2;
   uint64_t stride = sizeof(struct record) + b->window;
   if ((uint64_t)file.st_size < sizeof *b + stride * b->count) return 4;

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { copyBatch, type Batch } from './batch.ts'
 
-const FLAGS = ['-O2', '-static', '-no-pie', '-fno-stack-protector', '-fcf-protection=none', '-mfsgsbase', '-mxsave']
+const FLAGS = ['-O2', '-static', '-no-pie', '-fno-stack-protector', '-Wl,-Ttext-segment=0x5a000000', '-fcf-protection=none', '-mfsgsbase', '-mxsave']
 
 /** The real processor, or why there is none. */
 export type Oracle =

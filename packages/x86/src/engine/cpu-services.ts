@@ -44,7 +44,7 @@ export interface CpuServices {
   uncharged(): number
 }
 
-const CR0_BIT = { PE: 1, EM: 4, TS: 8, PG: 0x8000_0000 } as const
+const CR0_BIT = { PE: 1, EM: 4, TS: 8, AM: 0x4_0000, PG: 0x8000_0000 } as const
 const CR4_BIT = { OSFXSR: 0x200, LA57: 0x1000, OSXSAVE: 0x4_0000, SMAP: 0x20_0000 } as const
 const LMA = 0x400
 const AC = 0x4_0000
@@ -173,6 +173,8 @@ export function createCpu(services: CpuServices): EngineCpu {
       if (!write && code && (attributes & ATTR.WRITABLE) === 0) raise(VECTOR.GP, 0)
     }
     const limit = segLimit(seg)
+    // In a flat segment of 4 GiB addresses wrap; where its base is not 0 the limit counts (observed on Intel processors).
+    if (limit === 0xffff_ffff && segBase(seg) === 0n && (attributes & (ATTR.CODE | ATTR.EXPAND_DOWN)) !== ATTR.EXPAND_DOWN) return
     const last = offset + size - 1
     if ((attributes & (ATTR.CODE | ATTR.EXPAND_DOWN)) === ATTR.EXPAND_DOWN) {
       const top = (attributes & ATTR.DB) !== 0 ? 0xffff_ffff : 0xffff
@@ -237,7 +239,9 @@ export function createCpu(services: CpuServices): EngineCpu {
     i32[(MODE_SALT >>> 2) + 1] = (number + 1) << 25
     i32[MODE_SALT >>> 2] = 0
     const ac = (i32[SYSFLAGS >>> 2] & AC) !== 0
-    i32[TLB_BASE >>> 2] = mmu.tlb + TLB_MODE_SIZE * (user ? 2 : ac ? 1 : 0)
+    // In user code AC asks for alignment: the TLB that has nothing sends every access to where it is checked.
+    const checksAlignment = user && ac && (cr0 & CR0_BIT.AM) !== 0
+    i32[TLB_BASE >>> 2] = checksAlignment ? mmu.unfilled : mmu.tlb + TLB_MODE_SIZE * (user ? 2 : ac ? 1 : 0)
     const changed = ((cr0 ^ lastCr0) & CR0_PAGING) | ((cr4 ^ lastCr4) & CR4_PAGING) | ((efer ^ lastEfer) & EFER_PAGING)
     lastCr0 = cr0
     lastCr4 = cr4
@@ -317,17 +321,33 @@ export function createCpu(services: CpuServices): EngineCpu {
       else slowStore(low, high, bytes, ACCESS_IMPLICIT)
     },
     checkWrite(address, size) {
+      if (!mmu.isAligned(lowOf(address), highOf(address), size)) throwFault()
       // The second page faults at its first byte.
       const last = (address + BigInt(size - 1)) & ~0xfffn
       for (const end of last > address ? [address, last] : [address]) {
         if (mmu.translate(lowOf(end), highOf(end), userAccess() | ACCESS_WRITE) < 0) throwFault()
       }
     },
+    checkAlignment(address, size) {
+      if (i32[TLB_BASE >>> 2] === mmu.unfilled && (lowOf(address) & (size - 1)) !== 0 && canonical(address)) raise(VECTOR.AC, 0)
+    },
+    unaligned(access) {
+      const base = i32[TLB_BASE >>> 2]
+      if (base !== mmu.unfilled) return access()
+      i32[TLB_BASE >>> 2] = mmu.tlb + 2 * TLB_MODE_SIZE
+      try {
+        return access()
+      } finally {
+        i32[TLB_BASE >>> 2] = base
+      }
+    },
     operandAddress: (insn, size, write) => segmentAddress(insn.seg, offsetOf(insn), size, write),
     segmentAddress,
     temporaryAddress(insn) {
-      if (insn.size === 0 || isLea(insn)) return offsetOf(insn)
+      if (isLea(insn)) return offsetOf(insn)
       const writes = insn.kind0 === 3 && !readsOnly(insn)
+      // POP computes its destination with the stack pointer as it is afterwards.
+      if (insn.op === OP.pop && insn.base === RSP) insn = { ...insn, disp: insn.disp + insn.size }
       return segmentAddress(insn.seg, offsetOf(insn), insn.size2 === 0 || insn.kind0 === 3 ? Math.max(insn.size, 1) : insn.size2, writes)
     },
     getFlags: () => (i32[SYSFLAGS >>> 2] | 2 | engine.flagImage()) >>> 0,
@@ -367,6 +387,8 @@ export function createCpu(services: CpuServices): EngineCpu {
   }
   return cpu
 }
+
+const RSP = 4
 
 /** CC_OP of an image of the flags. */
 const CC_IMAGE = 2

@@ -37,7 +37,7 @@ export interface EngineOptions {
 
 /** Bytes of WebAssembly memory that the engine takes for `processors` processors, besides RAM. */
 export function engineOverhead(processors: number, uopBytes = DEFAULT_UOP_BYTES): number {
-  return 2 ** 20 + uopBytes + wordBytes(processors) + JUMP_CACHE_ENTRIES * 16 + processors * (2 ** 19 + 4096)
+  return 2 ** 20 + uopBytes + wordBytes(processors) + JUMP_CACHE_ENTRIES * 16 + processors * (2 ** 19 + 2 ** 17 + 4096)
 }
 
 const DEFAULT_UOP_BYTES = 64 * 2 ** 20

@@ -34,7 +34,7 @@ export interface Form {
 
 /**
  * Bits of `Form` in one number, so that looking one up is cheap: 30 bits of operands and widths, 11 of the operation,
- * 9 of the flag source or the immediate (no form has both).
+ * 9 of the flag source or the immediate (no form has both: see the translator).
  */
 export function formKey(insn: Insn, flagsNeeded: boolean, source: number, immediate: number): number {
   const segment = insn.seg === FS ? 1 : insn.seg === GS ? 2 : 0

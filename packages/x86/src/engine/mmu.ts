@@ -5,7 +5,7 @@
 import type { GuardRequest, IoHandlers, PhysicalMemory } from '@cofferdam/memory'
 import { FRAME_NONE, FRAME_ROM, FRAME_WATCHED } from '@cofferdam/memory'
 import {
-  ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, PERM_DIRTY, PERM_GLOBAL, PERM_NESTED_WRITE, WALK_OK,
+  ACCESS_FETCH, ACCESS_IMPLICIT, ACCESS_USER, ACCESS_WRITE, PERM_DIRTY, PERM_GLOBAL, PERM_NESTED_WRITE, WALK_OK,
   WALK_PAGE_FAULT, createWalkContext, createWalkResult, createWalker, rightsError,
 } from '@cofferdam/paging'
 import type { PageTablePort, WalkContext, WalkResult } from '@cofferdam/paging'
@@ -60,6 +60,8 @@ export interface Mmu {
   readonly context: WalkContext
   /** Base of this processor's TLBs. */
   readonly tlb: number
+  /** A TLB that is never filled: the present one where alignment is checked. */
+  readonly unfilled: number
   /** The last walk. */
   readonly result: WalkResult
   /** Context word for guards. */
@@ -88,6 +90,8 @@ export interface Mmu {
   translate(low: number, high: number, access: number): number
   /** Physical page for fetching at a linear page, or −1 and `guestFault`; `result` then tells about it. */
   fetch(low: number, high: number): number
+  /** Whether an access may lie where it does; false and `guestFault` where alignment is checked, and it may not. */
+  isAligned(low: number, high: number, size: number): boolean
   /** Copies between linear memory and `bytes`; false and `guestFault` when any of it faults (then nothing was done). */
   copyIn(low: number, high: number, bytes: Uint8Array, access: number): boolean
   copyOut(low: number, high: number, bytes: Uint8Array, access: number): boolean
@@ -113,6 +117,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const { memory, breakpoints } = options
   const { u8, i32 } = memory.views
   const tlb = memory.reserve(TLB_MODES * TLB_MODE_SIZE)
+  const unfilled = memory.reserve(TLB_MODE_SIZE)
+  i32.fill(-1, unfilled >>> 2, (unfilled + TLB_MODE_SIZE) >>> 2)
   const context = createWalkContext({ physicalBits: options.physicalBits })
   const result = createWalkResult()
   const port = createPort(memory, () => mmu.policy)
@@ -267,6 +273,13 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     return true
   }
 
+  const isAligned = (low: number, high: number, size: number): boolean => {
+    if (i32[TLB_BASE >>> 2] !== unfilled || (low & (alignmentOf(size) - 1)) === 0 || !isCanonical(high)) return true
+    guestFault.vector = VECTOR.AC
+    guestFault.errorCode = 0
+    return false
+  }
+
   const isLocal = (address: number): boolean => mmu.local !== null && Math.floor(address / PAGE) === mmu.local.page
 
   const readPart = ({ address, length }: Part, to: number): void => {
@@ -329,6 +342,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   }
 
   const copy = (low: number, high: number, bytes: Uint8Array, access: number, out: boolean): boolean => {
+    // Accesses of the processor itself may lie anywhere.
+    if ((access & ACCESS_IMPLICIT) === 0 && !isAligned(low, high, bytes.length)) return false
     const parts: Part[] = []
     for (let at = 0; at < bytes.length;) {
       const l = (low + at) | 0
@@ -358,12 +373,12 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   }
 
   const mmu: Mmu = {
-    context, tlb, result, code,
+    context, tlb, unfilled, result, code, isAligned,
     bulk: createBulk({
       memory,
-      // What is watched, and local registers, are served an element at a time.
+      // What is watched or must be aligned, and local registers, are served an element at a time.
       page: (low, high, bytes, write) => {
-        if (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes)) return -1
+        if (i32[TLB_BASE >>> 2] === unfilled || (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes))) return -1
         const page = walkPage(low, high, userAccess() | (write ? ACCESS_WRITE : 0))
         return mmu.local?.page === page ? -1 : page
       },
@@ -371,6 +386,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     guardContext: 0, la57: false, canonical: false, local: null, misses: 0, faults: options.faults, policy: null,
     miss(low, high, info) {
       mmu.misses++
+      if (i32[TLB_BASE >>> 2] === unfilled) return 0
       // Accesses over a page's end are the slow path's.
       if ((low & 0xfff) + (info & 0xff) > PAGE) return 0
       const user = userAccess()
@@ -398,7 +414,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       const size = info & 0xff
       const want = info >>> 8
       const access = userAccess() | ((want & 2) !== 0 ? ACCESS_WRITE : 0)
-      if (!split(low, high, size, access)) return 0
+      if (!isAligned(low, high, size) || !split(low, high, size, access)) return 0
       if (breakpoints.data !== 0) breakpoints.accessed(low, high, size, (want & 2) !== 0)
       if (pending.length === 1) {
         const word = memory.frameWord(Math.floor(pending[0].address / PAGE))
@@ -479,6 +495,12 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   clearAll()
   return mmu
 }
+
+/**
+ * Alignment that #AC asks of an access of `size` bytes (SDM vol. 3, table 6-7). Vectors of 16 and 32 bytes may lie anywhere
+ * where their instructions don't say otherwise by #GP; page faults come after #AC (both observed on Intel processors).
+ */
+const alignmentOf = (size: number): number => (size === 10 ? 8 : size === 2 || size === 4 || size === 8 ? size : 1)
 
 const accessSize = (address: number, left: number): 1 | 2 | 4 =>
   left >= 4 && address % 4 === 0 ? 4 : left >= 2 && address % 2 === 0 ? 2 : 1

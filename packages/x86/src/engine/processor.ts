@@ -6,7 +6,7 @@
 import { VECTOR, guestFault, raise } from '../cpu.ts'
 import type { CpuHost } from '../cpu.ts'
 import { createInsn } from '../decode/decode.ts'
-import { MODE64 } from '../insn.ts'
+import { MODE64, XMM_REG } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { OP } from '../ops.ts'
 import {
@@ -365,6 +365,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
       return uop + UOP_SIZE
     } catch (fault) {
       if (fault !== guestFault) throw fault
+      // A vector's alignment comes before its segment, and a masked one may not be looked at: its meaning knows.
+      if (hasVector(site.insn)) return runHost(uop + UOP_SIZE)
       i32[BUDGET >>> 2] = leftAt(uop) - 1
       deliverFault()
       return 0
@@ -775,6 +777,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
   i32[CPU_INDEX >>> 2] = index
   return processor
 }
+
+const hasVector = ({ kind0, kind1, kind2 }: Insn): boolean => kind0 === XMM_REG || kind1 === XMM_REG || kind2 === XMM_REG
 
 /** INT n, INT3, INTO and INT1. */
 const interrupts = new Set<number>([OP.int, OP.int3, OP.into, OP.int1])

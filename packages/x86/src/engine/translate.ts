@@ -66,9 +66,10 @@ const isTerminator: readonly boolean[] = OPS.map((_, op) => terminators.has(op))
 /** Producers of flags that a following JCC is fused with. */
 const fusable = new Set<number>([OP.add, OP.sub, OP.cmp, OP.and, OP.or, OP.xor, OP.test, OP.inc, OP.dec, OP.neg])
 const isFusable: readonly boolean[] = OPS.map((_, op) => fusable.has(op))
-/** Stack and branch operations whose WebAssembly meaning is that of 64-bit mode. */
+/** Stack, branch and other operations whose WebAssembly meaning is that of 64-bit mode. */
 const only64 = new Set<number>([
   OP.push, OP.pop, OP.call, OP.ret, OP.leave, OP.pushf, OP.popf, OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps,
+  OP.vzeroupper,
 ])
 const isOnly64: readonly boolean[] = OPS.map((_, op) => only64.has(op))
 const trapped = new Set<number>([OP.rdtsc, OP.rdtscp, OP.pushf, OP.popf, OP.pause])
@@ -325,7 +326,9 @@ export function createTranslator(views: MemoryViews, frameOf: (physicalPage: num
     const uop = reserve(1)
     cache.note(uop, block, offsets[i], i)
     writeOperands(uop, insn, nextRip)
-    const form = forms.lookUp(insn, needed[i] !== 0, readsFlags(insn) ? source[i] : -1, immediateOf(insn), branch)
+    const immediate = immediateOf(insn)
+    // A form's key has room for one of the two (LOOPE and LOOPNE could have both).
+    const form = forms.lookUp(insn, needed[i] !== 0, immediate < 0 && readsFlags(insn) ? source[i] : -1, immediate, branch)
     u16[uop >>> 1] = forms.handler(form)
     u16[(uop + UOP.FORM) >>> 1] = form
     if (branch !== null) {

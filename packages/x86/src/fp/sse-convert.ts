@@ -2,7 +2,7 @@
 import { raise, VECTOR, type Cpu, type Meaning } from '../cpu.ts'
 import { MEM, MMX_REG, type Insn } from '../insn.ts'
 import { MXCSR } from '../state.ts'
-import { enterMmx, firstSource, kindOf, readOperand, readXmm, regOf, vectorBytes, writeGpr32, writeGpr64, writeMmx,
+import { anyAlignment, enterMmx, firstSource, kindOf, readOperand, readXmm, regOf, vectorBytes, writeGpr32, writeGpr64, writeMmx,
   writeXmm }
   from '../vector/operands.ts'
 import { A, B, R, type Vec } from '../vector/vec.ts'
@@ -165,7 +165,7 @@ const halfToSingle: Meaning = (cpu, insn) => {
   checkVector(cpu, insn)
   beginSse(cpu)
   const bytes = vectorBytes(insn)
-  readOperand(cpu, insn, 1, bytes / 2, B, false)
+  anyAlignment(cpu, () => { readOperand(cpu, insn, 1, bytes / 2, B, false) })
   env.daz = false
   for (let i = 0; i < bytes / 4; i++) {
     setLane(F32, R, i, convert(env, F16, F32, BigInt(B.u16[i])))
@@ -196,9 +196,10 @@ const singleToHalf: Meaning = (cpu, insn) => {
   R.u8.fill(0)
   for (let i = 0; i < bytes / 4; i++) R.u16[i] = Number(toHalf(BigInt(B.u32[i])))
   if (insn.kind0 === MEM) {
-    const address = cpu.operandAddress(insn, bytes / 2, true)
+    // Exceptions come before the address is looked at, and their flags stay when it faults.
     finishSse(cpu)
-    return cpu.storeBytes(address, R.first[bytes / 2])
+    anyAlignment(cpu, () => { cpu.storeBytes(cpu.operandAddress(insn, bytes / 2, true), R.first[bytes / 2]) })
+    return
   }
   finishSse(cpu)
   writeXmm(cpu, insn, insn.reg0, 16, R)

@@ -6,9 +6,9 @@ import { checkWait, checkX87 } from './checks.ts'
 import { F80, NORMAL, unpack, ZERO } from './softfloat.ts'
 import { physical, updateSummary } from './x87-state.ts'
 
-/** FCW bits that exist; bit 6 always reads as 1. */
-const FCW_MASK = 0x1f3f
-const FCW_ONES = 0x40
+/** Bits of FCW that can be written, and the one that always reads as set. */
+export const FCW_MASK = 0x1f3f
+export const FCW_ONES = 0x40
 
 const fninit: Meaning = (cpu) => {
   checkX87(cpu, false)
@@ -113,10 +113,17 @@ function loadEnvironment(cpu: Cpu, bytes: Uint8Array, size: number): void {
   updateSummary(cpu)
 }
 
+/** Linear address of an environment or a whole state, whose parts are as wide as the operand size (#AC). */
+function areaAddress(cpu: Cpu, insn: Insn, length: number, write: boolean): bigint {
+  const address = cpu.operandAddress(insn, length, write)
+  cpu.checkAlignment?.(address, insn.size)
+  return address
+}
+
 /** FNSTENV: also masks all exceptions. */
 const fnstenv: Meaning = (cpu, insn) => {
   checkX87(cpu, false)
-  cpu.storeBytes(cpu.operandAddress(insn, 7 * insn.size, true), saveEnvironment(cpu, insn.size))
+  cpu.storeBytes(areaAddress(cpu, insn, 7 * insn.size, true), saveEnvironment(cpu, insn.size))
   cpu.views.u32[FCW >> 2] |= 0x3f
   updateSummary(cpu)
 }
@@ -124,7 +131,7 @@ const fnstenv: Meaning = (cpu, insn) => {
 const fldenv: Meaning = (cpu, insn) => {
   checkX87(cpu, true)
   const bytes = new Uint8Array(7 * insn.size)
-  cpu.loadBytes(cpu.operandAddress(insn, bytes.length, false), bytes)
+  cpu.loadBytes(areaAddress(cpu, insn, bytes.length, false), bytes)
   loadEnvironment(cpu, bytes, insn.size)
 }
 
@@ -138,7 +145,7 @@ const fnsave: Meaning = (cpu, insn) => {
     const at = FPR + 16 * physical(cpu, i)
     bytes.set(cpu.views.u8.subarray(at, at + 10), start + 10 * i)
   }
-  cpu.storeBytes(cpu.operandAddress(insn, bytes.length, true), bytes)
+  cpu.storeBytes(areaAddress(cpu, insn, bytes.length, true), bytes)
   initialise(cpu)
 }
 
@@ -146,7 +153,7 @@ const frstor: Meaning = (cpu, insn) => {
   checkX87(cpu, true)
   const start = 7 * insn.size
   const bytes = new Uint8Array(start + 80)
-  cpu.loadBytes(cpu.operandAddress(insn, bytes.length, false), bytes)
+  cpu.loadBytes(areaAddress(cpu, insn, bytes.length, false), bytes)
   loadEnvironment(cpu, bytes.slice(0, start), insn.size)
   for (let i = 0; i < 8; i++) cpu.views.u8.set(bytes.subarray(start + 10 * i, start + 10 * i + 10),
     FPR + 16 * physical(cpu, i))

@@ -4,6 +4,7 @@ import { MEM } from '../insn.ts'
 import { convert, fromInteger, toInteger } from './convert.ts'
 import { DE, DENORMAL, encode, F32, F64, F80, IE, NEAREST, OE, PE, quiet, SNAN, UE, unpack, UP, ZERO_RC, type Format }
   from './softfloat.ts'
+import { effectiveAddress } from '../system/effective.ts'
 import { beginX87, env, isEmpty, pop, readSt, settle, settlePush, underflows, writeSt } from './x87-state.ts'
 
 /** Bits of an extended real in memory. */
@@ -74,9 +75,8 @@ const NARROW: Record<number, Format> = { 4: F32, 8: F64, 10: F80 }
 
 function storeNarrow(cpu: Cpu, insn: Parameters<Meaning>[1], empty: boolean): boolean {
   const to = NARROW[insn.size]
-  const address = cpu.operandAddress(insn, insn.size, true)
   const bits = empty ? to.indefinite : to === F80 ? readSt(cpu, 0) : convertForStore(to, readSt(cpu, 0))
-  return storeValue(cpu, insn, address, bits, insn.size)
+  return storeValue(cpu, insn, bits, insn.size)
 }
 
 /** Storing a denormal extended number raises underflow and precision only, never the denormal exception. */
@@ -88,12 +88,14 @@ function convertForStore(to: Format, bits: bigint): bigint {
 }
 
 /**
- * Stores unless an unmasked exception keeps memory as it is. Over- and underflow do (PE and C1 are then not set, and
- * memory is not looked at after an invalid operation); a loss of precision does not.
+ * Stores unless an unmasked exception keeps memory as it is, which is then not looked at: invalid operation, over- and
+ * underflow (PE and C1 are then not set); a loss of precision does not.
  */
-function storeValue(cpu: Cpu, insn: Parameters<Meaning>[1], address: bigint, bits: bigint, size: number): boolean {
+function storeValue(cpu: Cpu, insn: Parameters<Meaning>[1], bits: bigint, size: number): boolean {
+  const address = effectiveAddress(cpu, insn)
   const refused = (env.flags & env.unmasked & (OE | UE)) !== 0
-  if (!(env.flags & env.unmasked & IE)) {
+  if (!(env.flags & env.unmasked & (IE | OE | UE))) {
+    cpu.operandAddress(insn, size, true)
     // Ten bytes are stored as eight and two: the eight stay when the two fault (observed on Intel processors).
     if (size === 10 && !refused && (address & 0xfffn) > 4086n && (address & 0xfffn) <= 4088n) {
       cpu.storeBytes(address, bytesOf(BigInt.asUintN(64, bits), 8))
@@ -110,11 +112,10 @@ function storeValue(cpu: Cpu, insn: Parameters<Meaning>[1], address: bigint, bit
 function storeInteger(pops: boolean, truncate: boolean): Meaning {
   return (cpu, insn) => {
     beginX87(cpu)
-    const address = cpu.operandAddress(insn, insn.size, true)
     const width = 8 * insn.size
     const value = underflows(cpu, 0) ? -(1n << BigInt(width - 1))
       : toInteger(env, F80, readSt(cpu, 0), width, truncate ? ZERO_RC : env.rounding)
-    if (storeValue(cpu, insn, address, value, insn.size) && pops) pop(cpu)
+    if (storeValue(cpu, insn, value, insn.size) && pops) pop(cpu)
   }
 }
 
@@ -133,9 +134,8 @@ const BCD_INDEFINITE = 0xffff_c000_0000_0000_0000n
 
 const fbstp: Meaning = (cpu, insn) => {
   beginX87(cpu)
-  const address = cpu.operandAddress(insn, 10, true)
   const bits = underflows(cpu, 0) ? BCD_INDEFINITE : decimal(readSt(cpu, 0))
-  if (storeValue(cpu, insn, address, bits, 10)) pop(cpu)
+  if (storeValue(cpu, insn, bits, 10)) pop(cpu)
 }
 
 function decimal(bits: bigint): bigint {

@@ -5,6 +5,7 @@
 import type { Cpu } from '../cpu.ts'
 import { MODE64, type Insn } from '../insn.ts'
 import { CS, FCW, FDP, FIP, FOP, FPR, FSW, FTW, SEG, SEG_BASE, SEG_SIZE } from '../state.ts'
+import { anyAlignment } from '../vector/operands.ts'
 import { checkX87, FSW_ES } from './checks.ts'
 import { createEnv, DE, F80, IE, PE, ZE } from './softfloat.ts'
 
@@ -122,14 +123,14 @@ export function notePointers(cpu: Cpu, insn: Insn, address?: bigint): void {
   if (address === undefined) return
   const based = insn.mode !== MODE64 || insn.seg >= 4
   const base = based ? u64[(SEG + SEG_SIZE * insn.seg + SEG_BASE) >> 3] : 0n
-  u64[FDP >> 3] = BigInt.asUintN(64, address - base)
+  u64[FDP >> 3] = BigInt.asUintN(insn.mode === MODE64 ? 64 : 32, address - base)
 }
 
 /** The lower 11 bits of the opcode: the escape byte's lower three and ModRM, read again from the code. */
 export function escapeOpcode(cpu: Cpu, insn: Insn): number {
   const bytes = new Uint8Array(insn.len)
   const base = insn.mode === MODE64 ? 0n : cpu.views.u64[(SEG + SEG_SIZE * CS + SEG_BASE) >> 3]
-  cpu.loadBytes(cpu.rip() + base, bytes)
+  anyAlignment(cpu, () => { cpu.loadBytes(cpu.rip() + base, bytes) })
   const at = bytes.findIndex(byte => byte >> 3 === 0x1b)
   return at < 0 ? 0 : (bytes[at] & 7) << 8 | bytes[at + 1]
 }

@@ -72,9 +72,14 @@ export const aam: Meaning = no64((cpu, insn) => {
 /** AAD imm8. */
 export const aad: Meaning = no64((cpu, insn) => {
   const ax = gpr32(cpu, RAX) & 0xffff
-  const al = ((ax & 0xff) + (ax >>> 8) * (insn.immLo & 0xff)) & 0xff
+  const addend = (ax >>> 8) * (insn.immLo & 0xff) & 0xff
+  const sum = (ax & 0xff) + addend
+  const al = sum & 0xff
   setGpr(cpu, RAX, 2, al)
-  cpu.setFlags(byteFlags(al), STATUS)
+  // CF, AF and OF are undefined; processors leave those of the addition.
+  const carries = (ax & 0xff) ^ addend ^ sum
+  const overflow = ((ax ^ sum) & (addend ^ sum) & 0x80) !== 0
+  cpu.setFlags(byteFlags(al) | (sum >>> 8 & FLAG.CF) | (carries & FLAG.AF) | (overflow ? FLAG.OF : 0), STATUS)
 })
 
 /** SALC: AL = CF ? FF : 0 (undocumented by Intel until late; both vendors have it). */
@@ -128,11 +133,13 @@ export const pusha: Meaning = no64((cpu, insn) => {
   setStackOffset(cpu, stackOffset(cpu, -size * 8))
 })
 
-const values = new Uint32Array(8)
+/** Registers popped before one faults keep what they got; the stack pointer stays (observed on Intel processors). */
 export const popa: Meaning = no64((cpu, insn) => {
   const { size } = insn
-  for (let i = 0; i < 8; i++) values[i] = loadStack32(cpu, size * (7 - i), size)
+  for (let i = 7; i >= 0; i--) {
+    const value = loadStack32(cpu, size * (7 - i), size)
+    if (i !== RSP) setGpr(cpu, i, size, value)
+  }
   setStackOffset(cpu, stackOffset(cpu, size * 8))
-  for (let i = 0; i < 8; i++) if (i !== RSP) setGpr(cpu, i, size, values[i])
 })
 

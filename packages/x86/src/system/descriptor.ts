@@ -159,8 +159,8 @@ export function requireCanonical(cpu: Cpu, address: bigint): void {
   if (!isCanonical(cpu, address)) raise(VECTOR.GP, 0)
 }
 
-/** #GP(0) for a target outside the code segment `d`, or not canonical when it is 64-bit code. */
+/** #GP(0) for a target outside the code segment `d` (bits 31:0 count), or not canonical when it is 64-bit code. */
 export function checkCodeOffset(cpu: Cpu, offset: bigint, d: Descriptor): void {
   if (isLongMode(cpu) && (d.attributes & ATTR.L) !== 0) requireCanonical(cpu, offset)
-  else if (offset > BigInt(d.limit)) raise(VECTOR.GP, 0)
+  else if (Number(offset & 0xffff_ffffn) > d.limit) raise(VECTOR.GP, 0)
 }

@@ -32,8 +32,9 @@ export const retf: Meaning = (cpu, insn) => {
     returnReal(cpu, size, release)
     return
   }
+  // Two bytes of the selector are read first, as a fault's address shows (observed on Intel processors).
+  const selector = loadStack32(cpu, size, 2)
   const rip = loadStack(cpu, 0, size)
-  const selector = loadStack32(cpu, size, size) & 0xffff
   checkReturnCode(cpu, selector, code)
   const oldLevel = cpl(cpu)
   const level = selector & 3
@@ -55,5 +56,5 @@ export const retf: Meaning = (cpu, insn) => {
   writeU32(cpu, CPL, level)
   if (level !== oldLevel) dropInnerSegments(cpu, level)
   cpu.modeChanged()
-  cpu.setNextRip(rip)
+  cpu.setNextRip(to64 ? rip : rip & 0xffff_ffffn)
 }

@@ -5,7 +5,7 @@ import type { Insn } from '../insn.ts'
 import { FAR } from '../insn.ts'
 import { CS } from '../state.ts'
 import {
-  cpl, isLongMode, isProtected, segSelector, setStackOffset, stackOffset, storeStack,
+  cpl, in64, isLongMode, isProtected, segSelector, setStackOffset, stackAddress, stackOffset, storeStack,
 } from './access.ts'
 import { ATTR, SYSTEM_TYPE } from './bits.ts'
 import { callThroughGate, readGate } from './call-gate.ts'
@@ -48,11 +48,18 @@ function push(cpu: Cpu, size: number, first: bigint, second: bigint): void {
   storeStack(cpu, -size * 2, size, second)
 }
 
+/** A call from compatibility mode to 64-bit code pushes as the latter does: without segment (observed on Intel processors). */
+function pushFlat(cpu: Cpu, size: number, first: bigint, second: bigint): void {
+  const width = size === 2 ? 2 : 4
+  cpu.store(stackOffset(cpu, -size), width, Number(first))
+  cpu.store(stackOffset(cpu, -size * 2), width, Number(second))
+}
+
 /** Loads CS at the present privilege and goes on at `offset`. */
 function enter(cpu: Cpu, selector: number, offset: bigint, d: Descriptor): void {
   setSegmentFrom(cpu, CS, (selector & 0xfffc) | cpl(cpu), d)
   cpu.modeChanged()
-  cpu.setNextRip(offset)
+  cpu.setNextRip(isLongMode(cpu) && (d.attributes & ATTR.L) !== 0 ? offset : offset & 0xffff_ffffn)
 }
 
 function transferReal(cpu: Cpu, insn: Insn, isCall: boolean): void {
@@ -111,10 +118,15 @@ const farTransfer = (isCall: boolean): Meaning => (cpu, insn) => {
   }
   if (!isCode(target.attributes)) raise(VECTOR.GP, selectorError(selector))
   checkDirect(cpu, selector, target)
+  const leaves = !in64(insn) && isLongMode(cpu) && (target.attributes & ATTR.L) !== 0
+  // The room on the stack is looked at before the target (SDM vol. 2, CALL).
+  if (isCall && !leaves) {
+    for (const slot of [1, 2]) cpu.checkWrite(stackAddress(cpu, -insn.size * slot, insn.size, true), insn.size)
+  }
   checkCodeOffset(cpu, offset, target)
   markAccessed(cpu, target)
   if (isCall) {
-    push(cpu, insn.size, BigInt(segSelector(cpu, CS)), cpu.nextRip())
+    (leaves ? pushFlat : push)(cpu, insn.size, BigInt(segSelector(cpu, CS)), cpu.nextRip())
     setStackOffset(cpu, stackOffset(cpu, -insn.size * 2))
   }
   enter(cpu, selector, offset, target)

@@ -3,7 +3,7 @@ import type { Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import { GPR, SHADOW } from '../state.ts'
 import {
-  changeFlags, cpl, loadStack32, requireCpl0, setStackOffset, stackOffset, storeStack, writeU32,
+  changeFlags, cpl, loadStack, loadStack32, requireCpl0, setStackOffset, stackOffset, storeStack, writeU32,
 } from './access.ts'
 import { FLAG } from './bits.ts'
 import { flagMask } from './iret.ts'
@@ -18,7 +18,8 @@ export const pushf: Meaning = (cpu, insn) => {
 /** POPF: IF needs CPL ≤ IOPL, IOPL needs CPL 0; what is not allowed stays as it is. RF is cleared. */
 export const popf: Meaning = (cpu, insn) => {
   const { size } = insn
-  const flags = loadStack32(cpu, 0, size)
+  // All bytes of the slot are read, and may fault.
+  const flags = size === 8 ? Number(loadStack(cpu, 0, 8) & 0xffff_ffffn) : loadStack32(cpu, 0, size)
   setStackOffset(cpu, stackOffset(cpu, size))
   const mask = flagMask(cpu, size)
   changeFlags(cpu, flags & mask, size === 2 ? mask : mask | FLAG.RF)

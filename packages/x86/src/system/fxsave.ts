@@ -2,6 +2,7 @@
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import { checkVector } from '../fp/checks.ts'
+import { FCW_MASK, FCW_ONES } from '../fp/x87-control.ts'
 import type { Insn } from '../insn.ts'
 import { CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, XMM } from '../state.ts'
 import { in64, readOperand, readU32, readU64, writeOperand, writeU32, writeU64 } from './access.ts'
@@ -57,14 +58,18 @@ function withSummary(status: number, control: number): number {
   return pending ? status | 0x8080 : status & ~0x8080
 }
 
+/** FIP keeps as many bits as linear addresses can have with 5-level paging (observed on Intel processors). */
+const pointer = (image: bigint): bigint => BigInt.asUintN(64, BigInt.asIntN(57, image))
+
 /** Loads the x87 part. */
 export function loadX87(cpu: Cpu, area: DataView, isWide: boolean): void {
   const { u8 } = cpu.views
-  writeU32(cpu, FCW, area.getUint16(0, true))
-  writeU32(cpu, FSW, withSummary(area.getUint16(2, true), area.getUint16(0, true)))
+  const control = area.getUint16(0, true) & FCW_MASK | FCW_ONES
+  writeU32(cpu, FCW, control)
+  writeU32(cpu, FSW, withSummary(area.getUint16(2, true), control))
   writeU32(cpu, FTW, area.getUint8(4))
   writeU32(cpu, FOP, area.getUint16(6, true) & 0x7ff)
-  writeU64(cpu, FIP, isWide ? area.getBigUint64(8, true) : BigInt(area.getUint32(8, true)))
+  writeU64(cpu, FIP, isWide ? pointer(area.getBigUint64(8, true)) : BigInt(area.getUint32(8, true)))
   writeU64(cpu, FDP, isWide ? area.getBigUint64(16, true) : BigInt(area.getUint32(16, true)))
   writeU32(cpu, FCS, isWide ? 0 : area.getUint16(12, true))
   writeU32(cpu, FDS, isWide ? 0 : area.getUint16(20, true))
@@ -93,6 +98,7 @@ const legacyView = new DataView(legacy.buffer)
 /** Linear address of the area, which must be aligned to 16 bytes. */
 function areaAddress(cpu: Cpu, insn: Insn, write: boolean): bigint {
   const address = cpu.operandAddress(insn, 512, write)
+  cpu.checkAlignment?.(address, 16)
   if ((address & 15n) !== 0n) raise(VECTOR.GP, 0)
   return address
 }
@@ -103,6 +109,8 @@ const hasOsfxsr = (cpu: Cpu): boolean => (readU32(cpu, CR4) & CR4_BITS.OSFXSR) !
 export const fxsave: Meaning = (cpu, insn) => {
   checkFxsave(cpu)
   const address = areaAddress(cpu, insn, true)
+  // The last byte is looked at first, as a fault's address shows (observed on Intel processors).
+  cpu.checkWrite(address + 511n, 1)
   cpu.checkWrite(address, 512)
   cpu.loadBytes(address, legacy)
   saveX87(cpu, legacyView, wide(insn))
@@ -115,7 +123,9 @@ export const fxsave: Meaning = (cpu, insn) => {
 /** FXRSTOR and FXRSTOR64. */
 export const fxrstor: Meaning = (cpu, insn) => {
   checkFxsave(cpu)
-  cpu.loadBytes(areaAddress(cpu, insn, false), legacy)
+  const address = areaAddress(cpu, insn, false)
+  cpu.load(address + 511n, 1)
+  cpu.loadBytes(address, legacy)
   const mxcsr = legacyView.getUint32(24, true)
   if (hasOsfxsr(cpu)) checkMxcsr(mxcsr)
   loadX87(cpu, legacyView, wide(insn))

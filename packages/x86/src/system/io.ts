@@ -63,8 +63,10 @@ function advance(cpu: Cpu, insn: Insn, reg: number, delta: number): void {
  * Runs one iteration of a string instruction. With REP and a count that has not reached zero, the next instruction is
  * this one again: interrupts are taken between iterations, with the registers as they are then.
  */
-function iterate(cpu: Cpu, insn: Insn, index: number, body: () => void): void {
+function iterate(cpu: Cpu, insn: Insn, index: number, port: number, body: () => void): void {
   const repeats = insn.rep !== 0
+  // Also where nothing is left to be done.
+  checkPort(cpu, port, accessSize(insn))
   if (repeats && addressRegister(cpu, insn, RCX) === 0n) return
   body()
   const step = accessSize(insn)
@@ -78,8 +80,7 @@ function iterate(cpu: Cpu, insn: Insn, index: number, body: () => void): void {
 export const ins: Meaning = (cpu, insn) => {
   const size = accessSize(insn)
   const port = gpr32(cpu, RDX) & 0xffff
-  iterate(cpu, insn, RDI, () => {
-    checkPort(cpu, port, size)
+  iterate(cpu, insn, RDI, port, () => {
     const address = cpu.segmentAddress(ES, addressRegister(cpu, insn, RDI), size, true)
     cpu.checkWrite(address, size)
     cpu.store(address, size, cpu.host.portRead(port, size))
@@ -90,8 +91,7 @@ export const ins: Meaning = (cpu, insn) => {
 export const outs: Meaning = (cpu, insn) => {
   const size = accessSize(insn)
   const port = gpr32(cpu, RDX) & 0xffff
-  iterate(cpu, insn, RSI, () => {
-    checkPort(cpu, port, size)
+  iterate(cpu, insn, RSI, port, () => {
     const seg = insn.segOverride >= 0 ? insn.segOverride : 3
     const address = cpu.segmentAddress(seg, addressRegister(cpu, insn, RSI), size, false)
     cpu.host.portWrite(port, size, cpu.load(address, size))

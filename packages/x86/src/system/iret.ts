@@ -1,6 +1,6 @@
 /** IRET in every mode (SDM vol. 2, IRET; the checks in its order). */
 import type { Cpu, Meaning } from '../cpu.ts'
-import { raise, VECTOR } from '../cpu.ts'
+import { guestFault, raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { CPL, CS, DR, DS, ES, FS, GPR, GS, SS } from '../state.ts'
 import {
@@ -21,7 +21,7 @@ const code = createDescriptor()
 const stack = createDescriptor()
 
 /** What a far return pops. Reused. */
-const popped = { rip: 0n, cs: 0, flags: 0, rsp: 0n, ss: 0 }
+const popped = { rip: 0n, cs: 0, flags: 0, rsp: 0n, ss: 0, stackRead: false }
 const frame64 = new BigUint64Array(5)
 const frame32 = new Uint32Array(frame64.buffer)
 const frameBytes = new Uint8Array(frame64.buffer)
@@ -92,10 +92,19 @@ function iretReal(cpu: Cpu, insn: Insn): void {
   cpu.setNextRip(rip)
 }
 
-/** Pops RIP, CS and RFLAGS, and in 64-bit mode RSP and SS. */
+/** Pops RIP, CS and RFLAGS; of eight bytes each RSP and SS as well. */
 function popFrame(cpu: Cpu, size: number, is64: boolean): void {
   if (is64 && size === 8) {
-    cpu.loadBytes(stackAddress(cpu, 0, 40, false), frameBytes)
+    popped.stackRead = true
+    try {
+      cpu.loadBytes(stackAddress(cpu, 0, 40, false), frameBytes)
+    } catch (fault) {
+      if (fault !== guestFault) throw fault
+      // Which part faults, and whether CS does before, shows when they are read in the processor's order.
+      popParts(cpu, size)
+      popped.stackRead = false
+      return
+    }
     popped.rip = frame64[0]
     popped.cs = frame32[2] & 0xffff
     popped.flags = frame32[4]
@@ -103,10 +112,15 @@ function popFrame(cpu: Cpu, size: number, is64: boolean): void {
     popped.ss = frame32[8] & 0xffff
     return
   }
-  popped.rip = loadStack(cpu, 0, size)
-  popped.cs = loadStack32(cpu, size, size) & 0xffff
+  popParts(cpu, size)
+  popped.stackRead = false
+}
+
+/** The flags are read first, as a fault's address shows; RSP and SS after CS is checked (observed on Intel processors). */
+function popParts(cpu: Cpu, size: number): void {
   popped.flags = loadStack32(cpu, size * 2, size)
-  if (is64) popStack(cpu, size)
+  popped.cs = loadStack32(cpu, size, size) & 0xffff
+  popped.rip = loadStack(cpu, 0, size)
 }
 
 function popStack(cpu: Cpu, size: number): void {
@@ -146,7 +160,7 @@ export const iret: Meaning = (cpu, insn) => {
   const to64 = isLongMode(cpu) && (code.attributes & ATTR.L) !== 0
   const takesStack = is64 || newLevel !== oldLevel
   if (takesStack) {
-    if (!is64) popStack(cpu, size)
+    if (!popped.stackRead) popStack(cpu, size)
     checkStackSelector(cpu, popped.ss, newLevel, to64, stack)
   }
   checkCodeOffset(cpu, popped.rip, code)
@@ -166,6 +180,6 @@ export const iret: Meaning = (cpu, insn) => {
     cpu.modeChanged()
   } else changeFlags(cpu, flags, mask)
   if (system !== undefined) unblockNmis(system)
-  cpu.setNextRip(popped.rip)
+  cpu.setNextRip(to64 ? popped.rip : popped.rip & 0xffff_ffffn)
 }
 

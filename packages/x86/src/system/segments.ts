@@ -103,7 +103,8 @@ export const popSegment: Meaning = (cpu, insn) => {
   const seg = operandReg(insn, 0)
   if (seg === CS || seg > GS) raise(VECTOR.UD)
   const size = slotSize(insn)
-  const selector = loadStack32(cpu, 0, size) & 0xffff
+  // Two bytes are read whatever the size of the slot (observed on Intel processors, by #AC).
+  const selector = loadStack32(cpu, 0, 2)
   checkSegmentLoad(cpu, insn, seg, selector)
   const after = stackOffset(cpu, size)
   // The stack pointer moves by the old stack's width: POP SS changes SS.B only afterwards.
@@ -111,10 +112,10 @@ export const popSegment: Meaning = (cpu, insn) => {
   commitSegmentLoad(cpu, seg, selector)
 }
 
-/** PUSH Sreg: zero-extended to the slot. */
+/** PUSH Sreg: of a slot of four bytes only two are written (SDM vol. 2, PUSH: "recent Intel Core processors"). */
 export const pushSegment: Meaning = (cpu, insn) => {
   const size = slotSize(insn)
-  storeStack(cpu, -size, size, BigInt(segSelector(cpu, operandReg(insn, 0))))
+  storeStack(cpu, -size, size === 4 ? 2 : size, BigInt(segSelector(cpu, operandReg(insn, 0))))
   setStackOffset(cpu, stackOffset(cpu, -size))
 }
 
@@ -123,16 +124,12 @@ const loadFarPointer = (seg: number): Meaning => (cpu, insn) => {
   if (operandKind(insn, 1) !== MEM || operandKind(insn, 0) !== REG) raise(VECTOR.UD)
   const { size } = insn
   const address = cpu.operandAddress(insn, size + 2, false)
+  const offset64 = size === 8 ? cpu.load64(address) : 0n
+  const offset = size === 8 ? 0 : cpu.load(address, size === 2 ? 2 : 4)
   const selector = cpu.load(address + BigInt(size), 2)
-  if (size === 8) {
-    const offset = cpu.load64(address)
-    checkSegmentLoad(cpu, insn, seg, selector)
-    setGpr64(cpu, insn.reg0, offset)
-  } else {
-    const offset = cpu.load(address, size === 2 ? 2 : 4)
-    checkSegmentLoad(cpu, insn, seg, selector)
-    setGpr(cpu, insn.reg0, size, offset)
-  }
+  checkSegmentLoad(cpu, insn, seg, selector)
+  if (size === 8) setGpr64(cpu, insn.reg0, offset64)
+  else setGpr(cpu, insn.reg0, size, offset)
   commitSegmentLoad(cpu, seg, selector)
   // Only MOV SS and POP SS hold off interrupts; LSS does not need to (SDM vol. 3 §6.8.3).
   if (seg === SS) writeU32(cpu, SHADOW, 0)

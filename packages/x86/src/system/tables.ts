@@ -1,7 +1,6 @@
 /** Descriptor-table registers and the instructions that look at descriptors (SDM vol. 2; vol. 3 §2.4). */
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
-import { MEM } from '../insn.ts'
 import { GDTR, IDTR, LDTR, TR } from '../state.ts'
 import {
   changeFlags, cpl, gpr32, in64, isLongMode, operandReg, readOperand, readU32, readU64, requireCpl0, requireProtected,
@@ -118,13 +117,13 @@ function isVisible(cpu: Cpu, selector: number, types: ReadonlySet<number>, out: 
   return isConforming(attributes) || dplOf(attributes) >= Math.max(cpl(cpu), selector & 3)
 }
 
-/** LAR: the second word of a descriptor, masked to its rights, and ZF. */
+/** LAR: the second word of a descriptor but for its base, and ZF. (Bits 19:16 are undefined; processors leave the limit's there.) */
 export const lar: Meaning = (cpu, insn) => {
   requireProtected(cpu)
   const selector = readOperand(cpu, insn, 1, 2)
   const ok = isVisible(cpu, selector, isLongMode(cpu) ? LAR_TYPES_LONG : LAR_TYPES, d)
   setZf(cpu, ok)
-  if (ok) setGpr(cpu, operandReg(insn, 0), insn.size === 2 ? 2 : 4, d.hi & (insn.size === 2 ? 0xff00 : 0x00f0_ff00))
+  if (ok) setGpr(cpu, operandReg(insn, 0), insn.size === 2 ? 2 : 4, d.hi & (insn.size === 2 ? 0xff00 : 0x00ff_ff00))
 }
 
 /** LSL: the byte limit of a segment, and ZF. */
@@ -155,7 +154,7 @@ export const arpl: Meaning = (cpu, insn) => {
   const target = readOperand(cpu, insn, 0, 2)
   const rpl = gpr32(cpu, operandReg(insn, 1)) & 3
   const raises = (target & 3) < rpl
-  if (insn.kind0 === MEM) cpu.checkWrite(cpu.operandAddress(insn, 2, true), 2)
+  // What stays as it is is not written (observed on Intel processors).
   if (raises) writeOperand(cpu, insn, 0, 2, (target & ~3) | rpl)
   setZf(cpu, raises)
 }

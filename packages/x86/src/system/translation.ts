@@ -1,11 +1,15 @@
 /** INVLPG, INVPCID, and the instructions that act on caches. */
 import type { CacheOperation, Cpu, Meaning } from '../cpu.ts'
 import { CACHE, FLUSH, raise, VECTOR } from '../cpu.ts'
-import { MEM } from '../insn.ts'
+import type { Insn } from '../insn.ts'
+import { MEM, MODE64 } from '../insn.ts'
 import { CR3 } from '../state.ts'
-import { cr4Has, gpr32, gpr64, in64, isCanonical, readU32, requireCpl0, segBase } from './access.ts'
+import {
+  cr4Has, gpr32, gpr64, in64, isCanonical, isProtected, readU32, requireCpl0, segAttributes, segLimit,
+} from './access.ts'
 import { CR4_BITS } from './bits.ts'
-import { effectiveOffset } from './effective.ts'
+import { isCode, isReadable } from './descriptor.ts'
+import { effectiveAddress, effectiveOffset } from './effective.ts'
 
 /**
  * INVLPG: forgets the page of a linear address. The operand is never accessed: no limit check, and an address that is
@@ -14,9 +18,7 @@ import { effectiveOffset } from './effective.ts'
 export const invlpg: Meaning = (cpu, insn) => {
   if (insn.kind0 !== MEM) raise(VECTOR.UD)
   requireCpl0(cpu)
-  const offset = effectiveOffset(cpu, insn)
-  const usesBase = !in64(insn) || insn.seg >= 4
-  const address = BigInt.asUintN(in64(insn) ? 64 : 32, usesBase ? offset + segBase(cpu, insn.seg) : offset)
+  const address = effectiveAddress(cpu, insn)
   if (isCanonical(cpu, address)) cpu.invalidatePage(address)
 }
 
@@ -51,9 +53,17 @@ export const wbinvd = wholeCache(CACHE.WBINVD)
 export const invd = wholeCache(CACHE.INVD)
 export const wbnoinvd = wholeCache(CACHE.WBNOINVD)
 
+/** Linear address of a line: as for a load, but execute-only code will do too (SDM vol. 2, CLFLUSH). */
+function lineAddress(cpu: Cpu, insn: Insn): bigint {
+  const attributes = segAttributes(cpu, insn.seg)
+  if (insn.mode === MODE64 || !isProtected(cpu) || !isCode(attributes) || isReadable(attributes)) return cpu.operandAddress(insn, 1, false)
+  if (effectiveOffset(cpu, insn) > BigInt(segLimit(cpu, insn.seg))) raise(VECTOR.GP, 0)
+  return effectiveAddress(cpu, insn)
+}
+
 /** CLFLUSH, CLFLUSHOPT, CLWB: at any privilege; they fault as a byte load does. */
 const cacheLine = (operation: CacheOperation): Meaning => (cpu, insn) => {
-  const address = cpu.operandAddress(insn, 1, false)
+  const address = lineAddress(cpu, insn)
   cpu.load(address, 1)
   cpu.cacheOperation?.(operation, address)
 }

@@ -3,7 +3,8 @@ import { raise, VECTOR, type Cpu, type Meaning } from '../cpu.ts'
 import { IMM, MEM, MODE64, type Insn } from '../insn.ts'
 import { GPR, XMM, YMMH } from '../state.ts'
 import { checkAvx } from '../fp/checks.ts'
-import { kindOf, readOperand, readXmm, vectorBytes, writeXmm } from './operands.ts'
+import { effectiveOffset } from '../system/effective.ts'
+import { anyAlignment, kindOf, readOperand, readXmm, vectorBytes, writeXmm } from './operands.ts'
 import { A, B, C, R } from './vec.ts'
 
 /** The first `width` bytes of the source, everywhere. */
@@ -111,25 +112,31 @@ function maskMove(width: 4 | 8): Meaning {
     const lanes = bytes / width
     const store = insn.kind0 === MEM
     readXmm(cpu, insn.reg1, bytes, C)
-    let end = 0
-    for (let i = 0; i < lanes; i++) if (selected(width, i)) end = (i + 1) * width
-    const base = end ? cpu.operandAddress(insn, end, store) : 0n
-    if (store) return maskStore(cpu, insn, base, lanes, width)
-    R.u8.fill(0)
-    for (let i = 0; i < lanes; i++) {
-      if (!selected(width, i)) continue
-      cpu.loadBytes(base + BigInt(i * width), B.first[width])
-      R.u8.set(B.first[width], i * width)
+    const offset = effectiveOffset(cpu, insn)
+    const at = (i: number): bigint => cpu.segmentAddress(insn.seg, offset + BigInt(i * width), width, store)
+    // Segments come before pages (observed on Intel processors).
+    for (let i = 0; i < lanes; i++) if (selected(width, i)) at(i)
+    if (store) {
+      anyAlignment(cpu, () => { maskStore(cpu, insn, at, lanes, width) })
+      return
     }
+    R.u8.fill(0)
+    anyAlignment(cpu, () => {
+      for (let i = 0; i < lanes; i++) {
+        if (!selected(width, i)) continue
+        cpu.loadBytes(at(i), B.first[width])
+        R.u8.set(B.first[width], i * width)
+      }
+    })
     writeXmm(cpu, insn, insn.reg0, bytes, R)
   }
 }
 
-function maskStore(cpu: Cpu, insn: Insn, base: bigint, lanes: number, width: 4 | 8): void {
+function maskStore(cpu: Cpu, insn: Insn, at: (lane: number) => bigint, lanes: number, width: 4 | 8): void {
   readXmm(cpu, insn.reg2, lanes * width, A)
-  for (let i = 0; i < lanes; i++) if (selected(width, i)) cpu.checkWrite(base + BigInt(i * width), width)
+  for (let i = 0; i < lanes; i++) if (selected(width, i)) cpu.checkWrite(at(i), width)
   for (let i = 0; i < lanes; i++) {
-    if (selected(width, i)) cpu.storeBytes(base + BigInt(i * width), A.u8.subarray(i * width, (i + 1) * width))
+    if (selected(width, i)) cpu.storeBytes(at(i), A.u8.subarray(i * width, (i + 1) * width))
   }
 }
 
@@ -153,7 +160,7 @@ function gather(indexWidth: 4 | 8, width: 4 | 8): Meaning {
     try {
       for (let i = 0; i < lanes; i++) {
         if (!selected(width, i)) continue
-        cpu.loadBytes(gatherAddress(cpu, insn, indexWidth, width, i), A.first[width])
+        anyAlignment(cpu, () => { cpu.loadBytes(gatherAddress(cpu, insn, indexWidth, width, i), A.first[width]) })
         R.u8.set(A.first[width], i * width)
         C.u8.fill(0, i * width, (i + 1) * width)
         loaded++

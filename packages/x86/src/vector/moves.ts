@@ -3,7 +3,7 @@ import type { Cpu, Meaning } from '../cpu.ts'
 import { MEM, MMX_REG, XMM_REG, type Insn } from '../insn.ts'
 import { FTW, GPR } from '../state.ts'
 import { checkMmx, checkVector } from '../fp/checks.ts'
-import { clearTop, enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeGpr32,
+import { anyAlignment, clearTop, enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeGpr32,
   writeGpr64, writeMemory, writeMmx, writeXmm } from './operands.ts'
 import { A, B, R } from './vec.ts'
 
@@ -144,11 +144,15 @@ const maskmov: Meaning = (cpu, insn) => {
   const seg = insn.segOverride >= 0 ? insn.segOverride : 3
   if (mmx) enterMmx(cpu)
   const runs = maskedRuns(bytes)
-  for (const [from, to] of runs) cpu.checkWrite(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true),
-    to - from)
-  for (const [from, to] of runs) {
-    cpu.storeBytes(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), A.u8.subarray(from, to))
-  }
+  if (runs.length > 0) cpu.checkAlignment?.(cpu.segmentAddress(seg, offset + BigInt(runs[0][0]), 1, true) - BigInt(runs[0][0]), bytes)
+  anyAlignment(cpu, () => {
+    for (const [from, to] of runs) {
+      cpu.checkWrite(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), to - from)
+    }
+    for (const [from, to] of runs) {
+      cpu.storeBytes(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), A.u8.subarray(from, to))
+    }
+  })
 }
 
 function maskedRuns(bytes: number): [number, number][] {

@@ -4,9 +4,9 @@
  * (SDM vol. 1, §14.1.3).
  */
 import { raise, VECTOR, type Cpu } from '../cpu.ts'
-import { IMM, MEM, MMX_REG, MODE64, REG, REG_HIGH, XMM_REG, type Insn } from '../insn.ts'
-import { FPR, FSW, FTW, GPR, SS, XMM, YMMH } from '../state.ts'
-import { effectiveOffset } from '../system/effective.ts'
+import { IMM, MEM, MMX_REG, REG, REG_HIGH, XMM_REG, type Insn } from '../insn.ts'
+import { FPR, FSW, FTW, GPR, XMM, YMMH } from '../state.ts'
+import { effectiveAddress } from '../system/effective.ts'
 import type { Vec } from './vec.ts'
 
 /** Kind of operand `n` (0–3). */
@@ -94,14 +94,9 @@ export function clearTop(cpu: Cpu): void {
 
 /** Linear address of the memory operand; #GP(0) where it is no multiple of `align` (1: any address will do). */
 export function memoryAddress(cpu: Cpu, insn: Insn, size: number, write: boolean, align = 1): bigint {
-  // Alignment comes first: a stack address that is neither aligned nor canonical is #GP, not #SS.
-  if (align > 1 && insn.mode === MODE64 && insn.seg === SS && Number(effectiveOffset(cpu,
-    insn) & 0x3fn) & (align - 1)) {
-    raise(VECTOR.GP, 0)
-  }
-  const address = cpu.operandAddress(insn, size, write)
-  if (align > 1 && Number(address & 0x3fn) & (align - 1)) raise(VECTOR.GP, 0)
-  return address
+  // Alignment comes first: an address in the stack that is neither aligned nor canonical, or within the limit, is #GP.
+  if (align > 1 && Number(effectiveAddress(cpu, insn) & 0x3fn) & (align - 1)) raise(VECTOR.GP, 0)
+  return cpu.operandAddress(insn, size, write)
 }
 
 /**
@@ -154,4 +149,10 @@ export function writeGpr32(cpu: Cpu, reg: number, value: number): void {
 
 export function writeGpr64(cpu: Cpu, reg: number, value: bigint): void {
   cpu.views.u64[(GPR >> 3) + reg] = value
+}
+
+/** Accesses of masked moves, gathers and conversions of halves, which never raise #AC (SDM vol. 2, types 6, 11 and 12). */
+export function anyAlignment(cpu: Cpu, access: () => void): void {
+  if (cpu.unaligned === undefined) access()
+  else cpu.unaligned(access)
 }

@@ -174,7 +174,7 @@ describe('descriptor tables', () => {
   })
 
   const visible: [string, string, 0 | 3, number, bigint | undefined][] = [
-    ['LAR shows the rights of data', 'lar', 0, SEL.DATA, 0xc0_9300n],
+    ['LAR shows the rights of data', 'lar', 0, SEL.DATA, 0xcf_9300n],
     ['LSL shows the scaled limit', 'lsl', 0, SEL.DATA, 0xffff_ffffn],
     ['LAR fails on null', 'lar', 0, 0, undefined], ['LAR fails beyond the table', 'lar', 0, SEL.BEYOND, undefined],
     ['LAR fails on inner data', 'lar', 3, SEL.DATA, undefined],
