@@ -407,3 +407,12 @@ function distance(out: Encoded, size: number): void {
   out.relSize = size
   for (let i = 0; i < size; i++) out.bytes.push(0)
 }
+
+/** Little-endian bytes of a number below 2^53, signed or not. */
+export function writeBytes(made: Encoded, at: number, size: number, value: number): void {
+  let rest = value
+  for (let i = 0; i < size; i++) {
+    made.bytes[at + i] = ((rest % 256) + 256) % 256
+    rest = Math.floor(rest / 256)
+  }
+}

@@ -1,24 +1,13 @@
 /** Cases: one instruction, or a few of them, with registers, flags and memory that make their addresses meaningful. */
-import { CASE, CODE_MAX, EDGE, RECORD_HEAD, SELECTOR, STATE, type Batch } from '@cofferdam/oracle'
+import { CASE, CODE_MAX, EDGE, SELECTOR, STATE, type Batch } from '@cofferdam/oracle'
 import { createInsn, decode, DECODED, MODE16, MODE32, MODE64, type CodeWidth } from '@cofferdam/x86'
-import { encode, type Encoded, type EncodeOptions, type Mode } from './encode.ts'
+import { encode, writeBytes, type Encoded, type EncodeOptions, type Mode } from './encode.ts'
 import type { FuzzLine, Group } from './lines.ts'
 import { placeOperands } from './operands.ts'
 import { slotAt } from './places.ts'
 import type { Pool } from './pool.ts'
 import { prepareSpecial } from './special.ts'
-import { fillState, REGISTER, SEGMENT, selectorOf } from './state.ts'
-
-/** In sequences these hold addresses; nothing writes to them. 64-bit mode has a small index besides, and a counter of loops. */
-const BASES64 = [REGISTER.RBX, 12, 13]
-const INDEX64 = 14
-const COUNTER64 = 15
-const BASES32 = [REGISTER.RBX, REGISTER.RDI]
-const INDEX32 = REGISTER.RSI
-
-/** What a sequence keeps. */
-export const keptRegisters = (mode: Mode): { bases: readonly number[]; index: number } =>
-  mode === 64 ? { bases: BASES64, index: INDEX64 } : { bases: BASES32, index: INDEX32 }
+import { COUNTER64, fillState, keptRegisters, REGISTER, SEGMENT, selectorOf } from './state.ts'
 
 const single = (mode: Mode): EncodeOptions => ({ mode, bases: [], indexes: [], keep: new Set() })
 const sequence = (mode: Mode): EncodeOptions => {
@@ -209,25 +198,4 @@ function link(pool: Pool, code: readonly Encoded[], codeAt: number, step: boolea
     writeBytes(made, made.relAt, made.relSize, distance)
   })
   return code.flatMap(({ bytes }) => bytes)
-}
-
-/** Little-endian bytes of a number below 2^53, signed or not. */
-export function writeBytes(made: Encoded, at: number, size: number, value: number): void {
-  let rest = value
-  for (let i = 0; i < size; i++) {
-    made.bytes[at + i] = ((rest % 256) + 256) % 256
-    rest = Math.floor(rest / 256)
-  }
-}
-
-/** Writes into the window of a record, as far as it shows that memory. */
-export function poke(batch: Batch, index: number, linear: number, size: number, value: bigint): void {
-  let from = batch.at(index) + RECORD_HEAD
-  for (const piece of batch.pieces) {
-    for (let i = 0; i < size; i++) {
-      const offset = linear + i - piece.at
-      if (offset >= 0 && offset < piece.length) batch.u8[from + offset] = Number(value >> BigInt(8 * i) & 0xffn)
-    }
-    from += piece.length
-  }
 }

@@ -1,11 +1,10 @@
 /** Gives registers and displacements values so that memory operands are where they should be. */
 import { CODE, STATE, type Batch } from '@cofferdam/oracle'
-import type { Encoded, MemoryPlan, Mode } from './encode.ts'
-import { keptRegisters, writeBytes } from './generate.ts'
+import { writeBytes, type Encoded, type MemoryPlan, type Mode } from './encode.ts'
 import { FORM } from './inside.ts'
 import { BOUNDARIES, MAIN } from './places.ts'
 import type { Pool } from './pool.ts'
-import { baseOf, REGISTER, SEGMENT, stackWidth } from './state.ts'
+import { baseOf, keptRegisters, REGISTER, SEGMENT, stackWidth } from './state.ts'
 
 export interface PlaceOptions {
   readonly mode: Mode

@@ -1,12 +1,11 @@
 /** Instructions that need more than an operand in the right place: far pointers, frames, selectors, areas, masks. */
 import { SELECTOR, STATE, type Batch } from '@cofferdam/oracle'
 import type { Encoded, Mode } from './encode.ts'
-import { poke } from './generate.ts'
 import { OPERAND } from './inside.ts'
 import { operandAt } from './operands.ts'
 import { code16At, LOCAL, MAIN } from './places.ts'
 import type { Pool } from './pool.ts'
-import { baseOf, REGISTER, SEGMENT, stackWidth } from './state.ts'
+import { baseOf, poke, REGISTER, SEGMENT, stackWidth } from './state.ts'
 import { descriptorOf } from './segments.ts'
 
 export interface SpecialOptions {

@@ -8,6 +8,17 @@ import { descriptorOf, isWide } from './segments.ts'
 export const REGISTER = { RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7 } as const
 export const SEGMENT = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5 } as const
 
+/** In sequences these hold addresses; nothing writes to them. 64-bit mode has a small index besides, and a counter of loops. */
+const BASES64 = [REGISTER.RBX, 12, 13]
+const INDEX64 = 14
+export const COUNTER64 = 15
+const BASES32 = [REGISTER.RBX, REGISTER.RDI]
+const INDEX32 = REGISTER.RSI
+
+/** What a sequence keeps. */
+export const keptRegisters = (mode: Mode): { bases: readonly number[]; index: number } =>
+  mode === 64 ? { bases: BASES64, index: INDEX64 } : { bases: BASES32, index: INDEX32 }
+
 /** Data segments that can be loaded. */
 const DATA_SELECTORS = [
   LOCAL.DATA16, LOCAL.DATA16_HIGH, LOCAL.SHORT, LOCAL.DOWN, LOCAL.DOWN16, LOCAL.READ_ONLY, LOCAL.WRAPS, LOCAL.CODE32, 0,
@@ -124,4 +135,16 @@ function fillFloating(pool: Pool, batch: Batch, at: number): void {
   batch.u64[(at + STATE.FIP) >> 3] = 0n
   batch.u64[(at + STATE.FDP) >> 3] = 0n
   for (let i = 0; i < 8; i++) pool.extended(batch.u8, at + STATE.ST + 16 * i)
+}
+
+/** Writes into the window of a record, as far as it shows that memory. */
+export function poke(batch: Batch, index: number, linear: number, size: number, value: bigint): void {
+  let from = batch.at(index) + RECORD_HEAD
+  for (const piece of batch.pieces) {
+    for (let i = 0; i < size; i++) {
+      const offset = linear + i - piece.at
+      if (offset >= 0 && offset < piece.length) batch.u8[from + offset] = Number(value >> BigInt(8 * i) & 0xffn)
+    }
+    from += piece.length
+  }
 }
