@@ -1,5 +1,20 @@
-import { describe, expect, it } from 'vitest'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { fetchImages } from '../src/images/fetch.ts'
+import { openStore } from '../src/images/store.ts'
+import { buildInitramfs } from '../src/initramfs/build.ts'
+import { espDisk } from './esp.ts'
 import { debianMissing, runReal } from './real.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'cofferdam-ovmf-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** A kernel with efivarfs and virtio built in; it comes with the workplace, not with Debian. */
+const coco = join(import.meta.dirname, '../../../../shared/kernels/linux-7.2.13-coco/bzImage')
+const cocoKernel = [process.env.COFFERDAM_KERNELS ?? '', join(coco, '../..')].filter(Boolean)
+  .map((place) => join(place, 'linux-7.2.13-coco/bzImage')).find(existsSync)
 
 const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|Firmware Bug/
 
@@ -26,4 +41,43 @@ describe.skipIf(debianMissing !== undefined)(`OVMF${debianMissing === undefined 
     expect(out.split('EFI stub: Loaded initrd').length).toBe(3)
     expect(out).toContain('reboot: Power down')
   })
+
+  it('boots GRUB from the EFI system partition of a disk, and GRUB the kernel', { timeout: 300_000 }, async () => {
+    const names = ['trixie-cloud', 'grub-efi', 'busybox-static']
+    const images = await fetchImages(names, { store: openStore(), refresh: false, onProgress: () => undefined })
+    const [kernel, grub, busybox] = images.map(({ path }) => readFileSync(path))
+    if (!kernel || !grub || !busybox) expect.fail('images are missing')
+    const config = 'linux /VMLINUZ console=ttyS0,115200 panic=-1 cryptomgr.notests=1 cofferdam.run="uname -r"\n'
+      + 'initrd /INITRD.IMG\nboot\n'
+    const disk = join(folder, 'esp.img')
+    writeFileSync(disk, espDisk(40, {
+      'VMLINUZ': kernel, 'INITRD.IMG': buildInitramfs({ busybox }),
+      'EFI': { BOOT: { 'BOOTX64.EFI': grub }, DEBIAN: { 'GRUB.CFG': Buffer.from(config) } },
+    }))
+    const empty = join(folder, 'empty.img')
+    writeFileSync(empty, Buffer.alloc(2 ** 20))
+    const { code, out, err } = await runReal(['--firmware', 'ovmf', '--kernel', 'none', '--disk', empty, '--disk', disk])
+    expect(code, err).toBe(0)
+    expect(out).toMatch(/starting Boot\w+ "UEFI Misc Device.*" from PciRoot\(0x0\)\/Pci\(0x2,0x0\)/)
+    expect(out).toContain('BOOT_IMAGE=/VMLINUZ')
+    expect(out).toContain('command left with status 0')
+    expect(out).not.toMatch(complaints)
+  })
+
+  it.skipIf(cocoKernel === undefined)(
+    `lets the kernel set variables, which last${cocoKernel === undefined ? ' (no kernel with efivarfs here)' : ''}`,
+    { timeout: 300_000 }, async () => {
+      const vars = join(folder, 'vars.fd')
+      const file = '/sys/firmware/efi/efivars/Test-12345678-1234-1234-1234-123456789abc'
+      const boot = (command: string, ...more: string[]): ReturnType<typeof runReal> => runReal([
+        '--firmware', 'ovmf', '--kernel', cocoKernel ?? '', '--save-vars', vars, ...more, '--run',
+        `mount -t efivarfs none /sys/firmware/efi/efivars && ${command}`,
+      ])
+      const set = await boot(`printf '\\007\\000\\000\\000first' > ${file}`)
+      expect(set.code, set.err).toBe(0)
+      const get = await boot(`tail -c +5 ${file}`, '--vars', vars)
+      expect(get.code, get.err).toBe(0)
+      expect(get.out).toContain('firstcofferdam: command left')
+    },
+  )
 })

@@ -3,7 +3,7 @@ import { E820Type } from '@cofferdam/spec'
 import type { AcpiPlatform } from './acpi/platform.ts'
 import { createAcpiTables } from './acpi/tables.ts'
 import { BootError, bytesText, hex } from './error.ts'
-import { elfExtent, type ElfImage } from './elf.ts'
+import type { ElfImage } from './elf.ts'
 import { PC, pcMemoryMap, type MemoryRegion } from './memory-map.ts'
 import { createPlacement, type Placed, type Placement, type WriteMemory } from './placement.ts'
 import { createSmbios, type SmbiosInfo } from './smbios.ts'
@@ -89,11 +89,31 @@ export function commandLineBytes(text: string, longest: number, source: string):
   return terminated
 }
 
+/**
+ * A place in low memory: the usual one, or, where an executable has taken that, the lowest free one.
+ * @throws BootError when there is none
+ */
+export function lowPlace(work: Workplace, name: string, length: number, usual: number): number {
+  if (work.place.free(usual, length)) return usual
+  const other = work.place.lowest(length, LOW.gdt, PC.ebda, 16)
+  if (other === undefined) {
+    throw new BootError(work.kernelName, 'program headers',
+      `the segments leave no ${bytesText(length)} below ${hex(PC.ebda)} for the ${name}`)
+  }
+  return other
+}
+
+/** Puts something into low memory; answers its address. */
+export function putLow(work: Workplace, name: string, bytes: Uint8Array, usual: number): number {
+  const at = lowPlace(work, name, bytes.length, usual)
+  work.place.put(name, at, bytes)
+  return at
+}
+
 /** Puts the command line, ended by 0, into low memory; answers its address. */
 export function putCommandLine(work: Workplace, text: string, limit: number, source: string): number {
   const longest = Math.min(limit, LOW.setupData - LOW.cmdline - 1)
-  work.place.put('command line', LOW.cmdline, commandLineBytes(text, longest, source))
-  return LOW.cmdline
+  return putLow(work, 'command line', commandLineBytes(text, longest, source), LOW.cmdline)
 }
 
 /** Finds a place for an initrd of `length` bytes, as high as `limit` and low memory allow; claims and answers it. */
@@ -129,14 +149,13 @@ export function putAcpi(work: Workplace, platform: AcpiPlatform | undefined): nu
 
 /** Puts the segments of an executable at their physical addresses, with zeroes where the file has none. */
 export function putElf(work: Workplace, image: ElfImage): void {
-  const { start, length } = elfExtent(image)
-  if (!work.place.free(start, length)) {
-    throw new BootError(work.kernelName, 'program headers',
-      `the segments take ${bytesText(length)} at ${hex(start)}, where the machine `
-      + `has no free memory (${bytesText(work.lowEnd)} below 4 GiB)`)
-  }
-  work.place.claim('kernel', start, length)
   for (const s of image.segments) {
+    if (!work.place.free(s.physical, s.memorySize)) {
+      throw new BootError(work.kernelName, 'program headers',
+        `a segment takes ${bytesText(s.memorySize)} at ${hex(s.physical)}, where the machine `
+        + `has no free memory (${bytesText(work.lowEnd)} below 4 GiB)`)
+    }
+    work.place.claim('kernel', s.physical, s.memorySize)
     work.write(s.physical, s.data)
     putZeroes(work.write, s.physical + s.data.length, s.memorySize - s.data.length)
   }

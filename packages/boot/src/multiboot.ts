@@ -4,7 +4,7 @@ import { layout, MultibootInfo, MultibootMmapEntry, MultibootModule, MULTIBOOT_B
 import { isElf, parseElf } from './elf.ts'
 import { BootError, bytesText, hex } from './error.ts'
 import {
-  LOW, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, putZeroes, type Loaded, type LoadOptions,
+  LOW, lowPlace, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, putLow, putZeroes, type Loaded, type LoadOptions,
   type Workplace,
 } from './load.ts'
 import { PC } from './memory-map.ts'
@@ -105,29 +105,38 @@ function putByElf(work: Workplace, image: Uint8Array): number {
 /** Puts info, module list and memory map into one block; answers its address. */
 function putInfo(work: Workplace, cmdline: number, initrd: number, initrdLength: number): number {
   const { map } = work
-  const name = new TextEncoder().encode('cofferdam\0')
+  const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`)
+  const name = text('cofferdam')
+  // A module's string is its name, as GRUB and QEMU give it.
+  const moduleName = text(work.initrdName)
   const modules = MultibootInfo.size
   const mmap = modules + MultibootModule.size
   const nameAt = mmap + map.length * MultibootMmapEntry.size
-  const bytes = new Uint8Array(nameAt + name.length)
+  const moduleNameAt = nameAt + name.length
+  const bytes = new Uint8Array(moduleNameAt + moduleName.length)
+  const at = lowPlace(work, 'Multiboot information', bytes.length, LOW.info)
   const view = new DataView(bytes.buffer)
   const withModule = initrd !== 0
   MultibootInfo.write(view, {
     flags: INFO.MEMORY | INFO.CMDLINE | INFO.MODULES | INFO.MMAP | INFO.LOADER_NAME,
     // KiB from 0 and from 1 MiB up to the first hole (§3.3).
     memLower: 640, memUpper: (work.lowEnd - PC.highMemory) / 1024, cmdline, modsCount: withModule ? 1 : 0,
-    modsAddr: LOW.info + modules, mmapLength: map.length * MultibootMmapEntry.size, mmapAddr: LOW.info + mmap,
-    bootLoaderName: LOW.info + nameAt,
+    modsAddr: at + modules, mmapLength: map.length * MultibootMmapEntry.size, mmapAddr: at + mmap,
+    bootLoaderName: at + nameAt,
   })
-  if (withModule) MultibootModule.write(view, { start: initrd, end: initrd + initrdLength, string: 0 }, modules)
+  if (withModule) {
+    const string = at + moduleNameAt
+    MultibootModule.write(view, { start: initrd, end: initrd + initrdLength, string }, modules)
+  }
   map.forEach((r, i) => {
     // `size` does not count itself.
     const entry = { size: MultibootMmapEntry.size - 4, addr: BigInt(r.start), length: BigInt(r.length), type: r.type }
     MultibootMmapEntry.write(view, entry, mmap + i * MultibootMmapEntry.size)
   })
   bytes.set(name, nameAt)
-  work.place.put('Multiboot information', LOW.info, bytes)
-  return LOW.info
+  bytes.set(moduleName, moduleNameAt)
+  work.place.put('Multiboot information', at, bytes)
+  return at
 }
 
 /**
@@ -145,16 +154,18 @@ export function loadMultiboot(options: LoadOptions): MultibootBoot {
     throw new BootError(work.kernelName, 'Multiboot header field flags',
       `asks for ${hex(unknown)}, which is not offered`)
   }
-  const gdt = flatGdt(flatSegments(0x08, 0x10, false))
-  work.place.put('GDT', LOW.gdt, gdt)
-  const text = options.cmdline === '' ? work.kernelName : `${work.kernelName} ${options.cmdline}`
-  const cmdline = putCommandLine(work, text, 0x1_0000, 'Multiboot')
   const entry = header.addresses === undefined
     ? putByElf(work, options.kernel)
     : putByAddresses(work, options.kernel, header.at, header.addresses)
+  const gdt = flatGdt(flatSegments(0x08, 0x10, false))
+  const gdtAt = putLow(work, 'GDT', gdt, LOW.gdt)
+  const text = options.cmdline === '' ? work.kernelName : `${work.kernelName} ${options.cmdline}`
+  const cmdline = putCommandLine(work, text, 0x1_0000, 'Multiboot')
   const initrd = putInitrd(work, options.initrd, PC.fourGiB)
   const rsdp = putAcpi(work, options.acpi)
   const info = putInfo(work, cmdline, initrd, options.initrd?.length ?? 0)
-  const state = protectedModeState(entry, { rax: BigInt(MULTIBOOT_BOOT_MAGIC), rbx: BigInt(info) }, gdt.length)
+  const state = protectedModeState(entry, { rax: BigInt(MULTIBOOT_BOOT_MAGIC), rbx: BigInt(info) }, {
+    at: gdtAt, length: gdt.length,
+  })
   return { kind: 'multiboot', state, header, map: work.map, placed: work.place.placed, rsdp }
 }

@@ -3,8 +3,9 @@ import { Cr0, HvmMemmapEntry, HvmModule, HvmStartInfo, HVM_START_MAGIC,
   XEN_ELFNOTE_PHYS32_ENTRY } from '@cofferdam/spec'
 import { parseElf, type ElfImage } from './elf.ts'
 import { BootError, hex } from './error.ts'
-import { LOW, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, type Loaded,
-  type LoadOptions } from './load.ts'
+import {
+  LOW, lowPlace, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, putLow, type Loaded, type LoadOptions,
+} from './load.ts'
 import { PC } from './memory-map.ts'
 import { flatGdt, flatSegments, type StartState } from './start-state.ts'
 
@@ -30,10 +31,12 @@ export function pvhEntry(image: ElfImage, file = 'kernel'): number | undefined {
 }
 
 /** Flat 32-bit protected mode without paging, as PVH and Multiboot ask for. */
-export function protectedModeState(entry: number, registers: StartState['registers'], gdtLength: number): StartState {
+export function protectedModeState(
+  entry: number, registers: StartState['registers'], gdt: { readonly at: number, readonly length: number },
+): StartState {
   return {
     registers, rip: BigInt(entry), rflags: 2n, cr0: BigInt(Cr0.pack({ PE: 1, ET: 1 })), cr3: 0n, cr4: 0n, efer: 0n,
-    gdtr: { base: BigInt(LOW.gdt), limit: gdtLength - 1 }, idtr: { base: 0n, limit: 0 },
+    gdtr: { base: BigInt(gdt.at), limit: gdt.length - 1 }, idtr: { base: 0n, limit: 0 },
     segments: flatSegments(0x08, 0x10, false),
   }
 }
@@ -54,22 +57,23 @@ export function loadPvh(options: LoadOptions): PvhBoot {
     throw new BootError(work.kernelName, 'notes',
       'an ELF file without PVH entry (XEN_ELFNOTE_PHYS32_ENTRY) or Multiboot header')
   }
-  const gdt = flatGdt(flatSegments(0x08, 0x10, false))
-  place.put('GDT', LOW.gdt, gdt)
-  const cmdline = putCommandLine(work, options.cmdline, CMDLINE_LIMIT, 'x86 Linux')
   putElf(work, image)
+  const gdt = flatGdt(flatSegments(0x08, 0x10, false))
+  const gdtAt = putLow(work, 'GDT', gdt, LOW.gdt)
+  const cmdline = putCommandLine(work, options.cmdline, CMDLINE_LIMIT, 'x86 Linux')
   const initrd = putInitrd(work, options.initrd, PC.fourGiB)
   const rsdp = putAcpi(work, options.acpi)
 
   const modules = HvmStartInfo.size
   const memmap = modules + HvmModule.size
   const info = new Uint8Array(memmap + map.length * HvmMemmapEntry.size)
+  const at = lowPlace(work, 'start information', info.length, LOW.info)
   const view = new DataView(info.buffer)
   const withInitrd = initrd !== 0
   HvmStartInfo.write(view, {
     magic: HVM_START_MAGIC, version: 1, nrModules: withInitrd ? 1 : 0,
-    modlistPaddr: withInitrd ? BigInt(LOW.info + modules) : 0n,
-    cmdlinePaddr: BigInt(cmdline), rsdpPaddr: BigInt(rsdp), memmapPaddr: BigInt(LOW.info + memmap),
+    modlistPaddr: withInitrd ? BigInt(at + modules) : 0n,
+    cmdlinePaddr: BigInt(cmdline), rsdpPaddr: BigInt(rsdp), memmapPaddr: BigInt(at + memmap),
     memmapEntries: map.length,
   })
   if (withInitrd) HvmModule.write(view, { paddr: BigInt(initrd), size: BigInt(options.initrd?.length ?? 0) }, modules)
@@ -77,7 +81,7 @@ export function loadPvh(options: LoadOptions): PvhBoot {
     HvmMemmapEntry.write(view, { addr: BigInt(r.start), size: BigInt(r.length), type: r.type },
       memmap + i * HvmMemmapEntry.size)
   })
-  place.put('hvm_start_info', LOW.info, info)
-  const state = protectedModeState(entry, { rbx: BigInt(LOW.info) }, gdt.length)
+  place.put('hvm_start_info', at, info)
+  const state = protectedModeState(entry, { rbx: BigInt(at) }, { at: gdtAt, length: gdt.length })
   return { kind: 'pvh', state, image, map, placed: place.placed, rsdp }
 }

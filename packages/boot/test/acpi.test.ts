@@ -64,6 +64,13 @@ describe('ACPI tables', () => {
       ...(platform.hpet === null ? [] : ['HPET']),
       ...(platform.nodes === undefined ? [] : ['SRAT', 'SLIT'])]
     expect(listed).toEqual(expected)
+    // Those who know 32-bit addresses only find the same tables.
+    const rsdt = walk(Rsdp.get(view(rsdp), 'rsdtAddress'))
+    const addresses = (bytes: Uint8Array, size: number): number[] =>
+      Array.from({ length: (bytes.length - SdtHeader.size) / size }, (_, i) =>
+        Number(size === 8 ? view(bytes).getBigUint64(SdtHeader.size + 8 * i, true)
+          : view(bytes).getUint32(SdtHeader.size + 4 * i, true)))
+    expect(addresses(rsdt, 4)).toEqual(addresses(xsdt, 8))
     const fadt = view(at(Number(view(xsdt).getBigUint64(SdtHeader.size, true)), Fadt.size))
     expect(text(walk(Fadt.get(fadt, 'dsdt')).subarray(0, 4))).toBe('DSDT')
     expect(Fadt.get(fadt, 'firmwareCtrl') % 64).toBe(0)

@@ -118,6 +118,7 @@ describe('Multiboot', () => {
     expect(memory.text(info.cmdline)).toBe('test.flat console=ttyS0')
     expect(memory.text(info.bootLoaderName)).toBe('cofferdam')
     const module = MultibootModule.read(memory.read(info.modsAddr, MultibootModule.size))
+    expect(new TextDecoder().decode(memory.read(module.string, 7))).toBe('initrd\0')
     expect([module.end - module.start, module.start % 4096]).toEqual([10, 0])
     const entry = MultibootMmapEntry.read(memory.read(info.mmapAddr, MultibootMmapEntry.size))
     expect(entry).toEqual({ size: 20, addr: 0n, length: 0x9_fc00n, type: 1 })
@@ -145,6 +146,29 @@ describe('Multiboot', () => {
     const bytes = FLAT.slice()
     bytes[24] ^= 1
     expect(findMultibootHeader(bytes)).toBeUndefined()
+  })
+})
+
+describe('segments of a kernel', () => {
+  const low = (physical: number, memorySize: number) => ({ physical, data: code, memorySize })
+
+  it('may lie apart, on both sides of the holes of a PC', () => {
+    const { boot } = load({ kernel: syntheticElf({ ...PVH, segments: [low(0x4000, 0x200), low(0x80_0000, 0x1000)] }) })
+    expect(boot.placed.filter(({ name }) => name === 'kernel').map(({ start }) => start)).toEqual([0x4000, 0x80_0000])
+  })
+
+  it('may lie where the loader would put its own: that goes elsewhere in low memory', () => {
+    const { boot, memory } = load({ kernel: syntheticElf({ ...PVH, segments: [low(0x1000, 0x4_0000)] }) })
+    const info = Number(boot.state.registers.rbx)
+    expect(info).toBeGreaterThanOrEqual(0x4_1000)
+    const { cmdlinePaddr } = HvmStartInfo.read(memory.read(info, HvmStartInfo.size))
+    expect(Number(cmdlinePaddr)).toBeGreaterThanOrEqual(0x4_1000)
+    expect(boot.state.gdtr.base).toBeGreaterThanOrEqual(0x4_1000n)
+  })
+
+  it('may not take all of low memory', () => {
+    const kernel = syntheticElf({ ...PVH, segments: [low(0x1000, 0x9_ec00)] })
+    expect(messageOf(() => load({ kernel }))).toContain('the segments leave no 24 bytes below 0x9fc00 for the GDT')
   })
 })
 

@@ -195,6 +195,13 @@ describe('what firmware reads', () => {
       .toBe('kernel: size: the file is empty')
   })
 
+  it('names the disks to boot from, in their order', () => {
+    const made = createFirmwareConfig({ ...options, bootSlots: [2, 11] })
+    const order = made.files.find(({ name }) => name === 'bootorder')?.data
+    expect(new TextDecoder().decode(order)).toBe('/pci@i0cf8/scsi@2/disk@0,0\n/pci@i0cf8/scsi@b/disk@0,0\n\0')
+    expect(createFirmwareConfig(options).files.map(({ name }) => name)).toEqual(['etc/e820'])
+  })
+
   it('tells of memory in CMOS too', () => {
     const cmos = new Map(memoryCmos(options.ram))
     const word = (at: number): number => (cmos.get(at) ?? 0) + (cmos.get(at + 1) ?? 0) * 256

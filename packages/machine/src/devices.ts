@@ -91,6 +91,9 @@ function createDevice(option: Exclude<DeviceOption, TestDevice>, seed: number, p
   }
 }
 
+/** Slots of the disks, which come first. */
+export const diskSlots = (disks: readonly DiskOption[] = []): number[] => disks.map((_, n) => n + 1)
+
 /** @throws MachineError for a disk that cannot be */
 function createDisk(option: DiskOption): VirtioDevice {
   try {

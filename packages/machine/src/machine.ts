@@ -6,7 +6,7 @@ import type { Observation } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
-import { createDevices, createDma, isConsole, testDevices } from './devices.ts'
+import { createDevices, createDma, diskSlots, isConsole, testDevices } from './devices.ts'
 import { createTraceHash } from './events.ts'
 import type { Emit, EventKind } from './events.ts'
 import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
@@ -122,7 +122,7 @@ export function createMachine(options: MachineOptions): Machine {
     fwCfg: (placed) => createMachineConfig(memory, observation, {
       ram: memory.ram, vcpus,
       ...(layout !== undefined && {
-        ...guest, smbios, acpi: () => placedAcpi(acpi, memory.ram, model.physicalBits, placed()),
+        ...guest, smbios, bootSlots: diskSlots(options.disks), acpi: () => placedAcpi(acpi, memory.ram, model.physicalBits, placed()),
       }),
     }),
     deliver: (message) => routeMessage(processors.apics, message),

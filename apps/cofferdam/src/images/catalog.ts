@@ -5,7 +5,7 @@ export type Suite = 'sid' | 'trixie' | 'bookworm'
 export interface CatalogEntry {
   /** What the person types. */
   readonly name: string
-  readonly kind: 'kernel' | 'firmware' | 'program'
+  readonly kind: 'kernel' | 'firmware' | 'loader' | 'program'
   readonly suite: Suite
   /** The package to start from; a kernel's is a metapackage that depends on the newest one. */
   readonly package: string
@@ -68,6 +68,16 @@ export const catalog: readonly CatalogEntry[] = [
     'OVMF.inteltdx.fd',
     'the same for TDX',
   ),
+  {
+    name: 'grub-efi',
+    kind: 'loader',
+    suite: 'trixie',
+    package: 'grub-efi-amd64-signed',
+    follow: [],
+    file: /^usr\/lib\/grub\/x86_64-efi-signed\/grubx64\.efi\.signed$/,
+    keepAs: 'grubx64.efi',
+    about: 'boot loader for disk images with an EFI system partition; reads /EFI/debian/grub.cfg there',
+  },
   program('busybox-static', /^(usr\/)?bin\/busybox$/, 'busybox', 'userland of the default initramfs'),
   program('kexec-tools', /^(usr\/)?sbin\/kexec$/, 'kexec', 'loads a second kernel; dynamically linked'),
 ]

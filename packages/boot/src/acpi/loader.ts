@@ -61,8 +61,8 @@ export interface AcpiLoaderSizes {
 /** Sizes that hold any tables of this platform, with or without configuration space and windows. */
 export function acpiLoaderSizes(platform: AcpiPlatform): AcpiLoaderSizes {
   const { end, tables } = buildAcpiBlock({ ...platform, ecam: { base: 0, buses: 256 } }, 0)
-  // Each table has a link and may have a checksum; windows are descriptors of some 50 bytes.
-  const commands = 4 + 2 * tables.length + 4
+  // Each table has up to three links and may have a checksum; windows are descriptors of some 50 bytes.
+  const commands = 4 + 4 * tables.length + 8
   return { tables: Math.ceil((end + 512) / 4096) * 4096, loader: Math.ceil(commands * Allocate.size / 4096) * 4096 }
 }
 
@@ -87,11 +87,11 @@ export function createAcpiLoader(platform: AcpiPlatform, sizes = acpiLoaderSizes
     tables[address + SdtHeader.offset.checksum] = 0
     script.push(addChecksum(TABLES, address + SdtHeader.offset.checksum, address, bytes.length))
   }
-  const rsdp = buildRsdp(block.xsdt)
+  const rsdp = buildRsdp(block)
   rsdp[Rsdp.offset.checksum] = 0
   rsdp[Rsdp.offset.extendedChecksum] = 0
   script.push(
-    addPointer(RSDP, Rsdp.offset.xsdtAddress, 8),
+    addPointer(RSDP, Rsdp.offset.rsdtAddress, 4), addPointer(RSDP, Rsdp.offset.xsdtAddress, 8),
     addChecksum(RSDP, Rsdp.offset.checksum, 0, RSDP_FIRST_PART),
     addChecksum(RSDP, Rsdp.offset.extendedChecksum, 0, Rsdp.size))
   const loader = fileOf(sizes.loader, script.length * Allocate.size, 'the loader\'s commands')

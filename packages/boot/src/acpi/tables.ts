@@ -175,13 +175,15 @@ export interface AcpiLink {
 export interface AcpiBlock {
   readonly tables: AcpiTables['tables']
   readonly xsdt: number
+  readonly rsdt: number
   readonly end: number
   /** Every field that holds an address, for those who move the block. */
   readonly links: readonly AcpiLink[]
 }
 
 /**
- * Builds FACS, DSDT, FADT, MADT, where the platform has them MCFG, HPET, SRAT and SLIT, and the XSDT, from `start` on.
+ * Builds FACS, DSDT, FADT, MADT, where the platform has them MCFG, HPET, SRAT and SLIT, and XSDT and RSDT, from `start`
+ * on.
  * @throws BootError when the platform makes no sense
  */
 export function buildAcpiBlock(platform: AcpiPlatform, start: number): AcpiBlock {
@@ -218,13 +220,17 @@ export function buildAcpiBlock(platform: AcpiPlatform, start: number): AcpiBlock
   listed.forEach((address, i) => { new DataView(body.buffer).setBigUint64(8 * i, BigInt(address), true) })
   const xsdt = add(table('XSDT', 1, body))
   listed.forEach((address, i) => { links.push({ at: xsdt + SdtHeader.size + 8 * i, size: 8, to: address }) })
-  return { tables, xsdt, end: at, links }
+  // Small test kernels and old loaders only know the table with 32-bit addresses.
+  const rsdt = add(table('RSDT', 1, new Uint8Array(Uint32Array.from(listed).buffer)))
+  listed.forEach((address, i) => { links.push({ at: rsdt + SdtHeader.size + 4 * i, size: 4, to: address }) })
+  return { tables, xsdt, rsdt, end: at, links }
 }
 
-/** The root pointer, whose checksums are right for that address of the XSDT. */
-export function buildRsdp(xsdt: number): Uint8Array {
+/** The root pointer, whose checksums are right for these addresses. */
+export function buildRsdp({ xsdt, rsdt }: Pick<AcpiBlock, 'xsdt' | 'rsdt'>): Uint8Array {
   const rsdp = Rsdp.create({
-    signature: ascii('RSD PTR '), oemId: OEM.id, revision: 2, length: Rsdp.size, xsdtAddress: BigInt(xsdt),
+    signature: ascii('RSD PTR '), oemId: OEM.id, revision: 2, rsdtAddress: rsdt, length: Rsdp.size,
+    xsdtAddress: BigInt(xsdt),
   })
   setChecksum(rsdp, Rsdp.offset.checksum, RSDP_FIRST_PART)
   setChecksum(rsdp, Rsdp.offset.extendedChecksum)
@@ -235,14 +241,14 @@ export function buildRsdp(xsdt: number): Uint8Array {
 export const RSDP_FIRST_PART = 20
 
 /**
- * Builds RSDP, XSDT, FADT, FACS, DSDT, MADT and, where the platform has them, MCFG, HPET, SRAT and SLIT.
+ * Builds RSDP, XSDT, RSDT, FADT, FACS, DSDT, MADT and, where the platform has them, MCFG, HPET, SRAT and SLIT.
  *
  * @throws BootError when the platform makes no sense or the tables need more than `place.length` bytes
  */
 export function createAcpiTables(platform: AcpiPlatform, place: { address: number, length: number }): AcpiTables {
   const address = Math.ceil(place.address / 16) * 16
   const block = buildAcpiBlock(platform, address + Rsdp.size)
-  const rsdp = buildRsdp(block.xsdt)
+  const rsdp = buildRsdp(block)
   if (block.end > place.address + place.length) {
     throw new BootError('ACPI', 'size',
       `the tables take ${bytesText(block.end - place.address)}, their place has ${bytesText(place.length)}`)

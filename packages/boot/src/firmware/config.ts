@@ -41,6 +41,8 @@ export interface FirmwareConfigOptions {
   readonly kernel?: Uint8Array
   readonly initrd?: Uint8Array
   readonly cmdline?: string
+  /** Slots of bus 0 with disks, in the order in which firmware shall try them. */
+  readonly bootSlots?: readonly number[]
   /** Further files; a name that is here too replaces ours. */
   readonly files?: readonly ConfigFile[]
   readonly names?: { readonly kernel?: string, readonly initrd?: string }
@@ -103,6 +105,12 @@ function splitKernel(image: Uint8Array, file: string): [setup: Uint8Array, kerne
   return [image.subarray(0, end), image.subarray(end)]
 }
 
+/** `bootorder`: Open Firmware paths, as QEMU names a virtio disk in a slot of bus 0. */
+export function bootOrderFile(slots: readonly number[]): Uint8Array {
+  const lines = slots.map((slot) => `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0\n`)
+  return new TextEncoder().encode(`${lines.join('')}\0`)
+}
+
 function kernelItems(options: FirmwareConfigOptions): [number, Uint8Array][] {
   const { kernel, initrd, cmdline = '', names } = options
   if (kernel === undefined) return []
@@ -127,6 +135,8 @@ export function createFirmwareConfig(options: FirmwareConfigOptions): FirmwareCo
   const bytes = options.ram.reduce((sum, r) => sum + r.length, 0)
   const own: ConfigFile[] = [
     { name: 'etc/e820', data: e820File(options.ram) },
+    ...(options.bootSlots === undefined || options.bootSlots.length === 0 ? []
+      : [{ name: 'bootorder', data: bootOrderFile(options.bootSlots) }]),
     ...(options.acpi === undefined ? [] : acpiFiles(options.acpi)),
     ...(options.smbios === undefined ? [] : smbiosFiles(options.smbios)),
   ]
