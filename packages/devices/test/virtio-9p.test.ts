@@ -34,7 +34,8 @@ describe('virtio-9p', () => {
   it('offers VIRTIO_9P_MOUNT_TAG and has the tag in its configuration space, with a 16-bit length', () => {
     const device = createVirtio9p({ tag: 'share', service: createService().service })
     const config = Array.from({ length: device.configSize + 2 }, (_, i) => device.readConfig(i))
-    expect([device.type, device.features, config]).toEqual([9, 1n, [5, 0, ...'share'.split('').map((c) => c.charCodeAt(0)), 0, 0]])
+    const tag = Array.from('share', (char) => char.charCodeAt(0))
+    expect([device.type, device.features, config]).toEqual([9, 1n, [5, 0, ...tag, 0, 0]])
   })
 
   it.each(['', 'x'.repeat(32), 'a b', 'ä'])('refuses the tag %j', (tag) => {

@@ -18,3 +18,4 @@ export { createVirtio9p, type P9Service, type Virtio9pOptions } from './p9.ts'
 export {
   CONSOLE_FEATURE, createVirtioConsole, type VirtioConsole, type VirtioConsoleOptions,
 } from './console.ts'
+export { createVirtioNet, type NetPeer, type VirtioNetOptions } from './net.ts'

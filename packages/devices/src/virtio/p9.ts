@@ -85,7 +85,8 @@ export function createVirtio9p(options: Virtio9pOptions): VirtioDevice {
         const lost = service.restore(saved)
         if (lost.length > 0) options.onLost?.(lost)
       } catch (error) {
-        throw new SnapshotError('virtio-9p', 'device', `a session of 9P: ${error instanceof Error ? error.message : ''}`)
+        const why = error instanceof Error ? error.message : ''
+        throw new SnapshotError('virtio-9p', 'device', `a session of 9P: ${why}`)
       }
     },
   }

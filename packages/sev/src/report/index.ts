@@ -1,3 +1,0 @@
-export * from './parse.ts'
-export * from './ecdsa.ts'
-export * from './verify.ts'
