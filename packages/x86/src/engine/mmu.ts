@@ -33,8 +33,10 @@ export interface TranslationFaults {
 
 /** An extension's say in encryption: the keys of accesses, and who may walk which tables. */
 export interface AccessPolicy {
-  /** Slot of `memory.keys` for the page that a walk found. Guards see it as the request's key. */
+  /** Slot of `memory.keys` for the page that a walk found; sets `guardKey`. */
   pageKey(result: WalkResult, access: number): number
+  /** What guards see as the key of the access that `pageKey` was last asked about. */
+  readonly guardKey: number
   /** Slot for an entry of a table, by the key bits that led to it, or by what `guestTable` answered. */
   tableKey(key: number): number
   /** Before an entry is read or changed in one dimension: 0, or the reason why not, which ends the walk. */
@@ -88,6 +90,11 @@ export interface Mmu {
   commit(size: number): void
   /** Physical address of a byte, or −1 and `guestFault`. `access` as in the paging package. */
   translate(low: number, high: number, access: number): number
+  /**
+   * Walks alone: whether a byte's address translates and the access is allowed, with `result` telling where it leads, or
+   * false and `guestFault`. No guard is asked and no key is entered.
+   */
+  probe(low: number, high: number, access: number): boolean
   /** Physical page for fetching at a linear page, or −1 and `guestFault`; `result` then tells about it. */
   fetch(low: number, high: number): number
   /** Whether an access may lie where it does; false and `guestFault` where alignment is checked, and it may not. */
@@ -201,7 +208,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     const page = result.page / PAGE
     const { policy } = mmu
     const key = policy === null ? result.key : policy.pageKey(result, access)
-    if (memory.guards.length > 0 && !guarded(page, key, low, high, access)) return -1
+    const seen = policy === null ? key : policy.guardKey
+    if (memory.guards.length > 0 && !guarded(page, seen, low, high, access)) return -1
     if (policy !== null) memory.keys.enter(page, key)
     return page
   }
@@ -441,6 +449,11 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     translate(low, high, access) {
       const page = walkPage(low, high, access)
       return page < 0 ? -1 : page * PAGE + (low & 0xfff)
+    },
+    probe(low, high, access) {
+      if (!isCanonical(high)) return notCanonical(low, high) >= 0
+      walker.walk(context, low, high, access, result)
+      return result.status === WALK_OK || refuse(low, high, access) >= 0
     },
     fetch: (low, high) => walkPage(low, high, ACCESS_FETCH | userAccess()),
     copyIn: (low, high, bytes, access) => copy(low, high, bytes, access, false),

@@ -59,16 +59,22 @@ function isInjectionLegal(views: Views, event: bigint): boolean {
 }
 
 /** Nested paging: the host must page, nCR3 and the guest's PAT must be legal (§15.25.3, §15.25.4). */
-const isNestingLegal = (views: Views, control: GuestControl, legal: LegalBits, hostPages: boolean): boolean =>
-  hostPages && (control.nestedCr3 & ~legal.cr3Key) >> BigInt(legal.physicalBits) === 0n
+const isNestingLegal = (views: Views, control: GuestControl, legal: LegalBits, host: HostFacts): boolean =>
+  host.pages && (control.nestedCr3 & ~host.key) >> BigInt(legal.physicalBits) === 0n
   && isPat(views.u64[MSR_PAT >>> 3])
+
+/** What of the host counts: whether it pages, and key bits that its tables' addresses may have. */
+export interface HostFacts {
+  readonly pages: boolean
+  readonly key: bigint
+}
 
 /**
  * Whether the guest that was just loaded may run; false is VMEXIT_INVALID.
  * @param asids how many ASIDs the processor has
  */
 export function isGuestLegal(
-  views: Views, control: GuestControl, legal: LegalBits, asids: number, hostPages: boolean,
+  views: Views, control: GuestControl, legal: LegalBits, asids: number, host: HostFacts,
 ): boolean {
   const top = 1n << BigInt(legal.physicalBits)
   if (!isStateLegal(views, legal)) return false
@@ -76,5 +82,5 @@ export function isGuestLegal(
   if ((control.iopm & ~0xfffn) + IOPM_BYTES > top || (control.msrpm & ~0xfffn) + MSRPM_BYTES > top) return false
   if (!isInjectionLegal(views, control.eventInj)) return false
   if (control.asid === 0 || control.asid >= asids) return false
-  return !usesNestedPaging(control) || isNestingLegal(views, control, legal, hostPages)
+  return !usesNestedPaging(control) || isNestingLegal(views, control, legal, host)
 }

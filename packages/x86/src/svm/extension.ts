@@ -46,18 +46,23 @@ const vmCr: Msr = {
   },
 }
 
-/** EFER.SVME can't be set while VM_CR.SVMDIS is (§15.30.1). */
-const eferWithSvm: Msr = {
+/** EFER.SVME can't be set while VM_CR.SVMDIS is (§15.30.1), and SEV-ES guests leave it as it is (§15.35.10). */
+const eferWithSvm = (svmOf: (cpu: Cpu) => SvmCore): Msr => ({
   ...efer,
   write(cpu, value) {
+    const svme = BigInt(EFER_BITS.SVME)
+    if (svmOf(cpu).encryptedGuest) {
+      efer.write(cpu, value | svme)
+      return
+    }
     const disabled = ((systemOf(cpu).held.get(SVM_MSR.VM_CR) ?? 0n) & BigInt(VmCr.mask.SVMDIS)) !== 0n
-    if (disabled && (value & BigInt(EFER_BITS.SVME)) !== 0n) gp()
+    if (disabled && (value & svme) !== 0n) gp()
     efer.write(cpu, value)
   },
-}
+})
 
 const MSRS: readonly Msr[] = [
-  vmCr, eferWithSvm,
+  vmCr,
   held(SVM_MSR.VM_HSAVE_PA, 'VM_HSAVE_PA', {
     check: (value, cpu) => {
       if ((value & 0xfffn) !== 0n || value >> BigInt(systemOf(cpu).legal.physicalBits) !== 0n) gp()
@@ -88,7 +93,7 @@ export function createSvmExtension(options: SvmExtensionOptions = {}): SvmExtens
     return svm
   }
   return {
-    name: 'SVM', svmOf, meanings: svmMeanings(svmOf), msrs: () => MSRS,
+    name: 'SVM', svmOf, meanings: svmMeanings(svmOf), msrs: () => [...MSRS, eferWithSvm(svmOf)],
     leaves: () => [[0x8000_000a, svmLeaf(asids)]],
     configure(system) {
       system.legal.efer |= EFER_BITS.SVME

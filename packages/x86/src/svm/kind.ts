@@ -1,5 +1,5 @@
 /** How an extension makes guests that are not plain ones (SEV-ES, SEV-SNP): what it is asked, and when. */
-import type { WalkResult } from '@cofferdam/paging'
+import type { KeyField, WalkResult } from '@cofferdam/paging'
 import type { GuardRequest } from '@cofferdam/memory'
 import type { Exit, GuestControl } from './control.ts'
 import type { StatePage } from './vmcb.ts'
@@ -21,6 +21,8 @@ export interface GuestKind {
   readonly encryptedState: boolean
   /** The guest's time-stamp counter when it is not the host's plus an offset: from the host's. */
   readonly tsc: ((host: bigint) => bigint) | null
+  /** Translations made for a guest with the same ASID and another tag are not good for this one. */
+  readonly tag: string
   /** The event to inject, where it is not EVENTINJ that says so. */
   readonly eventInj: bigint
   /** Loads all state; answers RIP. What VMRUN checks of loaded state is checked afterwards. */
@@ -41,6 +43,8 @@ export interface SvmHooks {
    * VMRUN has read the control area: the kind of guest, null for a plain one, or the EXITCODE that VMRUN fails with.
    */
   guest(vmcb: StatePage, control: GuestControl): GuestKind | number | null
+  /** The key field of the host's tables, nested ones included; undefined while nothing is encrypted. */
+  hostKeyField(): KeyField | undefined
   /** Whether a page may hold a VMCB (VMRUN, VMLOAD, VMSAVE) or host state; #GP(0) if not. */
   acceptsPage(address: number): boolean
   /** An access did not translate and it is no plain page fault; null: as SVM does without extension. */

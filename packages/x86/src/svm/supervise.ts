@@ -41,6 +41,8 @@ export interface SvmSupervisor extends Supervisor {
   fail(code: number): void
   /** A guest is resident now; `event` is what it is to be injected first. */
   entered(event: bigint): void
+  /** Ends the present instruction as an access with this outcome ends. */
+  deny(outcome: AccessOutcome): never
   /** The exit of a guest that its host takes out. */
   kicked(): Exit
 }
@@ -168,7 +170,7 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
       guestFault.errorCode = next.code
       return false
     }
-    wantsBytes = isPageFault && guest.kind === null && (errorCode & ACCESS_FETCH) === 0
+    wantsBytes = isPageFault && guest.kind?.encryptedState !== true && (errorCode & ACCESS_FETCH) === 0
     setExit(taken)
     return true
   }
@@ -197,7 +199,7 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
         return
       }
       if (result.status !== WALK_NESTED_FAULT) throw new Error(`SVM: a walk ended with status ${result.status}`)
-      wantsBytes = (access & ACCESS_FETCH) === 0 && options.guest()?.kind === null
+      wantsBytes = (access & ACCESS_FETCH) === 0 && options.guest()?.kind?.encryptedState !== true
       settleAccess({ leave: nestedFault(result, low) })
     },
     guard(verdict, request, low, high) {
@@ -334,6 +336,10 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
       lastPause = cpu.timestamp()
       // What is pending at the processor, or virtually, is looked at before the first instruction.
       processor.reconsider()
+    },
+    deny(outcome) {
+      settleAccess(outcome)
+      return raise(guestFault.vector, guestFault.errorCode)
     },
     kicked() {
       clear()

@@ -1,6 +1,6 @@
 /** SVM of one processor: entering guests and leaving them. */
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { configureNpt, createWalkContext } from '@cofferdam/paging'
+import { configureNpt, createWalkContext, setKeyField } from '@cofferdam/paging'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Processor } from '../engine/processor.ts'
 import { CR0, CR3, CR4, EFER, MSR_PAT, SHADOW, SYSFLAGS, TSC_OFFSET } from '../state.ts'
@@ -10,7 +10,7 @@ import { isGuestLegal } from './checks.ts'
 import type { Exit, GuestControl } from './control.ts'
 import { readControl, usesLbrVirtualization, usesNestedPaging, writeExit, writeInterrupts } from './control.ts'
 import { loadExtra, loadGuest, loadHost, saveExtra, saveGuest, saveHost } from './guest-state.ts'
-import type { GuestKind, SvmHooks } from './kind.ts'
+import type { AccessOutcome, GuestKind, SvmHooks } from './kind.ts'
 import { createSupervisor } from './supervise.ts'
 import type { Svm, SvmRun } from './types.ts'
 import { isRam, pageAt, read64, SAVE, SAVE_AT, write64, written } from './vmcb.ts'
@@ -34,6 +34,12 @@ export interface SvmOptions {
 
 /** `Svm` as its own instructions see it. */
 export interface SvmCore extends Svm {
+  /** The guest that is resident, or was last, was entered by VMRUN and not by a program in TypeScript. */
+  readonly hostIsCode: boolean
+  /** A guest with SEV-ES is resident. */
+  readonly encryptedGuest: boolean
+  /** Ends the present instruction as an access with this outcome ends: with an exception, or the guest leaves. */
+  deny(outcome: AccessOutcome): never
   /** Whether VMRUN, VMLOAD and VMSAVE may use the page. */
   accepts(address: number): boolean
   /** VMRUN by machine code. */
@@ -87,6 +93,8 @@ export function createSvm(options: SvmOptions): SvmCore {
   /** Whose translations are cached: '' for the host's. */
   let cached = ''
   let lastExit: Exit | null = null
+  /** The last guest's host is a program in TypeScript. */
+  let direct = true
 
   const held = (index: number): bigint => system.held.get(index) ?? 0n
   const hostSave = (): number => Number(held(SVM_MSR.VM_HSAVE_PA))
@@ -122,6 +130,7 @@ export function createSvm(options: SvmOptions): SvmCore {
       return
     }
     const root = control.nestedCr3
+    setKeyField(npt, hooks?.hostKeyField())
     configureNpt(npt, {
       ...paging, cr3Low: Number(root & 0xffff_ffffn) | 0, cr3High: Number((root >> 32n) & 0xffff_ffffn) | 0,
       ac: false, pkru: 0,
@@ -130,9 +139,9 @@ export function createSvm(options: SvmOptions): SvmCore {
   }
 
   /** What decides whether translations that are cached are the guest's still (APM vol. 2, §15.16). */
-  const translationsOf = ({ control }: Guest): string => {
+  const translationsOf = ({ control, kind }: Guest): string => {
     const registers = [CR0, CR3, CR4, EFER].map((at) => views.u64[at >>> 3].toString(16))
-    return [control.asid, control.nested, control.nestedCr3.toString(16), ...registers].join(' ')
+    return [control.asid, control.nested, control.nestedCr3.toString(16), kind?.tag ?? '', ...registers].join(' ')
   }
 
   /** Registers that VMRUN gives a guest of its own beside the save area. */
@@ -154,7 +163,8 @@ export function createSvm(options: SvmOptions): SvmCore {
   }
 
   /** VMRUN, but for what only machine code needs: loads the guest, or arranges for the exit of a VMRUN that failed. */
-  const load = (vmcb: number, direct: boolean): void => {
+  const load = (vmcb: number, isDirect: boolean): void => {
+    direct = isDirect
     const page = pageAt(memory, vmcb)
     const paging = hostPaging(direct)
     const hostIf = direct || (views.u32[SYSFLAGS >>> 2] & FLAG.IF) !== 0
@@ -170,7 +180,9 @@ export function createSvm(options: SvmOptions): SvmCore {
       return
     }
     const rip = special?.load() ?? loadGuest(cpu, page.frame + SAVE_AT, usesNestedPaging(control))
-    if (!isGuestLegal(views, control, system.legal, asids, (paging.cr0 & CR0_BITS.PG) !== 0)) {
+    const field = hooks?.hostKeyField()
+    const host = { pages: (paging.cr0 & CR0_BITS.PG) !== 0, key: field === undefined ? 0n : 1n << BigInt(field.position) }
+    if (!isGuestLegal(views, control, system.legal, asids, host)) {
       guest = { ...guest, failed: true }
       supervisor.fail(VMEXIT_INVALID)
       return
@@ -192,7 +204,7 @@ export function createSvm(options: SvmOptions): SvmCore {
   /** #VMEXIT. */
   const leave = (exit: Exit): void => {
     if (guest === null) return
-    const { control, kind, direct, failed, vmcb } = guest
+    const { control, kind, failed, vmcb } = guest
     const page = pageAt(memory, vmcb)
     if (!failed) {
       const rip = BigInt.asUintN(64, cpu.rip())
@@ -201,7 +213,7 @@ export function createSvm(options: SvmOptions): SvmCore {
       cached = translationsOf(guest)
       if (kind === null) saveGuest(cpu, page.frame + SAVE_AT, rip, usesNestedPaging(control))
       else kind.save(exit, rip)
-      writeInterrupts(views, page.frame, control.vintr, shadow, kind !== null && guestIf)
+      writeInterrupts(views, page.frame, control.vintr, shadow, kind?.encryptedState === true && guestIf)
     }
     writeExit(views, page.frame, exit)
     swapOut(guest, page.frame)
@@ -242,6 +254,9 @@ export function createSvm(options: SvmOptions): SvmCore {
     processor, accepts,
     get inGuest() { return guest !== null },
     get gif() { return gif },
+    get hostIsCode() { return !direct },
+    get encryptedGuest() { return guest?.kind?.encryptedState === true },
+    deny: (outcome) => supervisor.deny(outcome),
     vmrun(vmcb, instructions) {
       processor.activate()
       requireRam(vmcb)
