@@ -141,8 +141,8 @@ export function createPlatform(options: PlatformOptions): Platform {
     attachVirtio({
       ...options.virtio, bus: pci,
       mapper: { region: (name, handlers) => mapper.region(name, inMemory(name, handlers)) },
-      clock: (slot) => clock.ranked(RANK.virtio + slot),
-      intx: (slot) => pirq.source(pirqOfSlot(slot, 1)),
+      clock: (n) => clock.ranked(RANK.virtio + n),
+      intx: (slot, pin) => pirq.source(pirqOfSlot(slot, pin)),
       deliver: options.deliver,
     })
   }

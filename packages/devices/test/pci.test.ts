@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
   type BarSpec, createIch9Lpc, createMapper, createPciBridge, createPciBus, createPciFunction, createPciHost,
-  createPirqRouter, createQ35HostBridge, type Mapper, type PciBus, type PciFunctionCore, type PciHost, pirqOfSlot,
+  createPirqRouter, createQ35HostBridge, type Mapper, type PciBridge, type PciBus, type PciFunctionCore,
+  type PciHost, pirqOfSlot,
   Q35_MMIO, SnapshotError, swizzle,
 } from '../src/index.ts'
 import { probe } from './helpers.ts'
@@ -170,7 +171,7 @@ describe('ECAM and the host bridge', () => {
 describe('bridges', () => {
   it('pass accesses to the buses that they were given', () => {
     const behind = createPciBus()
-    bus.add(4, 0, createPciBridge({ name: 'bridge', secondary: behind }))
+    bus.add(4, 0, createPciBridge({ name: 'bridge', secondary: behind, mapper }))
     behind.add(5, 0, device('b', []))
     const at = (number: number, slot: number): number => host.ecam.read(number << 20 | slot << 15, 4)
     expect(at(1, 5)).toBe(0xffff_ffff)
@@ -178,6 +179,89 @@ describe('bridges', () => {
     expect(at(1, 5)).toBe(0x5678_1234)
     expect(at(2, 5)).toBe(0xffff_ffff)
     expect(read(4, 0x0e, 1)).toBe(1)
+  })
+})
+
+describe('a bridge and what is behind it', () => {
+  let bridge: PciBridge
+  let behind: PciBus
+  const bar = (index: number, kind: BarSpec['kind'], size: number): BarSpec =>
+    ({ index, kind, size, handlers: nothing })
+  const at = (offset: number): number => 5 << 15 | 1 << 20 | offset
+  const child = (offset: number, value: number): void => { host.ecam.write(at(offset), 4, value) }
+  beforeEach(() => {
+    behind = createPciBus()
+    bridge = createPciBridge({ name: 'bridge', secondary: behind, mapper })
+    bus.add(4, 0, bridge)
+    behind.add(5, 0, createPciFunction({
+      name: 'b', vendor: 1, device: 2, classCode: 0, mapper: bridge.mapper,
+      bars: [bar(0, 'memory32', 0x1000), bar(1, 'io', 0x20), bar(2, 'memory64', 0x1000)],
+    }))
+    write(4, 0x18, 0x0001_0100)
+    child(0x10, 0xc010_0000)
+    child(0x14, 0x2000)
+    child(0x18, 0x4000_0000)
+    child(0x1c, 2)
+    child(4, 3)
+  })
+  const found = (): boolean[] =>
+    [memory.find(0xc010_0000), ports.find(0x2000), memory.find(0x2_4000_0000)].map((range) => range !== undefined)
+
+  it('decodes BARs behind it inside its windows only, while its command register lets it', () => {
+    expect(found()).toEqual([false, false, false])
+    write(4, 4, 3)
+    write(4, 0x20, 0xc010_c010)
+    expect(found()).toEqual([true, false, false])
+    write(4, 0x1c, 0x2121, 2)
+    expect(found()).toEqual([true, true, false])
+    write(4, 0x24, 0x4001_4001)
+    write(4, 0x28, 2)
+    write(4, 0x2c, 2)
+    expect(found()).toEqual([true, true, true])
+    write(4, 4, 1)
+    expect(found()).toEqual([false, true, false])
+    write(4, 4, 3)
+    write(4, 0x20, 0xc000_c010)
+    expect(found()[0]).toBe(false)
+  })
+
+  it('follows a BAR that moves out of a window, and in again', () => {
+    write(4, 4, 3)
+    write(4, 0x20, 0xc010_c010)
+    child(0x10, 0xc020_0000)
+    expect([found()[0], memory.find(0xc020_0000)]).toEqual([false, undefined])
+    child(0x10, 0xc010_0000)
+    expect(found()[0]).toBe(true)
+  })
+
+  it('lets devices reach memory while it may master the bus', () => {
+    expect(bridge.forwardsUpstream()).toBe(false)
+    write(4, 4, 4)
+    expect(bridge.forwardsUpstream()).toBe(true)
+  })
+
+  it('resets the bus behind it when told to (3.2.5.17), and by its own reset', () => {
+    write(4, 0x3e, 0x40, 2)
+    expect(host.ecam.read(at(0x10), 4)).toBe(0)
+    child(0x10, 0xc010_0000)
+    write(4, 0x3e, 0x40, 2)
+    expect(host.ecam.read(at(0x10), 4)).toBe(0xc010_0000)
+    bridge.reset()
+    write(4, 0x18, 0x0001_0100)
+    expect(host.ecam.read(at(0x10), 4)).toBe(0)
+  })
+
+  it('has the functions behind it in its snapshot', () => {
+    write(4, 4, 3)
+    write(4, 0x20, 0xc010_c010)
+    const saved = JSON.parse(JSON.stringify(host.snapshot())) as ReturnType<typeof host.snapshot>
+    host.reset()
+    expect(found()).toEqual([false, false, false])
+    host.restore(saved)
+    expect([...found(), host.ecam.read(at(0x10), 4)]).toEqual([true, false, false, 0xc010_0000])
+    const { functions, ...other } = bridge.snapshot()
+    expect(Object.keys(functions ?? {})).toEqual(['5.0'])
+    expect(() => { bridge.restore(other) }).toThrow("bridge: snapshot field 'functions.5.0'")
   })
 })
 
@@ -257,7 +341,7 @@ describe('survival', () => {
         { index: 0, kind: 'io', size: 64, handlers: nothing },
         { index: 4, kind: 'memory64', size: 4096, handlers: nothing },
       ]))
-      bus.add(4, 0, createPciBridge({ name: 'bridge', secondary: createPciBus() }))
+      bus.add(4, 0, createPciBridge({ name: 'bridge', secondary: createPciBus(), mapper }))
       bus.add(31, 0, createIch9Lpc({ mapper, pm: nothing, pirq: router, pmBase: 0x600 }))
       for (const o of ops) {
         host.ecam.write(o.slot << 15 | o.offset & -o.size, o.size, o.value)

@@ -2,7 +2,7 @@
 import { createIoBus } from '@cofferdam/memory'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
-  createMapper, createVirtioPci, createVirtualClock, type VirtioDevice, type VirtioPci, type VirtioPort,
+  attachVirtio, createMapper, createPciBus, createPciHost, createVirtioPci, createVirtualClock, type VirtioDevice, type VirtioPci, type VirtioPort,
   type VirtioTransportSnapshot,
 } from '../src/index.ts'
 import { CommonConfig } from '../src/virtio/common-config.ts'
@@ -362,5 +362,42 @@ describe('virtio over PCI', () => {
     expect([get('deviceStatus'), bus.read(BAR + 0x1000, 1)]).toEqual([15, 1])
     request(1)
     expect(ram.view.getUint16(ringsOf(1).device + 2, true)).toBe(1)
+  })
+})
+
+describe('many virtio devices', () => {
+  const attach = (count: number) => {
+    const bus = createPciBus()
+    const memory = createIoBus(2 ** 46)
+    const lines: string[] = []
+    attachVirtio({
+      devices: Array.from({ length: count }, () => createEcho().device), memory: createRam().memory, bus,
+      mapper: createMapper({ ports: createIoBus(0x1_0000), memory }), clock: () => createVirtualClock(),
+      intx: (slot, pin) => {
+        lines.push(`${slot}.${pin}`)
+        return probe()
+      },
+      deliver: () => true,
+    })
+    return { bus, lines, host: createPciHost({ bus }) }
+  }
+
+  it('have a slot each from 1 on, up to 29', () => {
+    const { bus, lines } = attach(29)
+    expect(bus.functions().map(({ device }) => device)).toEqual(Array.from({ length: 29 }, (_, i) => i + 1))
+    expect([lines.length, new Set(lines).has('29.1')]).toEqual([29, true])
+  })
+
+  it('go on behind a bridge when there are more, with pins that it swizzles', () => {
+    const { lines, host } = attach(31)
+    expect(lines.slice(28)).toEqual(['29.2', '29.3', '29.4'])
+    const bridge = 29 << 15
+    expect(host.ecam.read(bridge + 8, 4) >>> 8).toBe(0x06_0400)
+    host.ecam.write(bridge + 0x18, 4, 0x0001_0100)
+    expect([1, 2, 3, 4].map((slot) => host.ecam.read(1 << 20 | slot << 15, 2))).toEqual([0x1af4, 0x1af4, 0x1af4, 0xffff])
+  })
+
+  it('are refused when they are too many', () => {
+    expect(() => attach(49)).toThrow('more virtio devices than slots')
   })
 })

@@ -29,7 +29,7 @@ export interface MachineOptions {
   /** Disks on PCI, in slots from 00:01.0 on. */
   readonly disks?: readonly DiskOption[]
   /**
-   * More devices, in the slots after the disks; at most 30 with them. Test devices come last; the debug exit is at port
+   * More devices, in the slots after the disks; at most 48 with them. Test devices come last; the debug exit is at port
    * F4h unless it is here.
    */
   readonly devices?: readonly DeviceOption[]

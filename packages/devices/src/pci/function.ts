@@ -44,6 +44,8 @@ export interface PciFunctionSnapshot {
   readonly config: string
   readonly intx: boolean
   readonly capabilities: readonly Plain[]
+  /** Of a bridge: the functions behind it, by device and function. */
+  readonly functions?: Readonly<Record<string, PciFunctionSnapshot>>
 }
 
 /** A capability in the list at 34h. */

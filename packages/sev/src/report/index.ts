@@ -1,0 +1,3 @@
+export * from './parse.ts'
+export * from './ecdsa.ts'
+export * from './verify.ts'
