@@ -159,7 +159,8 @@ const addImages = (program: Command, around: Surroundings): void => {
     .argument('[names...]', catalog.map(({ name }) => name).join(', '))
     .option('--all', 'every image')
     .option('--refresh', 'look for newer versions of what is there')
-    .action((names: string[], options: { all?: boolean; refresh?: boolean }) => fetchCommand(names, options, around))
+    .option('--modules', "the kernels' modules too, which --disk, --device and --share need")
+    .action((names: string[], options: Parameters<typeof fetchCommand>[1]) => fetchCommand(names, options, around))
   command
     .command('initramfs')
     .description('Writes the default initramfs to a file. The same input gives the same bytes.')

@@ -2,8 +2,8 @@
 import { createIoBus } from '@cofferdam/memory'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
-  attachVirtio, createMapper, createPciBus, createPciHost, createVirtioPci, createVirtualClock, type VirtioDevice, type VirtioPci, type VirtioPort,
-  type VirtioTransportSnapshot,
+  attachVirtio, createMapper, createPciBus, createPciHost, createVirtioPci, createVirtualClock, type VirtioDevice,
+  type VirtioPci, type VirtioPort, type VirtioTransportSnapshot,
 } from '../src/index.ts'
 import { CommonConfig } from '../src/virtio/common-config.ts'
 import { probe } from './helpers.ts'

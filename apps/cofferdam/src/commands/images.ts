@@ -1,10 +1,10 @@
 import { writeFile } from 'node:fs/promises'
 import { inputError, plainReason } from '../errors.ts'
-import { catalog, defaultImages } from '../images/catalog.ts'
+import { catalog, defaultImages, findEntry } from '../images/catalog.ts'
 import { isWhole, sha256 } from '../images/store.ts'
 import type { AddedFile } from '../parse.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
-import { fetchWithProgress } from './fetch-with-progress.ts'
+import { fetchModulesWithProgress, fetchWithProgress } from './fetch-with-progress.ts'
 import { defaultInitramfs } from './initramfs.ts'
 
 interface Row {
@@ -59,12 +59,17 @@ export const listImages = async (options: { readonly json?: boolean }, around: S
 /** `cofferdam images fetch`: brings images onto this machine. */
 export const fetchCommand = async (
   names: readonly string[],
-  options: { readonly refresh?: boolean; readonly all?: boolean },
+  options: { readonly refresh?: boolean; readonly all?: boolean; readonly modules?: boolean },
   around: Surroundings,
 ): Promise<void> => {
   const asked = options.all ? catalog.map((entry) => entry.name) : names.length > 0 ? names : defaultImages
   const images = await fetchWithProgress(asked, around, options.refresh ?? false)
-  for (const image of images) around.stdout.write(`${image.name} ${image.version} ${image.path}\n`)
+  for (const image of images) {
+    around.stdout.write(`${image.name} ${image.version} ${image.path}\n`)
+    if (options.modules !== true || findEntry(image.name)?.kind !== 'kernel') continue
+    const { name, version, folder } = await fetchModulesWithProgress(image, around)
+    around.stdout.write(`${name} ${version} ${folder}\n`)
+  }
 }
 
 /** `cofferdam images initramfs`: writes the default initramfs to a file. */

@@ -61,6 +61,10 @@ export const modulesFor = async (
   around: Surroundings,
 ): Promise<Uint8Array | undefined> => {
   const modules = await fetchModulesWithProgress(kernel, around)
+  // Debian's cloud kernels are built without it.
+  if (groups.includes('9p') && !modules.files.some(({ name }) => name === '9p.ko')) {
+    around.stderr.write(`cofferdam: --share: ${kernel.name} has no driver for 9p; --kernel sid-generic has\n`)
+  }
   const files = await Promise.all(
     modules.files.map(async ({ name, guestPath }) => ({
       path: guestPath ?? `/lib/modules/${name}`,
