@@ -14,9 +14,23 @@ const DE = 8
 const ENABLES = 0xff
 const DR7 = (DR >>> 3) + 7
 
+/** A place that a debugger outside of the guest watches: the guest sees nothing of it. */
+export interface HostWatch {
+  readonly kind: 'execute' | 'write' | 'access'
+  /** Linear address, as an unsigned 64-bit number. */
+  readonly address: bigint
+  /** Bytes, at least 1; an instruction is watched at its first byte. */
+  readonly length: number
+}
+
+/** In `hits`: a host's watch, which is no bit of DR6. */
+export const HOST_HIT = 1 << 16
+const HOST_KINDS = { execute: KIND.EXECUTE, write: KIND.WRITE, access: KIND.ACCESS } as const
+
 interface Watch {
-  /** Its bit in DR6. */
+  /** Its bit in DR6, or HOST_HIT. */
   readonly bit: number
+  readonly host?: HostWatch
   readonly kind: number
   readonly first: bigint
   readonly last: bigint
@@ -29,6 +43,10 @@ export interface Breakpoints {
   code: number
   data: number
   ports: number
+  /** The host's watch that was hit last. */
+  hostHit: HostWatch | null
+  /** What the host watches, from now on. */
+  watch(watches: readonly HostWatch[]): void
   /** Reads the registers again; whether what is enabled changed, so that translations must be made anew. */
   refresh(): boolean
   /** Whether the linear page (address / 4096) holds an instruction breakpoint. */
@@ -58,7 +76,14 @@ export function createBreakpoints(views: Views): Breakpoints {
   let codePages: number[] = []
   let dataPages: number[] = []
 
+  let hosts: Watch[] = []
+
   const pageOf = (address: bigint): number => Number(address >> 12n)
+  const pagesOf = ({ first, last }: Watch): number[] => {
+    const pages: number[] = []
+    for (let page = pageOf(first); page <= pageOf(last); page++) pages.push(page)
+    return pages
+  }
 
   const watchOf = (n: number, dr7: number): Watch => {
     const kind = (dr7 >>> (16 + n * 4)) & 3
@@ -72,6 +97,7 @@ export function createBreakpoints(views: Views): Breakpoints {
     for (const watch of watches) {
       if (first > watch.last || last < watch.first || !matches(watch.kind)) continue
       breakpoints.hits |= watch.bit
+      if (watch.host !== undefined) breakpoints.hostHit = watch.host
       i32[EVENT >>> 2] |= EVENT_STOP
     }
   }
@@ -80,19 +106,26 @@ export function createBreakpoints(views: Views): Breakpoints {
     const dr7 = i32[DR7 << 1]
     // Without CR4.DE the encoding of I/O breakpoints is undefined: none.
     const hasPorts = (i32[CR4 >>> 2] & DE) !== 0
-    const all = [0, 1, 2, 3].filter((n) => ((dr7 >>> (n * 2)) & 3) !== 0).map((n) => watchOf(n, dr7))
+    const all = [...[0, 1, 2, 3].filter((n) => ((dr7 >>> (n * 2)) & 3) !== 0).map((n) => watchOf(n, dr7)), ...hosts]
     code = all.filter(({ kind }) => kind === KIND.EXECUTE)
     data = all.filter(({ kind }) => kind === KIND.WRITE || kind === KIND.ACCESS)
     ports = all.filter(({ kind }) => kind === KIND.IO && hasPorts)
     codePages = code.map(({ first }) => pageOf(first))
-    dataPages = data.map(({ first }) => pageOf(first))
+    dataPages = data.flatMap(pagesOf)
     breakpoints.code = code.length
     breakpoints.data = data.length
     breakpoints.ports = ports.length
   }
 
   const breakpoints: Breakpoints = {
-    hits: 0, code: 0, data: 0, ports: 0,
+    hits: 0, code: 0, data: 0, ports: 0, hostHit: null,
+    watch(watches) {
+      hosts = watches.map((host) => ({
+        bit: HOST_HIT, host, kind: HOST_KINDS[host.kind], first: host.address,
+        last: host.address + BigInt(host.kind === 'execute' ? 0 : host.length - 1),
+      }))
+      collect()
+    },
     refresh() {
       const dr7 = u64[DR7]
       if (((Number(dr7 & 0xffn) | Number(seen[4])) & ENABLES) === 0) return false
@@ -110,7 +143,13 @@ export function createBreakpoints(views: Views): Breakpoints {
     },
     codeAt(low, high) {
       const address = join(low, high)
-      return code.reduce((bits, watch) => (watch.first === address ? bits | watch.bit : bits), 0)
+      let bits = 0
+      for (const watch of code) {
+        if (watch.first !== address) continue
+        bits |= watch.bit
+        if (watch.host !== undefined) breakpoints.hostHit = watch.host
+      }
+      return bits
     },
     accessed(low, high, size, write) {
       const first = join(low, high)

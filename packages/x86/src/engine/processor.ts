@@ -16,8 +16,8 @@ import {
 import { deliverException, deliverInterrupt } from '../system/deliver.ts'
 import { DR6_BITS } from '../system/control.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
-import { createBreakpoints, linearPage } from './breakpoints.ts'
-import type { Breakpoints } from './breakpoints.ts'
+import { HOST_HIT, createBreakpoints, linearPage } from './breakpoints.ts'
+import type { Breakpoints, HostWatch } from './breakpoints.ts'
 import { CodeCacheFull, blockRip } from './code-cache.ts'
 import type { Block, CodePage, HostSite } from './code-cache.ts'
 import { createCpu } from './cpu-services.ts'
@@ -93,6 +93,12 @@ export interface Processor {
   setInterrupt(pending: boolean): void
   /** Something besides interrupts wants `attend`. */
   setAttention(): void
+  /** What a debugger outside of the guest watches; nothing at first. Where one is hit, the slice ends. */
+  watch(watches: readonly HostWatch[]): void
+  /** The watch that ended the last slice, or null. An instruction that is watched has not been executed yet. */
+  readonly trapped: HostWatch | null
+  /** Executes one instruction, whatever is pending or watches it; answers how many were retired (0 when halted). */
+  stepOne(): number
   /** Whether IF lets interrupts in now. */
   interruptible(): boolean
   /** Instructions retired since power-on. */
@@ -569,9 +575,15 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** Runs the instruction at RIP by itself, or enters the handler of its breakpoint. */
   const stepDebugged = (): void => {
-    if (breakpoints.code !== 0 && (i32[SYSFLAGS >>> 2] & RF) === 0) {
+    if (breakpoints.code !== 0) {
       locate(csBase())
-      const bits = breakpoints.codeAt(linearLow, linearHigh)
+      const all = breakpoints.codeAt(linearLow, linearHigh)
+      if ((all & HOST_HIT) !== 0 && !passing) {
+        trapped = breakpoints.hostHit
+        stop()
+        return
+      }
+      const bits = (i32[SYSFLAGS >>> 2] & RF) !== 0 ? 0 : all & ~HOST_HIT
       if (bits !== 0) {
         setDr6(bits)
         raiseHere(VECTOR.DB, -1)
@@ -580,6 +592,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         return
       }
     }
+    passing = false
     step()
   }
 
@@ -588,8 +601,13 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** Traps of the instruction before: single step, data and port breakpoints. */
   const takeTraps = (): void => {
-    const bits = breakpoints.hits
+    const bits = breakpoints.hits & ~HOST_HIT
+    if ((breakpoints.hits & HOST_HIT) !== 0) {
+      trapped = breakpoints.hostHit
+      stop()
+    }
     breakpoints.hits = 0
+    if (bits === 0) return
     setDr6(bits)
     processor.halted = false
     raiseHere(VECTOR.DB, -1)
@@ -598,6 +616,13 @@ export function createProcessor(options: ProcessorOptions): Processor {
     deliverException(cpu, VECTOR.DB)
     i64[RIP >>> 3] = nextRip
   }
+
+  /** The debugger's watch that ended the slice. */
+  let trapped: HostWatch | null = null
+  /** The next instruction is executed though it is watched: that has been told. */
+  let passing = false
+  /** A debugger steps: what is pending waits. */
+  let withheld = false
 
   const isStopped = (): boolean => (i32[EVENT >>> 2] & EVENT_STOP) !== 0
 
@@ -636,6 +661,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** Takes what waits at an instruction boundary. */
   const attend = (): void => {
     i32[EVENT >>> 2] &= ~EVENT_STOP
+    if (withheld) return
     const held = supervisor === null ? 0 : supervisor.holds()
     if (attention && (held & HOLD.ATTENTION) === 0) {
       attention = false
@@ -694,6 +720,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** Whether something is to be taken at this instruction boundary. */
   const wanted = (): boolean => {
+    if (withheld) return breakpoints.hits !== 0 || i32[SHADOW >>> 2] !== 0
     const event = i32[EVENT >>> 2]
     return (event & EVENT_STOP) !== 0 || breakpoints.hits !== 0 || i32[SHADOW >>> 2] !== 0 || ((event & EVENT_INTERRUPT) !== 0 && (i32[SYSFLAGS >>> 2] & IF) !== 0)
   }
@@ -710,6 +737,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
     run(instructions, yields = false) {
       activate()
       ending = false
+      passing = trapped?.kind === 'execute' && trapped.address === BigInt.asUintN(64, i64[RIP >>> 3] + BigInt(csBase()))
+      trapped = null
       i32[YIELDS >>> 2] = yields ? 1 : 0
       i32[BUDGET >>> 2] = instructions
       i32[SLICE >>> 2] = instructions
@@ -733,6 +762,22 @@ export function createProcessor(options: ProcessorOptions): Processor {
       return done
     },
     stop,
+    watch(watches) {
+      breakpoints.watch(watches)
+      mmu.flush(true)
+    },
+    get trapped() { return trapped },
+    stepOne() {
+      activate()
+      trapped = { kind: 'execute', address: BigInt.asUintN(64, i64[RIP >>> 3] + BigInt(csBase())), length: 1 }
+      withheld = true
+      try {
+        return processor.run(1)
+      } finally {
+        withheld = false
+        look()
+      }
+    },
     setInterrupt(pending) {
       line = pending
       applyLine()
