@@ -3,7 +3,10 @@
  * own that follows a script.
  */
 
-import type { DeviceOption, DiskOption } from '@cofferdam/machine'
+import type { DeviceOption, DiskOption, RunResult as PackageResult } from '@cofferdam/machine'
+
+/** What a debugger watches. */
+type HostWatch = Extract<PackageResult, { reason: 'watch' }>['watch']
 
 export type { DeviceOption, DiskOption }
 
@@ -63,6 +66,8 @@ export type RunResult =
   | { readonly reason: 'reset' }
   /** isa-debug-exit: what the guest wrote, and what QEMU would exit with. */
   | { readonly reason: 'debug-exit'; readonly code: number; readonly status: number }
+  /** A debugger's watch was hit. */
+  | { readonly reason: 'watch'; readonly cpu: number; readonly watch: HostWatch }
   /** A processor shut down (a triple fault), or the guest needs what there is not; `state`: its registers, in lines. */
   | { readonly reason: 'shutdown'; readonly message: string; readonly state?: readonly string[] }
 

@@ -68,6 +68,15 @@ export const parseSeconds = (text: string): number => {
   return value
 }
 
+/** Where gdb may connect: a port of this machine alone, unless an address is given with it. */
+export const parseGdb = (text: string): { host: string; port: number } => {
+  const found = /^(?:(\[[0-9a-f:.]+\]|[a-z0-9.-]+):)?(\d{1,5})$/i.exec(text)
+  const port = found === null ? NaN : Number(found[2])
+  if (found === null || !(port <= 65_535)) throw refuse('PORT or ADDRESS:PORT, such as 1234')
+  const [, host] = found as (string | undefined)[]
+  return { host: host === undefined ? '127.0.0.1' : host.replaceAll(/[[\]]/g, ''), port }
+}
+
 /** A non-empty text. */
 export const parseText = (text: string): string => {
   if (text === '') throw refuse('a text that is not empty')

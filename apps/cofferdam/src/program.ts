@@ -20,7 +20,6 @@ const laterOptions: readonly (readonly [string, string])[] = [
   ['--host <KERNEL>', 'host'],
   ['--kexec <KERNEL>', 'kexec'],
   ['--report <FILE>', 'report'],
-  ['--gdb <PORT>', 'gdb'],
 ]
 
 const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
@@ -54,6 +53,8 @@ Examples:
       the same through UEFI, with variables that last; --debug-console shows what OVMF says while it starts
   cofferdam boot --kernel ./test.flat --initrd none --device isa-debug-exit,iobase=0xf4,iosize=4 --device pc-testdev
       a Multiboot or PVH test kernel written for QEMU; its exit status becomes ours
+  cofferdam boot --append nokaslr --gdb 1234
+      waits for gdb: gdb vmlinux -ex 'target remote :1234' -ex 'hbreak start_kernel' -ex continue
 
 Exit codes: 0 the guest powered off or reached --until; 2 usage or bad input; 3 the guest crashed, hung or timed out.
 With --device isa-debug-exit a guest that writes V there leaves with 2 * V + 1, as with QEMU.
@@ -122,6 +123,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
   command
     .optionsGroup('What to record:')
     .option('--stats <FILE>', 'counters and times, JSON', parse.parseText)
+    .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on the loopback address if none is given', parse.parseGdb)
     .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')
   for (const [flags] of laterOptions) command.addOption(new Option(flags).hideHelp())

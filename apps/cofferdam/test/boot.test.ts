@@ -423,7 +423,7 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
     ['a folder as a kernel', ['--kernel', folder], 'it is not a file'],
     ['firmware as a kernel', ['--kernel', 'ovmf'], 'kernel ovmf: it is a firmware: expected a kernel image'],
     ['what is not built yet', ['--cc', 'snp'], '--cc snp: not in this version yet'],
-    ['an option of the full design', ['--gdb', '1234'], '--gdb: not in this version yet'],
+    ['an option of the full design', ['--kexec', 'k'], '--kexec: not in this version yet'],
     ['a misspelt option', ['--memroy', '1G'], "unknown option '--memroy'"],
     ['a trace of an unknown kind', ['--trace', 'x.txt'], '--trace x.txt: expected a file named .jsonl'],
     ['a trace that can not be written', ['--trace', '/no/such/x.json'], 'trace /no/such/x.json: no such file'],

@@ -87,3 +87,15 @@ describe('--device', () => {
     expect(() => parseDevice('pc-testdev', parseDevice('pc-testdev'))).toThrow('one pc-testdev, not two')
   })
 })
+
+describe('--gdb', () => {
+  it('listens on the loopback address unless another is given', () => {
+    expect(parse.parseGdb('1234')).toEqual({ host: '127.0.0.1', port: 1234 })
+    expect(parse.parseGdb('0.0.0.0:1')).toEqual({ host: '0.0.0.0', port: 1 })
+    expect(parse.parseGdb('[::1]:65535')).toEqual({ host: '::1', port: 65_535 })
+  })
+
+  it.each(['', 'x', '65536', ':1', '1:', '1:2:3', '-1'])('refuses %j', (text) => {
+    expect(() => parse.parseGdb(text)).toThrow('expected PORT or ADDRESS:PORT')
+  })
+})

@@ -5,6 +5,7 @@ import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
+import type { HostWatch } from '@cofferdam/x86'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
 import { createDevices, createDma, diskSlots, isConsole, testDevices } from './devices.ts'
 import { createTraceHash } from './events.ts'
@@ -35,6 +36,10 @@ export interface Machine {
   consoleInput(bytes: Uint8Array): number
   stats(): MachineStats
   places(): readonly ProcessorPlace[]
+  /** What a debugger watches on all processors, from now on; the guest sees nothing of it. */
+  watch(watches: readonly HostWatch[]): void
+  /** Executes one instruction of a processor, while interrupts wait. Does nothing when it waits or the machine ended. */
+  step(cpu: number): void
   /** The registers of a processor in lines for a person. */
   describe(cpu: number): readonly string[]
 }
@@ -186,6 +191,9 @@ export function createMachine(options: MachineOptions): Machine {
         const idleUntil = loop.run(instructions, isDone)
         processors.engine.jit?.flush()
         if (isDone() && ended !== null) return ended
+        const cpu = loop.watchHit()
+        const watch = cpu < 0 ? null : seats[cpu].processor.trapped
+        if (watch !== null) return { reason: 'watch', cpu, watch }
         if (idleUntil === undefined) return { reason: 'budget' }
         return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }
       } catch (error) {
@@ -198,6 +206,12 @@ export function createMachine(options: MachineOptions): Machine {
     serialInput: (bytes) => platform.serial.receive(bytes),
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({ ...collectStats(memory, processors, loop), ...(hash !== undefined && { traceHash: hash() }) }),
+    watch(watches) {
+      for (const { processor } of seats) processor.watch(watches)
+    },
+    step(cpu) {
+      if (!isDone()) loop.step(cpu)
+    },
     places: () => seats.map(placeOf),
     describe: (cpu) => stateLines(seats[cpu].processor),
   }

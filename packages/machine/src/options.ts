@@ -1,4 +1,5 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
+import type { HostWatch } from '@cofferdam/x86'
 import type { DeviceOption, DiskOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
 
@@ -56,6 +57,8 @@ export type RunResult =
   | { readonly reason: 'reset', readonly by: string }
   /** isa-debug-exit: `code` is what the guest wrote (bits 6:0), `status` what QEMU would exit with. */
   | { readonly reason: 'debug-exit', readonly code: number, readonly status: number }
+  /** A debugger's watch was hit; an instruction that is watched has not been executed yet. */
+  | { readonly reason: 'watch', readonly cpu: number, readonly watch: HostWatch }
   /** A processor shut down (a triple fault), or the guest needs more than there is. `state` are lines for a person. */
   | { readonly reason: 'shutdown', readonly message: string, readonly state: readonly string[] }
 

@@ -16,7 +16,7 @@ const SLICE_SPREAD = 12_000
 export interface Seat {
   readonly processor: Pick<
     Processor, 'stopped' | 'halted' | 'wakes' | 'run' | 'setTime' | 'progress' | 'charge' | 'stop'
-  > & { readonly counts: { readonly pauses: number } }
+  > & Partial<Pick<Processor, 'stepOne' | 'trapped'>> & { readonly counts: { readonly pauses: number } }
   readonly apic: Pick<LocalApic, 'nextDeadline' | 'advance'>
 }
 
@@ -51,6 +51,10 @@ export interface RunLoop {
    * @returns the time of the next timer (`Infinity` without) when none is ready, or undefined
    */
   run(instructions: number, done: () => boolean): number | undefined
+  /** The processor whose slice a debugger's watch ended in the last `run`, or −1. */
+  watchHit(): number
+  /** A debugger's step: one instruction of a processor, while what is pending waits. Timers that become due are served. */
+  step(index: number): void
   /** Number of the processor that runs or ran last. */
   current(): number
 }
@@ -72,6 +76,8 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
   /** Slices in a row that PAUSE ended. */
   let pauses = 0
   const idleSince: number[] = []
+  /** The processor where a debugger's watch was hit, or −1. */
+  let hit = -1
 
   const now = (): number => (running === null ? time : time + charged + running.processor.progress())
 
@@ -104,7 +110,7 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
   }
 
   /** Runs one slice of at most `most` nanoseconds; answers how many instructions were retired. */
-  const runSlice = (index: number, most: number): number => {
+  const runSlice = (index: number, most: number, single = false): number => {
     const seat = seats[index]
     const { processor } = seat
     if (processor.halted) onIdle?.(index, idleSince[index] ?? 0, time)
@@ -119,10 +125,11 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
     sliceEnd = time + length
     processor.setTime(time)
     try {
-      const done = processor.run(length, yields)
+      const done = single && processor.stepOne !== undefined ? processor.stepOne() : processor.run(length, yields)
       retired += done
       pauses = processor.counts.pauses === before ? 0 : pauses + 1
       if (processor.halted) idleSince[index] = time + done + charged
+      if ((processor.trapped ?? null) !== null && !single) hit = index
       return done
     } finally {
       running = null
@@ -147,13 +154,20 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
       const cut = seat === running ? seat.apic.nextDeadline() < sliceEnd : alone && canRun(seat)
       if (cut) running.processor.stop()
     },
+    watchHit: () => hit,
+    step(index) {
+      if (!canRun(seats[index])) return
+      const retiredNow = runSlice(index, 1, true)
+      advance(time + retiredNow + charged)
+    },
     run(instructions, done) {
       let left = instructions
       if (pick() < 0) {
         const next = nextTimer()
         if (next !== Infinity) advance(next)
       }
-      while (left > 0 && !done()) {
+      hit = -1
+      while (left > 0 && hit < 0 && !done()) {
         const index = pick()
         const next = nextTimer()
         if (index < 0) return next

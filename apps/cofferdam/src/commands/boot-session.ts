@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Machine, MachineEvent, MachineOptions } from '../machine-port.ts'
 import { formatMemory, traceFormat } from '../parse.ts'
 import { createProgressLine } from '../progress.ts'
+import { openGdbServer, type Debugger } from '../run/gdb-server.ts'
 import { openDebugConsole, type DebugConsole } from '../run/debug-console.ts'
 import { createConsoleWatch, type ConsoleWatch } from '../run/console-watch.ts'
 import { createSerialOutput, type SerialOutput } from '../run/output.ts'
@@ -98,7 +99,7 @@ const greet = ({ options, images, around: { stderr } }: Session): void => {
   stderr.write(`${name} booting ${what}, ${formatMemory(options.memory)}, ${vcpus} (${keys})\n`)
 }
 
-const run = async (session: Session): Promise<Outcome> => {
+const run = async (session: Session, held: Debugger | undefined): Promise<Outcome> => {
   const { options, images, around, terminal, output } = session
   const progress = createProgressLine(around.stderr)
   // the guest's own output takes the place of the progress line as soon as there is some
@@ -119,6 +120,7 @@ const run = async (session: Session): Promise<Outcome> => {
     noReboot: !options.reboot,
     debugExit: options.device?.some(({ kind }) => kind === 'isa-debug-exit') ?? false,
     ...(options.timeout !== undefined && { timeout: options.timeout }),
+    ...(held && { debugger: held }),
     now: around.now,
     breathe,
     leaving: () => terminal.leaving(),
@@ -158,7 +160,10 @@ export const bootSession = async (
   const session = openSession(options, images, commandLine, around)
   try {
     greet(session)
-    return finish(session, await run(session))
+    const held = options.gdb && await openGdbServer(options.gdb, (line) => { around.stderr.write(`cofferdam: ${line}\n`) })
+    const exitCode = finish(session, await run(session, held))
+    held?.close(exitCode)
+    return exitCode
   } finally {
     session.terminal.detach()
   }

@@ -1,3 +1,4 @@
+import type { GdbAddress } from '../run/gdb-server.ts'
 import { kernelKind } from '@cofferdam/boot'
 import { inputError, usageError } from '../errors.ts'
 import { driversOf, openDevices, type DeviceArgument } from '../devices.ts'
@@ -39,6 +40,7 @@ export interface BootOptions extends FirmwareChoice {
   readonly until?: string
   /** Wall seconds. */
   readonly timeout?: number
+  readonly gdb?: GdbAddress
   readonly reboot: boolean
   readonly stats?: string
   readonly trace?: string

@@ -1,5 +1,6 @@
 import type { Machine, ProcessorPlace, RunResult } from '../machine-port.ts'
 import type { ConsoleWatch } from './console-watch.ts'
+import type { Debugger } from './gdb-server.ts'
 import type { InputQueue } from './input.ts'
 import { createScript, type Script } from './script.ts'
 import type { Leaving } from './terminal.ts'
@@ -51,6 +52,8 @@ export interface SessionOptions {
   readonly onRestart?: () => void
   /** Called when piped input does not come and the session powers off. */
   readonly onNoInput?: () => void
+  /** Whether and when the machine may run. */
+  readonly debugger?: Debugger
   /** Instructions per slice. */
   readonly slice?: number
 }
@@ -131,6 +134,7 @@ const onReset = (session: Session): Outcome | undefined => {
   }
   session.onRestart?.()
   session.machine = session.start()
+  session.debugger?.started(session.machine)
   session.script.restart()
   return undefined
 }
@@ -138,6 +142,8 @@ const onReset = (session: Session): Outcome | undefined => {
 const onResult = async (session: Session, result: RunResult): Promise<Outcome | undefined> => {
   const { watch } = session
   switch (result.reason) {
+    case 'watch':
+      return undefined
     case 'budget':
       session.script.onBusy()
       return undefined
@@ -192,10 +198,16 @@ export const runSession = async (options: SessionOptions): Promise<Outcome> => {
     shellsBefore: 0,
   }
   const instructions = options.slice ?? defaultSlice
+  const { debugger: held } = session
+  held?.started(session.machine)
   for (;;) {
+    await held?.ready(() => checkAround(session) !== undefined)
+    const given = checkAround(session)
+    if (given) return given
     const result = runSlice(session, instructions)
     await session.breathe()
     if ('kind' in result) return result
+    if (held?.after(result) === true) continue
     const outcome = checkAround(session) ?? (await onResult(session, result))
     if (outcome) return outcome
   }
