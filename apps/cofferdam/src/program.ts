@@ -123,6 +123,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
   command
     .optionsGroup('What to record:')
     .option('--stats <FILE>', 'counters and times, JSON', parse.parseText)
+    .option('--record <FILE>', 'the console as an asciicast, with the machine\'s times', parse.parseText)
     .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on the loopback address if none is given', parse.parseGdb)
     .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')

@@ -7,6 +7,7 @@ import { openDebugConsole, type DebugConsole } from '../run/debug-console.ts'
 import { createConsoleWatch, type ConsoleWatch } from '../run/console-watch.ts'
 import { createSerialOutput, type SerialOutput } from '../run/output.ts'
 import { createPhases, type Moment, type Phases } from '../run/phases.ts'
+import { openRecording, type Recording } from '../run/recording.ts'
 import { runSession, type Outcome, type SessionOptions } from '../run/session.ts'
 import { openTerminal, type Terminal } from '../run/terminal.ts'
 import { openTrace, type TraceWriter } from '../run/trace.ts'
@@ -26,6 +27,7 @@ interface Session {
   readonly phases: Phases
   readonly trace: TraceWriter | undefined
   readonly debug: DebugConsole | undefined
+  readonly recording: Recording | undefined
   readonly moment: () => Moment
   readonly start: () => Machine
   readonly consoleSha256: () => string
@@ -73,7 +75,9 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
     hash.update(bytes)
     watch.see(bytes)
     output.write(bytes)
+    recording?.output(bytes, machine?.stats().virtualTime ?? 0)
   }
+  const recording = options.record === undefined ? undefined : openRecording(options.record)
   const debug = options.debugConsole === undefined ? undefined : openDebugConsole(options.debugConsole, around)
   const start = (): Machine => {
     // What the guest has put into its variables outlives a reset.
@@ -86,7 +90,7 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
   }
   const output = createSerialOutput(around.stdout, () => terminal.leave('interrupted'))
   const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
-  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, debug, moment, start }
+  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment, start }
   return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
 }
 
@@ -139,6 +143,7 @@ const finish = (session: Session, outcome: Outcome): number => {
   const exitCode = terminal.signalCode() ?? exitCodeOf(outcome)
   const traceSha256 = trace?.close()
   session.debug?.close()
+  session.recording?.close()
   if (!output.silent() && !output.atLineStart()) around.stderr.write('\n')
   printOutcome(outcome, around)
   if (options.saveVars !== undefined) writeVariables(options.saveVars, session.machine())
