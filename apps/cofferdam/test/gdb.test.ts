@@ -43,7 +43,7 @@ const waiting = async (words: readonly string[]): Promise<number> => {
 }
 
 const gdb = (port: number, commands: readonly string[], symbols?: string): Promise<string> => new Promise((resolve) => {
-  const all = ['set pagination off', 'set confirm off', `target remote 127.0.0.1:${port}`, ...commands]
+  const all = ['set pagination off', 'set confirm off', 'set remotetimeout 60', `target remote 127.0.0.1:${port}`, ...commands]
   const child = spawn('gdb', ['-nx', '-batch', ...(symbols === undefined ? [] : [symbols]), ...all.flatMap((c) => ['-ex', c])])
   let out = ''
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { out += text })
