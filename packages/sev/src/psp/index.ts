@@ -1,0 +1,7 @@
+export * from './agent.ts'
+export * from './types.ts'
+export * from './certificates.ts'
+export * from './messages/channel.ts'
+export { checkCpuidPage } from './cpuid-policy.ts'
+export type { CheckedCpuid } from './cpuid-policy.ts'
+export { VLEK_SEED_BYTES, wrapVlek } from './vlek.ts'
