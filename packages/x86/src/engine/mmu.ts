@@ -495,7 +495,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     },
     dropPage(page) {
       if (localCount === 0 && globalCount === 0 && code.local.size === 0 && code.global.size === 0) return
-      dropFrame(page, tlb, TLB_MODES * TLB_ENTRIES * 2)
+      // What nobody has written is read through the frame of zeros.
+      if (memory.frameWord(page) < PAGE) forgetZeros()
+      else dropFrame(page, tlb, TLB_MODES * TLB_ENTRIES * 2)
       for (const pages of [code.local, code.global]) {
         for (const [linear, { physical, words }] of pages) {
           if (physical.number !== page) continue
