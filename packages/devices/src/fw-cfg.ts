@@ -130,11 +130,11 @@ export function createFwCfg(options: FwCfgOptions): FwCfg {
   /** Copies to the guest; past the end of an item zeros follow. */
   const dmaRead = (to: DmaMemory, address: number, length: number): boolean => {
     const data = item()
-    for (let done = 0; done < length; done += CHUNK) {
-      const part = new Uint8Array(Math.min(CHUNK, length - done))
-      const from = state.offset + done
-      if (data !== undefined && from < data.length) part.set(data.subarray(from, from + part.length))
-      if (!to.write(address + done, part)) return false
+    const inside = Math.max(0, Math.min(length, (data?.length ?? 0) - state.offset))
+    if (data !== undefined && inside > 0 && !to.write(address, data.subarray(state.offset, state.offset + inside))) return false
+    const zeros = new Uint8Array(Math.min(CHUNK, length - inside))
+    for (let done = inside; done < length; done += CHUNK) {
+      if (!to.write(address + done, zeros.subarray(0, Math.min(CHUNK, length - done)))) return false
     }
     return true
   }

@@ -2,7 +2,7 @@
 import { createFirmwareConfig } from '@cofferdam/boot'
 import type { AcpiPlatform, FirmwareConfigOptions, FirmwareLayout } from '@cofferdam/boot'
 import { COST, createFwCfg, createRomShadow, mapFlash, observed, romOverhead, SHADOW_ROM } from '@cofferdam/devices'
-import type { FwCfg, MappedFlash, Observation, PamSegment, PlacedPlatform } from '@cofferdam/devices'
+import type { DmaMemory, FwCfg, MappedFlash, Observation, PamSegment, PlacedPlatform } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 
 /** Bytes of the WebAssembly memory that the chips and the ROM below 1 MiB take. */
@@ -67,28 +67,17 @@ export function placedAcpi(platform: AcpiPlatform, ram: PhysicalMemory['ram'], p
 const FOUR_GIB = 2 ** 32
 const IO_APIC = 0xfec0_0000
 
-/** A fw_cfg device with DMA to RAM; a transfer takes the time of its bytes. */
-export function createMachineConfig(
-  memory: PhysicalMemory, { charge }: Observation, options: FirmwareConfigOptions,
-): FwCfg {
-  const isRam = (address: number, length: number): boolean =>
-    memory.ram.some((r) => address >= r.start && address + length <= r.start + r.length)
-  const cost = (length: number): void => { charge(Math.ceil(length / COST.dmaBytes)) }
+/** A fw_cfg device with DMA; a transfer takes the time of its bytes. */
+export function createMachineConfig(dma: DmaMemory, { charge }: Observation, options: FirmwareConfigOptions): FwCfg {
+  const timed = (done: boolean, bytes: Uint8Array): boolean => {
+    charge(Math.ceil(bytes.length / COST.dmaBytes))
+    return done
+  }
   return createFwCfg({
     ...createFirmwareConfig(options),
     memory: {
-      read(address, target) {
-        if (!isRam(address, target.length)) return false
-        memory.read(address, target)
-        cost(target.length)
-        return true
-      },
-      write(address, bytes) {
-        if (!isRam(address, bytes.length)) return false
-        memory.write(address, bytes)
-        cost(bytes.length)
-        return true
-      },
+      read: (address, target) => timed(dma.read(address, target), target),
+      write: (address, bytes) => timed(dma.write(address, bytes), bytes),
     },
   })
 }

@@ -121,10 +121,11 @@ export function createMachine(options: MachineOptions): Machine {
   const forget = (): void => { for (const { processor } of seats) processor.mmu.flush(true) }
   const firmware = layout && attachFirmware({ memory, layout, observation, onRemap: forget })
 
-  const virtio = createDevices(options, createDma(memory), (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  const dma = createDma(memory)
+  const virtio = createDevices(options, dma, (device, reason) => { tell('device', `${device} broken`, { reason }) })
   const platform = createPlatform({
     ...observation, memory, clock, firmware, cmos: memoryCmos(memory.ram), testDevices: testDevices(options.devices),
-    fwCfg: (placed) => createMachineConfig(memory, observation, {
+    fwCfg: (placed) => createMachineConfig(dma, observation, {
       ram: memory.ram, vcpus,
       ...(layout !== undefined && {
         ...guest, smbios, bootSlots: diskSlots(options.disks), acpi: () => placedAcpi(acpi, memory.ram, model.physicalBits, placed()),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
-import type { Machine, MachineOptions, RunResult } from '../src/index.ts'
+import type { Machine, MachineEvent, MachineOptions, RunResult } from '../src/index.ts'
 import { ENTRY, flatKernel } from './kernels.ts'
 
 const create = (code: string, options: Partial<MachineOptions> = {}): { machine: Machine, text: () => string } => {
@@ -138,5 +138,22 @@ describe('bad input', () => {
     ['too little memory', { memory: 2 ** 20 }, 'memory: size: 1 MiB; expected 16 MiB to '],
   ])('names the file or option, and the field, for %s', (_what, options, message) => {
     expect(() => create(hlt, options)).toThrow(message)
+  })
+})
+
+describe('an exception whose stack is in a device', () => {
+  it.each(['interp', 'jit'] as const)('reaches it at the time of the instruction (%s)', (engine) => {
+    const events: MachineEvent[] = []
+    const { machine } = create(`
+      c7053000200049000800 c70534002000008e1000  ; the gate of #UD, at 200030h
+      0f011d4d001000 bc2000c0fe                  ; lidt; esp in the I/O APIC's page
+      b903000000 e2fe 0f0b                       ; loop 3 times; ud2
+      b000 e6f4                                  ; its handler: out F4h
+      3f0000002000                               ; IDT at 200000h`,
+    { engine, onEvent: (event) => { events.push(event) } })
+    expect(machine.run({ instructions: 1000 })).toMatchObject({ reason: 'debug-exit', code: 0 })
+    const pushes = events.filter(({ name, data }) => name === 'I/O APIC' && data?.write === true)
+    // Eight instructions, and the one that faults; then half a microsecond for each access.
+    expect(pushes.map(({ at, data }) => [at, data?.offset])).toEqual([[9, 0x1c], [509, 0x18], [1009, 0x14]])
   })
 })

@@ -136,13 +136,15 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const slot = index * 4
   /** Charged but not yet executed instructions of the block that is running: what BUDGET must be raised by. */
   let uncharged = 0
+  /** Generated code runs; an exception's delivery may reach devices too, and nothing is uncharged then. */
+  let generated = false
   let inGenerated = false
   const breakpoints = createBreakpoints(memory.views)
   const mmu = createMmu({
     memory, breakpoints, physicalBits: options.physicalBits, faults: options.faults ?? null,
     beforeIo: () => {
       // Inside a meaning in TypeScript it is known already.
-      if (uncharged !== 0) return
+      if (!generated || uncharged !== 0) return
       const uop = i32[EXIT_UOP >>> 2]
       uncharged = cache.blockAt(uop).count - cache.indexAt(uop)
       inGenerated = true
@@ -202,6 +204,12 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const activate = (): void => {
     engine.makeResident(area)
     engine.current = mmu
+  }
+
+  const execute = (uop: number, budget: number): void => {
+    generated = true
+    engine.run(uop, budget)
+    generated = false
   }
 
   /** Enters the handler for the fault in `guestFault`. */
@@ -543,7 +551,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
       setSliceEnd(1 - left)
       for (let uop = block.header + HEADER_SIZE; uop !== 0;) {
         // Nothing may be entered: a budget of 0 stops at the first block.
-        engine.run(uop, 0)
+        execute(uop, 0)
         uop = serveStep()
       }
       setSliceEnd(left - 1)
@@ -712,7 +720,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
         pc = follow(0)
         if (pc === 0) continue
       }
-      engine.run(pc, i32[BUDGET >>> 2])
+      execute(pc, i32[BUDGET >>> 2])
       pc = serve()
       if (pc === 0 && i32[EXIT_REASON >>> 2] === EXIT.ENTER) finishSlice()
     }
@@ -739,6 +747,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
       ending = false
       passing = trapped?.kind === 'execute' && trapped.address === BigInt.asUintN(64, i64[RIP >>> 3] + BigInt(csBase()))
       trapped = null
+      generated = false
       i32[YIELDS >>> 2] = yields ? 1 : 0
       i32[BUDGET >>> 2] = instructions
       i32[SLICE >>> 2] = instructions
