@@ -16,6 +16,9 @@ const coco = join(import.meta.dirname, '../../../../shared/kernels/linux-7.2.13-
 const cocoKernel = [process.env.COFFERDAM_KERNELS ?? '', join(coco, '../..')].filter(Boolean)
   .map((place) => join(place, 'linux-7.2.13-coco/bzImage')).find(existsSync)
 
+/** A BIOS for a PC, where a package has put one. */
+const seabios = '/usr/share/seabios/bios-256k.bin'
+
 const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|Firmware Bug/
 
 describe.skipIf(debianMissing !== undefined)(`OVMF${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
@@ -34,9 +37,9 @@ describe.skipIf(debianMissing !== undefined)(`OVMF${debianMissing === undefined 
     expect(out).not.toMatch(complaints)
   })
 
-  it('starts the kernel again after a reboot, with what the guest wrote to its flash', { timeout: 300_000 }, async () => {
+  it('resets by its runtime services, and starts the kernel again', { timeout: 300_000 }, async () => {
     const { code, out, err } = await runReal(
-      ['--firmware', 'ovmf', '--kernel', 'trixie-cloud', '--append', 'cryptomgr.notests=1'], 'reboot\n')
+      ['--firmware', 'ovmf', '--kernel', 'trixie-cloud', '--append', 'cryptomgr.notests=1 reboot=efi'], 'reboot\n')
     expect(code, err).toBe(0)
     expect(out.split('EFI stub: Loaded initrd').length).toBe(3)
     expect(out).toContain('reboot: Power down')
@@ -80,4 +83,26 @@ describe.skipIf(debianMissing !== undefined)(`OVMF${debianMissing === undefined 
       expect(get.out).toContain('firstcofferdam: command left')
     },
   )
+})
+
+describe.skipIf(!existsSync(seabios))(`SeaBIOS${existsSync(seabios) ? '' : ` (no ${seabios})`}`, () => {
+  it('shadows itself, finds a disk, and starts its boot sector in real mode', { timeout: 120_000 }, async () => {
+    const code = [
+      0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x1d, 0x7c, // xor ax, ax; mov ds, ax; mov si, 7C1Dh
+      0xac, 0x84, 0xc0, 0x74, 0x06, 0xba, 0xf8, 0x03, 0xee, 0xeb, 0xf5, // next: lodsb; test; jz; mov dx, 3F8h; out; jmp next
+      0xcd, 0x12, 0xb0, 0x00, 0xe7, 0xf4, 0xf4, 0xeb, 0xfd, // int 12h; mov al, 0; out F4h, ax; hlt
+    ]
+    const sector = Buffer.alloc(2 ** 20)
+    sector.set(code)
+    sector.write('boot sector\r\n\0', 0x1d)
+    sector.writeUInt16LE(0xaa55, 510)
+    const disk = join(folder, 'boot-sector.img')
+    writeFileSync(disk, sector)
+    const { out, err } = await runReal([
+      '--firmware', seabios, '--kernel', 'none', '--disk', disk, '--debug-console', '--timeout', '60',
+      '--device', 'isa-debug-exit,iobase=0xf4,iosize=2',
+    ])
+    expect(err).toContain('SeaBIOS (version')
+    expect(out).toContain('boot sector\r\n')
+  })
 })

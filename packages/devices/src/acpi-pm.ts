@@ -25,6 +25,12 @@ const PM1_STATUS_ONLY = 1 << 4 | 1 << 15
 /** PM1 control (ACPI 6.5 table 4.16). */
 const CONTROL = { SCI_EN: 1 << 0, SLP_TYP: 10, SLP_EN: 1 << 13, KEPT: 0x1c03 } as const
 
+/**
+ * SMI_EN: software SMIs by port B2h. There is no SMM; the bit is set from the beginning, by which firmware sees that
+ * handlers are not for it to set up, as QEMU has it on machines without SMM.
+ */
+const SMI_APMC_ENABLE: number = 1 << 5
+
 /** Options of {@link createAcpiPm}. */
 export interface AcpiPmOptions {
   readonly clock: Clock
@@ -46,7 +52,7 @@ const initialState = (acpiMode: boolean) => ({
   status: 0, enable: 0, control: acpiMode ? CONTROL.SCI_EN : 0,
   /** GPE0 status and enable, 64 bits each in two words. */
   gpeStatus: [0, 0], gpeEnable: [0, 0],
-  smiEnable: 0, apmControl: 0, apmStatus: 0,
+  smiEnable: SMI_APMC_ENABLE, apmControl: 0, apmStatus: 0,
   /** The timer's carry periods that status has taken note of. */
   carries: 0,
 })

@@ -20,6 +20,12 @@ const ENABLE = 2
 
 beforeEach(() => { create() })
 
+describe('SMIs', () => {
+  it('seem to be set up already: there is no SMM for firmware to set up', () => {
+    expect(read(ACPI_PM.SMI_ENABLE, 4)).toBe(1 << 5)
+  })
+})
+
 describe('PM timer', () => {
   it('counts 3.579545 MHz in 24 bits', () => {
     clock.advanceTo(1e9)
