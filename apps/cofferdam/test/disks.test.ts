@@ -128,3 +128,30 @@ describe('an overlay file', () => {
     expect(existsSync(`${path}.overlay`)).toBe(false)
   })
 })
+
+describe('a disk in a snapshot', () => {
+  const saved = (backend: ReturnType<typeof open>['backend']): null =>
+    JSON.parse(JSON.stringify(backend.snapshot())) as null
+
+  it('comes back with what was written to its overlay in memory', () => {
+    const path = image()
+    const { backend } = open(path)
+    backend.write(512, sector(9))
+    const other = open(path).backend
+    other.restore(saved(backend))
+    const bytes = sector(0)
+    expect([other.read(512, bytes), bytes[511]]).toEqual([true, 9])
+  })
+
+  it.each(['rw', 'ro', 'overlay', 'overlay=FILE'])('is refused by %s when a file was changed since', (mode) => {
+    const path = image()
+    const text = `${path},${mode.replace('FILE', `${path}.overlay`)}`
+    const { backend } = open(text)
+    backend.write(512, sector(9))
+    const state = saved(backend)
+    expect(() => open(text).backend.restore(state)).not.toThrow()
+    utimesSync(mode.includes('=') ? `${path}.overlay` : path, 1, 2)
+    expect(() => backend.restore(state)).toThrow(/(disk|overlay) .*: snapshot field 'changed': .* changed since/)
+    expect(() => open(image(512)).backend.restore(state)).toThrow('snapshot field')
+  })
+})

@@ -305,7 +305,8 @@ describe('an overlay', () => {
     expect(overlay.write(3 * 4096, new Uint8Array(512))).toBe(true)
   })
 
-  const bad: readonly Plain[] = [null, { 99: 'ff' }, { 0: 'zz' }, { 0: 'ff00' }, { 0: 5 }, [7]]
+  const written: readonly Plain[] = [null, { 99: 'ff' }, { 0: 'zz' }, { 0: 'ff00' }, { 0: 5 }, [7]]
+  const bad = [null, { base: null }, ...written.map((clusters) => ({ base: null, written: clusters }))]
   it.each(bad.map((saved) => ({ saved })))('refuses the snapshot $saved', ({ saved }) => {
     const overlay = createMemoryOverlay(createMemoryDisk({ bytes: new Uint8Array(4096) }))
     expect(() => { overlay.restore(saved) }).toThrow('disk overlay')

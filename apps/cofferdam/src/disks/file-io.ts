@@ -1,11 +1,13 @@
+import { SnapshotError } from '@cofferdam/devices'
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs'
 import { plainReason, usageError } from '../errors.ts'
 
 /** A file that is read and written at places. Calls answer false for an error. */
 export interface RandomFile {
+  /** Bytes when it was opened. */
   readonly size: number
-  /** Nanoseconds since 1970. */
-  readonly changed: bigint
+  /** Bytes now, and when it was last changed, in nanoseconds since 1970. */
+  readonly mark: () => { readonly size: number; readonly changed: bigint }
   /** Bytes past the end of the file read as zeros. */
   readonly read: (position: number, target: Uint8Array) => boolean
   readonly write: (position: number, bytes: Uint8Array) => boolean
@@ -67,10 +69,29 @@ export const openRandomFile = (what: string, path: string, flags: 'r' | 'r+' | '
   }
   return {
     size: Number(stat.size),
-    changed: stat.mtimeNs,
+    mark: () => {
+      const now = fstatSync(file, { bigint: true })
+      return { size: Number(now.size), changed: now.mtimeNs }
+    },
     read: (position, target) => attempt(() => read(position, target)),
     write: (position, bytes) => attempt(() => write(position, bytes)),
     sync,
     close: () => closeSync(file),
+  }
+}
+
+/** What a machine's snapshot holds of a file: its contents stay in the file, so that it must be the same file still. */
+export const snapshotFile = (file: RandomFile): { size: number; changed: string } => {
+  const { size, changed } = file.mark()
+  return { size, changed: changed.toString() }
+}
+
+/** @throws SnapshotError when the file was changed since the snapshot was taken, or is another one */
+export const restoreFile = (name: string, file: RandomFile, saved: unknown): void => {
+  const now = snapshotFile(file)
+  const then = typeof saved === 'object' && saved !== null ? (saved as Partial<typeof now>) : {}
+  if (then.size !== now.size) throw new SnapshotError(name, 'size', `a file of ${now.size} bytes, the size of this one`)
+  if (then.changed !== now.changed) {
+    throw new SnapshotError(name, 'changed', 'the file as it was when the snapshot was taken; it was changed since')
   }
 }

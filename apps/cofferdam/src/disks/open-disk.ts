@@ -2,14 +2,14 @@ import { type BlockBackend, createMemoryOverlay, createOverlay, SECTOR } from '@
 import type { DiskOption } from '@cofferdam/machine'
 import { existsSync, realpathSync } from 'node:fs'
 import { inputError, usageError } from '../errors.ts'
-import { openRandomFile, type RandomFile } from './file-io.ts'
+import { openRandomFile, restoreFile, snapshotFile, type RandomFile } from './file-io.ts'
 import { openOverlayFile } from './overlay-file.ts'
 import type { DiskArgument } from './parse-disk.ts'
 
 const chunkSize = 2 ** 20
 
 /** A raw image in a file. Discarded sectors keep what they hold: no system call for holes is within reach here. */
-const fileBackend = (file: RandomFile, readOnly: boolean): BlockBackend => ({
+const fileBackend = (path: string, file: RandomFile, readOnly: boolean): BlockBackend => ({
   size: file.size,
   readOnly,
   read: file.read,
@@ -22,9 +22,8 @@ const fileBackend = (file: RandomFile, readOnly: boolean): BlockBackend => ({
     return true
   },
   discard: () => true,
-  // What is in the file stays in the file: a snapshot goes with the file as it was.
-  snapshot: () => null,
-  restore: () => undefined,
+  snapshot: () => snapshotFile(file),
+  restore: (saved) => restoreFile(`disk ${path}`, file, saved),
 })
 
 const openDisk = ({ file: path, mode, overlay, serial }: DiskArgument): DiskOption => {
@@ -32,7 +31,7 @@ const openDisk = ({ file: path, mode, overlay, serial }: DiskArgument): DiskOpti
   if (file.size === 0 || file.size % SECTOR !== 0) {
     throw inputError(`disk ${path}`, 'size', `a multiple of ${SECTOR} bytes, more than 0; it has ${file.size}`)
   }
-  const image = fileBackend(file, mode !== 'rw')
+  const image = fileBackend(path, file, mode !== 'rw')
   const backend =
     mode !== 'overlay'
       ? image

@@ -1,7 +1,7 @@
 import { SECTOR, type SectorStore } from '@cofferdam/devices'
 import { existsSync } from 'node:fs'
 import { usageError } from '../errors.ts'
-import { openRandomFile, type RandomFile } from './file-io.ts'
+import { openRandomFile, restoreFile, snapshotFile, type RandomFile } from './file-io.ts'
 
 /*
  * An overlay file: a header of 4096 bytes, a bitmap with one bit for each sector that was written (rounded up to 4096
@@ -44,12 +44,12 @@ const checkHeader = (path: string, file: RandomFile, wanted: Uint8Array): void =
  * @param image - the image below: its size and time of change, which an overlay is bound to
  * @throws a usage error that names the file and the field
  */
-export const openOverlayFile = (path: string, image: Pick<RandomFile, 'size' | 'changed'>): SectorStore => {
-  const { size, changed } = image
+export const openOverlayFile = (path: string, image: Pick<RandomFile, 'size' | 'mark'>): SectorStore => {
+  const { size } = image
   if (size > largestImage) throw usageError(`overlay ${path}: image size: expected at most 1T`)
   const isNew = !existsSync(path)
   const file = openRandomFile('overlay', path, isNew ? 'wx+' : 'r+')
-  const wanted = header(size, changed)
+  const wanted = header(size, image.mark().changed)
   const bitmap = new Uint8Array(Math.ceil(size / SECTOR / 8 / 4096) * 4096)
   const dataStart = headerSize + bitmap.length
   const good = (done: boolean): void => {
@@ -98,7 +98,7 @@ export const openOverlayFile = (path: string, image: Pick<RandomFile, 'size' | '
       return true
     },
     flush: file.sync,
-    snapshot: () => null,
-    restore: () => undefined,
+    snapshot: () => snapshotFile(file),
+    restore: (saved) => restoreFile(`overlay ${path}`, file, saved),
   }
 }

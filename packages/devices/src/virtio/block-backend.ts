@@ -22,7 +22,10 @@ export interface BlockBackend {
   writeZeroes(offset: number, length: number, unmap: boolean): boolean
   /** Nobody needs what is in the range: it may be kept, or read as anything that was there, or as zeros. */
   discard(offset: number, length: number): boolean
-  /** What a snapshot of the machine must hold to find the same contents again; null where they are elsewhere. */
+  /**
+   * What a snapshot of the machine must hold to find the same contents again: the contents, or by what `restore` can
+   * tell that a file still has them; null where nothing can be told.
+   */
   snapshot(): Plain
   /** @throws SnapshotError */
   restore(saved: Plain): void

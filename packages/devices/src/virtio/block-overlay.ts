@@ -45,8 +45,14 @@ export function createOverlay(options: OverlayOptions): BlockBackend {
     flush: () => store.flush(),
     writeZeroes: (offset, length) => store.zero(offset, length),
     discard: () => true,
-    snapshot: () => store.snapshot(),
-    restore(saved) { store.restore(saved) },
+    snapshot: () => ({ base: base.snapshot(), written: store.snapshot() }),
+    restore(saved) {
+      if (typeof saved !== 'object' || saved === null || !('base' in saved) || !('written' in saved)) {
+        throw new SnapshotError('disk overlay', '', 'the state of an image and what was written')
+      }
+      base.restore(saved.base)
+      store.restore(saved.written)
+    },
   }
 }
 
@@ -65,7 +71,8 @@ const WHOLE = 2 ** SECTORS - 1
 const ENTRY_COST = 128
 /** JavaScript's maps end at 2^24 entries. */
 const MOST_ENTRIES = 2 ** 23
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+/** Bytes that a snapshot holds at most: it becomes one text, and V8's texts end at half a gigabyte. */
+const SNAPSHOT_LIMIT = 2 ** 28
 
 /** Eight sectors: which of them are held, and their bytes; without bytes they are zeros. */
 interface Cluster {
@@ -77,7 +84,7 @@ const costOf = (cluster: Cluster): number => ENTRY_COST + (cluster.bytes?.length
 /** Bits of the sectors of a cluster from `from` on for `length` bytes. */
 const sectorBits = (from: number, length: number): number => (2 ** (length / SECTOR) - 1) * 2 ** (from / SECTOR)
 
-/** Sectors in memory, gone with the machine. Snapshots hold them. */
+/** Sectors in memory, gone with the machine. Snapshots hold them, up to 256 MiB: a SnapshotError says so beyond. */
 export function createMemoryStore(options: MemoryStoreOptions): SectorStore {
   const limit = options.limit ?? 2 ** 30
   const held = new Map<number, Cluster>()
@@ -141,8 +148,13 @@ export function createMemoryStore(options: MemoryStoreOptions): SectorStore {
       return true
     }),
     flush: () => true,
-    snapshot: () => Object.fromEntries([...held].map(([number, cluster]) =>
-      [number, HEX[cluster.held] + Array.from(cluster.bytes ?? [], (byte) => HEX[byte]).join('')])),
+    snapshot() {
+      if (taken > SNAPSHOT_LIMIT) {
+        throw new SnapshotError('disk overlay', 'size', `at most ${SNAPSHOT_LIMIT} bytes; a file can hold more`)
+      }
+      return Object.fromEntries([...held].map(([number, { held: sectors, bytes }]) =>
+        [number, sectors.toString(16).padStart(2, '0') + btoa(String.fromCharCode(...bytes ?? []))]))
+    },
     restore(saved) {
       const loaded = readClusters(saved, Math.ceil(options.size / CLUSTER))
       held.clear()
@@ -155,7 +167,8 @@ export function createMemoryStore(options: MemoryStoreOptions): SectorStore {
   }
 }
 
-const PATTERN = new RegExp(`^[0-9a-f]{2}([0-9a-f]{${2 * CLUSTER}})?$`)
+/** Which sectors are held, in hexadecimal, and the cluster's bytes in base64, which ends so for 4096 of them. */
+const PATTERN = /^[0-9a-f]{2}([A-Za-z0-9+/]{5462}==)?$/
 
 /** @throws SnapshotError */
 function readClusters(saved: unknown, clusters: number): (readonly [number, Cluster])[] {
@@ -166,11 +179,10 @@ function readClusters(saved: unknown, clusters: number): (readonly [number, Clus
       throw new SnapshotError('disk overlay', key, `a cluster below ${clusters}`)
     }
     if (typeof digits !== 'string' || !PATTERN.test(digits)) {
-      throw new SnapshotError('disk overlay', key, `2 or ${2 + 2 * CLUSTER} hexadecimal digits`)
+      throw new SnapshotError('disk overlay', key, `two hexadecimal digits, and nothing or ${CLUSTER} bytes in base64`)
     }
-    const byte = (i: number): number => parseInt(digits.slice(2 * i, 2 * i + 2), 16)
-    const bytes = digits.length === 2 ? undefined : Uint8Array.from({ length: CLUSTER }, (_, i) => byte(i + 1))
-    return [number, { held: byte(0) & WHOLE, bytes }]
+    const bytes = digits.length === 2 ? undefined : Uint8Array.from(atob(digits.slice(2)), (c) => c.charCodeAt(0))
+    return [number, { held: parseInt(digits.slice(0, 2), 16) & WHOLE, bytes }]
   })
 }
 
