@@ -28,6 +28,8 @@ import type { ResetSource } from './reset.ts'
 import { createRtcCmos } from './rtc-cmos.ts'
 import { createPcTestdev, createPciTestdev, PC_TESTDEV } from './test-devices.ts'
 import type { TestDevice } from './test-devices.ts'
+import { snapshotPart } from './snapshot.ts'
+import type { SnapshotPart } from './snapshot.ts'
 import { createUart16550 } from './uart16550.ts'
 import type { Uart16550 } from './uart16550.ts'
 import { attachVirtio } from './virtio/index.ts'
@@ -70,6 +72,8 @@ export interface Platform {
   readonly ioapic: IoApic
   readonly serial: Uart16550
   readonly pci: PciBus
+  /** What a snapshot is made of, in the order in which it is restored: the clock is there before. */
+  readonly parts: readonly SnapshotPart[]
 }
 
 /** What firmware places: tables made now must say it. */
@@ -150,6 +154,7 @@ export function createPlatform(options: PlatformOptions): Platform {
   const serial = createUart16550({
     clock: clock.ranked(RANK.serial), irq: isa(Q35_IRQ.serial1), onTransmit: options.onSerial,
   })
+  const post = createPostPort()
   const debugConsole = createDebugConsole({ onByte: options.onDebugConsole })
 
   port(Q35_PORTS.picMaster, pic.master)
@@ -163,7 +168,7 @@ export function createPlatform(options: PlatformOptions): Platform {
   port(Q35_PORTS.keyboardData, reset.data)
   port(Q35_PORTS.keyboardCommand, reset.command)
   port(Q35_PORTS.systemControlA, reset.port92)
-  port(Q35_PORTS.post, createPostPort().handlers)
+  port(Q35_PORTS.post, post.handlers)
   port(Q35_PORTS.serial1, serial.handlers)
   port(Q35_PORTS.debugConsole, debugConsole)
   port(Q35_PORTS.debugConsoleBochs, debugConsole)
@@ -171,8 +176,8 @@ export function createPlatform(options: PlatformOptions): Platform {
   const exit = tests.find((device) => device.kind === 'isa-debug-exit')
   port(exit === undefined ? Q35_PORTS.debugExit : range({ start: exit.port, length: exit.length }, 'debug exit'),
     createDebugExit({ onExit: options.onDebugExit }))
-  if (tests.some(({ kind }) => kind === 'pc-testdev')) {
-    const testdev = createPcTestdev({ line: gsi })
+  const testdev = tests.some(({ kind }) => kind === 'pc-testdev') ? createPcTestdev({ line: gsi }) : undefined
+  if (testdev !== undefined) {
     port(range(PC_TESTDEV.ports, 'pc-testdev word'), testdev.ports)
     port(range(PC_TESTDEV.bytePorts, 'pc-testdev byte'), testdev.ports)
     port(range(PC_TESTDEV.flush, 'pc-testdev flush'), testdev.flush)
@@ -185,5 +190,16 @@ export function createPlatform(options: PlatformOptions): Platform {
   if (fwCfg !== undefined) port(Q35_PORTS.fwCfg, fwCfg.handlers)
   mmio(Q35_MMIO.ioApic, ioapic.handlers)
   mmio(Q35_MMIO.hpet, hpet.handlers)
-  return { pic, ioapic, serial, pci }
+
+  // A restore drives no line: what interrupts come to is restored after those who raise them.
+  const parts = [
+    snapshotPart('pit', pit), snapshotPart('rtc', rtc), snapshotPart('hpet', hpet), snapshotPart('acpi-pm', pm),
+    snapshotPart('reset', reset), snapshotPart('post', post), snapshotPart('serial', serial),
+    ...fwCfg === undefined ? [] : [snapshotPart('fw_cfg', fwCfg)],
+    ...testdev === undefined ? [] : [snapshotPart('pc-testdev', testdev)],
+    // PCI functions have the state of what is behind them: virtio devices, too.
+    snapshotPart('pci', host), snapshotPart('bars', mapper),
+    snapshotPart('pirq', pirq), snapshotPart('pic', pic), snapshotPart('ioapic', ioapic),
+  ]
+  return { pic, ioapic, serial, pci, parts }
 }

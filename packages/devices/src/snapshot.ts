@@ -66,3 +66,17 @@ export function restorePlain(device: string, state: object, saved: unknown): voi
   fits(device, state, saved, '')
   fill(state as Mutable, saved as Mutable)
 }
+
+/** One part of a machine's snapshot: a device, by a name that no other part has. */
+export interface SnapshotPart {
+  readonly name: string
+  snapshot(): Plain
+  /** @throws SnapshotError naming the device and the field that does not fit */
+  restore(saved: Plain): void
+}
+
+/** A device as a part of a machine's snapshot. */
+export function snapshotPart<S>(name: string, device: { snapshot(): S, restore(saved: S): void }): SnapshotPart {
+  // What a device saves is plain; that it gets its own back, its `restore` checks.
+  return { name, snapshot: () => device.snapshot() as Plain, restore: (saved) => { device.restore(saved as S) } }
+}

@@ -34,6 +34,8 @@ export interface TraceHash {
   add(event: MachineEvent): void
   /** 16 hexadecimal digits. */
   digest(): string
+  /** Goes on from where another hash was, by its digest. */
+  resume(digest: string): void
 }
 
 /** FNV-1a's prime and offset bases (64-bit FNV split into two 32-bit lanes with different bases). */
@@ -75,6 +77,10 @@ export function createTraceHash(): TraceHash {
       }
     },
     digest: () => [a, b].map((half) => (half >>> 0).toString(16).padStart(8, '0')).join(''),
+    resume(digest) {
+      a = Number.parseInt(digest.slice(0, 8), 16) | 0
+      b = Number.parseInt(digest.slice(8), 16) | 0
+    },
   }
 }
 

@@ -1,8 +1,12 @@
 /** Firmware in its flash chips, and the fw_cfg device by which it learns what machine it is on. */
 import { createFirmwareConfig } from '@cofferdam/boot'
 import type { AcpiPlatform, FirmwareConfigOptions, FirmwareLayout } from '@cofferdam/boot'
-import { COST, createFwCfg, createRomShadow, mapFlash, observed, romOverhead, SHADOW_ROM } from '@cofferdam/devices'
-import type { DmaMemory, FwCfg, MappedFlash, Observation, PamSegment, PlacedPlatform } from '@cofferdam/devices'
+import {
+  COST, createFwCfg, createRomShadow, mapFlash, observed, romOverhead, SHADOW_ROM, snapshotPart,
+} from '@cofferdam/devices'
+import type {
+  DmaMemory, FwCfg, MappedFlash, Observation, PamSegment, PlacedPlatform, SnapshotPart,
+} from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 
 /** Bytes of the WebAssembly memory that the chips and the ROM below 1 MiB take. */
@@ -25,6 +29,8 @@ export interface Firmware {
   readonly onPam: (segment: PamSegment) => void
   /** The variable store as it is now. */
   variables(): Uint8Array | undefined
+  /** The chips as parts of a snapshot. */
+  readonly parts: readonly SnapshotPart[]
 }
 
 /** Puts the chips below 4 GiB, and the end of the highest below 1 MiB. */
@@ -41,6 +47,7 @@ export function attachFirmware(options: FirmwareOptions): Firmware {
   const { variables } = layout
   return {
     chips,
+    parts: chips.map(({ flash }, i) => snapshotPart(`flash ${i}`, flash)),
     onPam: (segment) => { shadow.set(segment) },
     variables: () => variables && chips[variables.chip].contents().subarray(0, variables.length),
   }

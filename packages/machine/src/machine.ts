@@ -2,22 +2,25 @@
 import { layOutFirmware, loadKernel, lowMemory, memoryCmos, pcMemoryMap } from '@cofferdam/boot'
 import type { AcpiPlatform, FirmwareLayout, SmbiosInfo } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
-import type { Observation } from '@cofferdam/devices'
+import type { Observation, Plain } from '@cofferdam/devices'
 import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { HostWatch } from '@cofferdam/x86'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
 import { createDevices, createDma, diskSlots, isConsole, testDevices } from './devices.ts'
 import { createTraceHash } from './events.ts'
-import type { Emit, EventKind } from './events.ts'
 import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
+import type { Emit, EventKind, TraceHash } from './events.ts'
 import { checkOptions, MachineError } from './options.ts'
-import type { MachineOptions, MachineStats, ProcessorPlace, RunResult } from './options.ts'
+import type { MachineListeners, MachineOptions, MachineStats, ProcessorPlace, RunResult } from './options.ts'
 import { createProcessors, processorsOverhead } from './processors.ts'
 import type { Processors, Seat } from './processors.ts'
 import { createRandom } from './random.ts'
 import { placeOf, shutdownMessage, stateLines } from './report.ts'
 import { createRunLoop } from './run-loop.ts'
+import { captureMachine, optionsOf, restoreInto } from './snapshot/snapshot.ts'
+import type { SnapshotData } from './snapshot/snapshot.ts'
+import type { MachineParts } from './snapshot/state.ts'
 import { collectStats } from './stats.ts'
 
 export interface Machine {
@@ -42,7 +45,44 @@ export interface Machine {
   step(cpu: number): void
   /** The registers of a processor in lines for a person. */
   describe(cpu: number): readonly string[]
+  /**
+   * The machine as it is now: one that goes on from it does the same as this one, to the last byte. Taking it changes
+   * nothing here, and costs a copy of the memory in use.
+   * @param attachment - something of the caller's own to keep with it
+   * @throws MachineError for a machine that has ended
+   */
+  snapshot(attachment?: Plain): Snapshot
 }
+
+/** A machine at one moment. It never changes: any number of machines may go on from it, side by side. */
+export interface Snapshot extends SnapshotData {
+  /**
+   * A machine that goes on from here; the same as `createMachine({ ...options, restore: this })`.
+   * @throws MachineError
+   */
+  fork(options?: ForkOptions): Machine
+}
+
+/**
+ * What a machine is made from that goes on from a snapshot. What decides the guest's view comes from the snapshot, and
+ * must be the same where it is given. Firmware, with the kernel that it is to load, disks and devices must be those that
+ * the machine had.
+ */
+export interface RestoreOptions extends Partial<MachineOptions> {
+  readonly restore: SnapshotData
+}
+
+/** What the machine that goes on from a snapshot does not have from it. */
+export type ForkOptions = Omit<RestoreOptions, 'restore'>
+
+/** What a snapshot's data becomes: one that machines can go on from, with these options unless others are given. */
+export function asSnapshot(data: SnapshotData, usual: ForkOptions = {}): Snapshot {
+  return { ...data, fork: (options = {}) => createMachine({ ...usual, ...options, restore: data }) }
+}
+
+/** What a fork has from the machine itself. A disk is no machine's but one: forks need their own. */
+const usualOptions = ({ kernel, firmware, vars, initrd, devices, append }: MachineOptions): ForkOptions =>
+  ({ kernel, firmware, vars, initrd, devices, append })
 
 /** What the SMBIOS tables say. */
 const SMBIOS = { manufacturer: 'Cofferdam', product: 'Q35', version: '1', date: '01/01/2024' }
@@ -63,7 +103,7 @@ function createRam(bytes: number, vcpus: number, firmware: FirmwareLayout | unde
 }
 
 /** Hears of everything, or is undefined when nobody listens. */
-function createEmit({ onEvent, traceHash }: MachineOptions): { emit?: Emit, hash?: () => string } {
+function createEmit({ onEvent, traceHash }: MachineListeners): { emit?: Emit, hash?: TraceHash } {
   if (traceHash !== true) return { emit: onEvent }
   const hash = createTraceHash()
   return {
@@ -71,16 +111,21 @@ function createEmit({ onEvent, traceHash }: MachineOptions): { emit?: Emit, hash
       hash.add(event)
       onEvent?.(event)
     },
-    hash: () => hash.digest(),
+    hash,
   }
 }
 
+/** The options of any machine: those that a snapshot names come from it. */
+const settled = (options: MachineOptions | RestoreOptions): MachineOptions & { readonly restore?: SnapshotData } =>
+  'restore' in options ? { append: '', engine: 'auto', ...options, ...optionsOf(options.restore, options) } : options
+
 /**
- * Creates a machine and loads the kernel.
- * @throws MachineError for options that make no machine
+ * Creates a machine: one that loads a kernel, or one that goes on from a snapshot.
+ * @throws MachineError for options that make no machine, and for a snapshot that is none of this machine
  * @throws BootError for images, command lines and memory sizes that cannot be booted; both have `file` and `field`
  */
-export function createMachine(options: MachineOptions): Machine {
+export function createMachine(given: MachineOptions | RestoreOptions): Machine {
+  const options = settled(given)
   checkOptions(options)
   const { vcpus, seed } = options
   const map = pcMemoryMap(options.memory)
@@ -135,7 +180,7 @@ export function createMachine(options: MachineOptions): Machine {
     picOutput: (level) => { processors.apics[0].setLint(0, level) },
     onSerial: (byte) => {
       serialOut[0] = byte
-      options.onSerial(serialOut)
+      options.onSerial?.(serialOut)
     },
     onDebugConsole: (byte) => { options.onDebugConsole?.(byte) },
     onPowerOff: () => { end({ reason: 'poweroff' }) },
@@ -145,8 +190,9 @@ export function createMachine(options: MachineOptions): Machine {
     virtio,
   })
 
+  const random = { turns: createRandom(seed, 'turns'), processors: createRandom(seed, 'processors') }
   const loop = createRunLoop({
-    seats, clock, random32: createRandom(seed, 'turns').next32,
+    seats, clock, random32: random.turns.next32,
     between: () => {
       // Frames of RAM may move here only, since translations lead to them.
       if (memory.crowded() && memory.pack()) forget()
@@ -159,21 +205,28 @@ export function createMachine(options: MachineOptions): Machine {
     seats, memory, count: vcpus, engine: options.engine, model,
     holeStart: layout === undefined ? lowMemory(options.memory) : undefined,
     now: () => loop.now(),
-    random64: createRandom(seed, 'processors').next64,
+    random64: random.processors.next64,
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
     onChange: (index) => { loop.changed(seats[index]) },
     emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
 
-  if (layout === undefined && guest.kernel !== undefined) {
-    const boot = loadKernel({
-      ...guest, kernel: guest.kernel, memory: options.memory, map, acpi, smbios,
-      write: (address, bytes) => { memory.write(address, bytes) },
-    })
-    loadState(seats[0].processor, boot.state)
+  const parts: MachineParts = {
+    loop, clock, processors, random, hash, devices: [...firmware?.parts ?? [], ...platform.parts],
   }
-  tell('machine', 'power-on')
+  if (options.restore !== undefined) {
+    restoreInto(options.restore, memory, parts)
+  } else {
+    if (layout === undefined && guest.kernel !== undefined) {
+      const boot = loadKernel({
+        ...guest, kernel: guest.kernel, memory: options.memory, map, acpi, smbios,
+        write: (address, bytes) => { memory.write(address, bytes) },
+      })
+      loadState(seats[0].processor, boot.state)
+    }
+    tell('machine', 'power-on')
+  }
 
   /** Whether the machine has ended; a processor that shut down ends it. */
   const isDone = (): boolean => {
@@ -206,7 +259,9 @@ export function createMachine(options: MachineOptions): Machine {
     },
     serialInput: (bytes) => platform.serial.receive(bytes),
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
-    stats: () => ({ ...collectStats(memory, processors, loop), ...(hash !== undefined && { traceHash: hash() }) }),
+    stats: () => ({
+      ...collectStats(memory, processors, loop), ...(hash !== undefined && { traceHash: hash.digest() }),
+    }),
     watch(watches) {
       for (const { processor } of seats) processor.watch(watches)
     },
@@ -215,5 +270,9 @@ export function createMachine(options: MachineOptions): Machine {
     },
     places: () => seats.map(placeOf),
     describe: (cpu) => stateLines(seats[cpu].processor),
+    snapshot(attachment = null) {
+      if (isDone()) throw new MachineError('machine', 'state', 'it has ended; expected one that can go on')
+      return asSnapshot(captureMachine(options, attachment, memory, parts), usualOptions(options))
+    },
   }
 }

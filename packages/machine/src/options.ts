@@ -9,8 +9,20 @@ export interface NamedBytes {
   readonly bytes: Uint8Array
 }
 
+/** Who hears of what a machine does. */
+export interface MachineListeners {
+  /** What the guest sends on its first serial port; the bytes are valid during the call only. */
+  readonly onSerial?: (bytes: Uint8Array) => void
+  /** Takes everything that happens. Without it (and without `traceHash`) nothing is recorded, at no cost. */
+  readonly onEvent?: (event: MachineEvent) => void
+  /** Keep a hash over all events; `stats().traceHash` shows it. */
+  readonly traceHash?: boolean
+  /** Bytes that software sends to the debug consoles at ports E9h and 402h. */
+  readonly onDebugConsole?: (byte: number) => void
+}
+
 /** What a machine is made from. Two machines of the same options do the same, to the last instruction. */
-export interface MachineOptions {
+export interface MachineOptions extends MachineListeners {
   /** Bytes of RAM, a multiple of 4096; only what the guest writes costs memory here. */
   readonly memory: number
   /** Processors, 1 to {@link MAX_VCPUS}. */
@@ -20,7 +32,7 @@ export interface MachineOptions {
   /** `interp` never compiles, `jit` compiles eagerly, `auto` compiles what is hot. What the guest sees is the same. */
   readonly engine: 'interp' | 'jit' | 'auto'
   readonly cpu: 'intel' | 'amd'
-  /** What to boot; only with firmware may there be none. */
+  /** What to boot; only with firmware, and for a machine that goes on from a snapshot, may there be none. */
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. */
   readonly firmware?: NamedBytes
@@ -36,14 +48,6 @@ export interface MachineOptions {
   readonly devices?: readonly DeviceOption[]
   /** The kernel's command line. */
   readonly append: string
-  /** What the guest sends on its first serial port; the bytes are valid during the call only. */
-  readonly onSerial: (bytes: Uint8Array) => void
-  /** Takes everything that happens. Without it (and without `traceHash`) nothing is recorded, at no cost. */
-  readonly onEvent?: (event: MachineEvent) => void
-  /** Keep a hash over all events; `stats().traceHash` shows it. */
-  readonly traceHash?: boolean
-  /** Bytes that software sends to the debug consoles at ports E9h and 402h. */
-  readonly onDebugConsole?: (byte: number) => void
 }
 
 /** Why `run` came back. */
@@ -108,13 +112,13 @@ const oneOf = (option: string, value: string, choices: readonly string[]): void 
  * Refuses what makes no machine; images, memory size and command line are checked where they are loaded.
  * @throws MachineError
  */
-export function checkOptions(options: MachineOptions): void {
+export function checkOptions(options: MachineOptions & { readonly restore?: unknown }): void {
   const { vcpus, seed, engine, cpu } = options
   if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
     throw new MachineError('vcpus', 'count', `${vcpus}; expected 1 to ${MAX_VCPUS}`)
   }
   if (!Number.isSafeInteger(seed)) throw new MachineError('seed', 'value', `${seed}; expected a whole number below 2^53`)
-  if (options.kernel === undefined && options.firmware === undefined) {
+  if (options.kernel === undefined && options.firmware === undefined && options.restore === undefined) {
     throw new MachineError('kernel', 'file', 'none; expected a kernel, or firmware that finds one')
   }
   if (options.vars !== undefined && options.firmware === undefined) {

@@ -44,6 +44,8 @@ export interface Processors {
   readonly engine: Engine
   readonly seats: readonly Seat[]
   readonly apics: readonly LocalApic[]
+  /** Puts a local APIC's page where its registers say; for whoever restored them. */
+  mapApic(index: number): void
 }
 
 export const processorsOverhead = (count: number): number => engineOverhead(count)
@@ -174,5 +176,5 @@ export function createProcessors(options: ProcessorsOptions): Processors {
       processor.setRip(cpu.nextRip())
     }
   }
-  return { engine, seats, apics }
+  return { engine, seats, apics, mapApic }
 }

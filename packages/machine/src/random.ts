@@ -5,6 +5,9 @@ export interface Random {
   next64(): bigint
   /** 0 to 2^32 − 1. */
   next32(): number
+  /** Where the stream is, as two halves of 32 bits. */
+  snapshot(): readonly [number, number]
+  restore(saved: readonly [number, number]): void
 }
 
 /** SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) from a seed and a name. */
@@ -18,5 +21,10 @@ export function createRandom(seed: number, name: string): Random {
     z = BigInt.asUintN(64, (z ^ (z >> 27n)) * 0x94d0_49bb_1331_11ebn)
     return z ^ (z >> 31n)
   }
-  return { next64, next32: () => Number(next64() >> 32n) }
+  return {
+    next64,
+    next32: () => Number(next64() >> 32n),
+    snapshot: () => [Number(state & 0xffff_ffffn), Number(state >> 32n)],
+    restore([low, high]) { state = BigInt(high) << 32n | BigInt(low) },
+  }
 }

@@ -2,7 +2,8 @@
  * Who runs when. Virtual time is retired instructions of all processors together, one nanosecond each: processors take
  * turns, never two at one instant, so that time as one of them reads it is never behind what another has read. While
  * several are ready, each gets a slice whose length the seed decides; PAUSE gives the rest of a slice away. Every slice
- * ends in time for the next timer.
+ * ends in time for the next timer. How many instructions the caller asks for at a time changes nothing: a slice that it
+ * interrupts goes on when it comes back.
  */
 import type { VirtualClock } from '@cofferdam/devices'
 import type { LocalApic, Processor } from '@cofferdam/x86'
@@ -15,7 +16,7 @@ const SLICE_SPREAD = 12_000
 /** Somebody who gets turns: a processor with its APIC, or a guest's processor under a host. */
 export interface Seat {
   readonly processor: Pick<
-    Processor, 'stopped' | 'halted' | 'wakes' | 'run' | 'setTime' | 'progress' | 'charge' | 'stop'
+    Processor, 'stopped' | 'halted' | 'wakes' | 'run' | 'setTime' | 'progress' | 'charge' | 'stop' | 'wasStopped'
   > & Partial<Pick<Processor, 'stepOne' | 'trapped'>> & { readonly counts: { readonly pauses: number } }
   readonly apic: Pick<LocalApic, 'nextDeadline' | 'advance'>
 }
@@ -26,7 +27,7 @@ export interface RunLoopOptions {
   readonly clock: VirtualClock
   /** A seeded random number in 0 … 2^32 − 1. */
   readonly random32: () => number
-  /** Called after each slice, when no processor is in the middle of anything. */
+  /** Called after each whole slice, when no processor is in the middle of anything. */
   readonly between: () => void
   /** A processor waited, from one time to another. */
   readonly onIdle?: (cpu: number, from: number, to: number) => void
@@ -57,19 +58,44 @@ export interface RunLoop {
   step(index: number): void
   /** Number of the processor that runs or ran last. */
   current(): number
+  snapshot(): RunLoopSnapshot
+  restore(saved: RunLoopSnapshot): void
 }
 
-const canRun = ({ processor }: Seat): boolean =>
+/** A turn of one processor. */
+interface Slice {
+  readonly index: number
+  /** Virtual time at which it ends, unless something ends it before. */
+  end: number
+  /** Whether PAUSE gives the rest away. */
+  readonly yields: boolean
+  /** How often PAUSE had given slices of this processor away before. */
+  readonly pauses: number
+}
+
+/** The loop between two instructions. */
+export interface RunLoopSnapshot {
+  readonly time: number
+  readonly alone: boolean
+  readonly last: number
+  readonly retired: number
+  readonly pauses: number
+  readonly slice: Slice | null
+  readonly idleSince: readonly number[]
+}
+
+const canRun = ({ processor }: Pick<Seat, 'processor'>): boolean =>
   processor.stopped === '' && (!processor.halted || processor.wakes())
 
 export function createRunLoop(options: RunLoopOptions): RunLoop {
   const { seats, clock, random32, between, onIdle } = options
-  /** Virtual time at the start of the slice. */
+  /** Virtual time at the start of the slice, or of what is left of it. */
   let time = 0
   let running: Seat | null = null
-  /** What instructions of this slice took beside their one nanosecond. */
+  /** What instructions since `time` took beside their one nanosecond. */
   let charged = 0
-  let sliceEnd = 0
+  /** The slice that runs, or that a caller's budget interrupted. */
+  let slice: Slice | null = null
   let alone = true
   let last = -1
   let retired = 0
@@ -109,31 +135,51 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
     return found
   }
 
-  /** Runs one slice of at most `most` nanoseconds; answers how many instructions were retired. */
-  const runSlice = (index: number, most: number, single = false): number => {
-    const seat = seats[index]
-    const { processor } = seat
+  /** Begins the slice of the next processor in turn; null when none is ready. */
+  const begin = (): Slice | null => {
+    const index = pick()
+    if (index < 0) return null
+    const { processor } = seats[index]
     if (processor.halted) onIdle?.(index, idleSince[index] ?? 0, time)
-    // When all wait for something that none of them brings about, each gets a full slice now and then.
-    const yields = !alone && pauses < seats.length
-    const wanted = alone ? LONG_SLICE : SHORT_SLICE + random32() % SLICE_SPREAD
-    const length = Math.max(1, Math.min(most, wanted))
-    const before = processor.counts.pauses
     last = index
+    return {
+      index, end: time + (alone ? LONG_SLICE : SHORT_SLICE + random32() % SLICE_SPREAD), pauses: processor.counts.pauses,
+      // When all wait for something that none of them brings about, each gets a full slice now and then.
+      yields: !alone && pauses < seats.length,
+    }
+  }
+
+  /** Runs at most `most` instructions of the slice, to the next timer at most; answers how many were retired. */
+  const runSlice = (current: Slice, most: number): number => {
+    const seat = seats[current.index]
+    const { processor } = seat
+    current.end = Math.max(time + 1, Math.min(current.end, nextTimer()))
     running = seat
     charged = 0
-    sliceEnd = time + length
     processor.setTime(time)
     try {
-      const done = single && processor.stepOne !== undefined ? processor.stepOne() : processor.run(length, yields)
+      const done = processor.run(Math.min(most, current.end - time), current.yields)
       retired += done
-      pauses = processor.counts.pauses === before ? 0 : pauses + 1
-      if (processor.halted) idleSince[index] = time + done + charged
-      if ((processor.trapped ?? null) !== null && !single) hit = index
+      const at = time + done + charged
+      const watched = (processor.trapped ?? null) !== null
+      if (watched) hit = current.index
+      // Otherwise it is the caller's budget that ended, or a debugger looks, and the slice goes on.
+      if (isOver(current, processor, watched) || at >= current.end) finish(current, at)
       return done
     } finally {
       running = null
     }
+  }
+
+  const isOver = ({ pauses: before }: Slice, processor: Seat['processor'], watched: boolean): boolean =>
+    watched ? !canRun({ processor }) || processor.counts.pauses !== before : processor.wasStopped()
+
+  /** The slice is over: another processor's turn is next. */
+  const finish = (ended: Slice, at: number): void => {
+    const { processor } = seats[ended.index]
+    slice = null
+    pauses = processor.counts.pauses === ended.pauses ? 0 : pauses + 1
+    if (processor.halted) idleSince[ended.index] = at
   }
 
   return {
@@ -145,38 +191,64 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
       if (running === null) return
       charged += by
       running.processor.charge(by)
-      if (now() >= sliceEnd) running.processor.stop()
     },
-    earlier(at) { if (at < sliceEnd) running?.processor.stop() },
+    earlier(at) { if (slice !== null && at < slice.end) running?.processor.stop() },
     changed(seat) {
-      if (running === null) return
+      if (slice === null) return
       // Another one woke up: it need not wait for the end of a long slice.
-      const cut = seat === running ? seat.apic.nextDeadline() < sliceEnd : alone && canRun(seat)
-      if (cut) running.processor.stop()
+      const own = seat === seats[slice.index]
+      const cut = own ? seat.apic.nextDeadline() < slice.end : alone && canRun(seat)
+      if (!cut) return
+      if (!own) slice.end = Math.min(slice.end, now())
+      if (running !== null) running.processor.stop()
+      else if (!own) finish(slice, time)
     },
     watchHit: () => hit,
     step(index) {
-      if (!canRun(seats[index])) return
-      const retiredNow = runSlice(index, 1, true)
-      advance(time + retiredNow + charged)
+      const seat = seats[index]
+      const { processor } = seat
+      if (!canRun(seat) || processor.stepOne === undefined) return
+      if (processor.halted) onIdle?.(index, idleSince[index] ?? 0, time)
+      if (slice === null) last = index
+      running = seat
+      charged = 0
+      processor.setTime(time)
+      let done = 0
+      try {
+        done = processor.stepOne()
+      } finally {
+        running = null
+      }
+      retired += done
+      if (processor.halted) idleSince[index] = time + done + charged
+      if (slice?.index === index && !canRun(seat)) slice = null
+      advance(time + done + charged)
     },
     run(instructions, done) {
       let left = instructions
-      if (pick() < 0) {
+      if (slice === null && pick() < 0) {
         const next = nextTimer()
         if (next !== Infinity) advance(next)
       }
       hit = -1
       while (left > 0 && hit < 0 && !done()) {
-        const index = pick()
-        const next = nextTimer()
-        if (index < 0) return next
-        const retiredNow = runSlice(index, Math.min(left, next - time))
+        slice ??= begin()
+        if (slice === null) return nextTimer()
+        const retiredNow = runSlice(slice, left)
         left -= retiredNow
         advance(time + retiredNow + charged)
-        between()
+        if (slice === null) between()
       }
       return undefined
+    },
+    snapshot: () => ({
+      time, alone, last, retired, pauses, slice: slice === null ? null : { ...slice },
+      idleSince: seats.map((_, index) => idleSince[index] ?? 0),
+    }),
+    restore(saved) {
+      ({ time, alone, last, retired, pauses } = saved)
+      slice = saved.slice === null ? null : { ...saved.slice }
+      idleSince.splice(0, Infinity, ...saved.idleSince)
     },
   }
 }

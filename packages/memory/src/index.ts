@@ -1,5 +1,7 @@
 export * from './bus.ts'
 export * from './guard.ts'
+export { IMAGE_PIECE, MemoryImageError, PATTERN_WORDS } from './image.ts'
+export type { MemoryImage } from './image.ts'
 export { MEMORY_KEY_BYTES, xtsPage } from './keys.ts'
 export type { PageKeys, PageKeysState } from './keys.ts'
 export * from './physical.ts'

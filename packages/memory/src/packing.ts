@@ -22,6 +22,12 @@ export interface PatternStore {
   restore(u32: Uint32Array, frame: number, page: number, id: number): void
   /** Patterns in use. */
   size(): number
+  /** The words of pattern `id` for an image: first page, bases, steps. */
+  save(id: number): Uint32Array
+  /** Takes patterns of an image, numbered in their order, without users yet; there must be none before. */
+  load(words: Uint32Array): void
+  /** Another page uses pattern `id`. */
+  use(id: number): void
 }
 
 /** Whether the page at word `at` follows a pattern; most pages don't, which their first three structures show. */
@@ -97,5 +103,17 @@ export function createPatternStore(): PatternStore {
       if (--users[id] === 0) free.push(id)
     },
     size: () => pages.length - free.length,
+    save: (id) => Uint32Array.of(pages[id], ...new Uint32Array(patterns.buffer, id * SIZE * 4, SIZE)),
+    load(words) {
+      const count = words.length / (SIZE + 1)
+      patterns = new Int32Array(Math.max(64, count) * SIZE)
+      for (let id = 0; id < count; id++) {
+        const at = id * (SIZE + 1)
+        pages[id] = words[at]
+        users[id] = 0
+        patterns.set(new Int32Array(words.slice(at + 1, at + 1 + SIZE).buffer), id * SIZE)
+      }
+    },
+    use(id) { users[id]++ },
   }
 }

@@ -7,6 +7,8 @@ import { createIoBus } from './bus.ts'
 import type { IoBus } from './bus.ts'
 import { createPatternStore } from './packing.ts'
 import type { Guard } from './guard.ts'
+import { captureImage, MemoryImageError, placeImage } from './image.ts'
+import type { MemoryImage } from './image.ts'
 import { createPageKeys } from './keys.ts'
 import type { PageKeys } from './keys.ts'
 
@@ -107,6 +109,13 @@ export interface PhysicalMemory {
   fill(address: number, length: number, value: number, key?: number): void
   /** Bytes of RAM that are backed. */
   backedBytes(): number
+  /** What RAM holds now, as a copy. Pages that are only watched or mapped are as any other. */
+  capture(): MemoryImage
+  /**
+   * Fills memory that nobody has touched with an image of memory with the same RAM.
+   * @throws MemoryImageError when the image does not fit; memory may then be filled in part
+   */
+  restore(image: MemoryImage): void
   /** Whether `pack` is worth a try: much was backed since it last ran. */
   crowded(): boolean
   /**
@@ -227,8 +236,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     const frame = word - (word % PAGE)
     const id = patterns.find(views.u32, frame, page, [patternOf(page - 1), patternOf(page + 1)])
     if (id < 0) return false
-    const ids = (packed[page >>> CHUNK_SHIFT] ??= new Int32Array(CHUNK_PAGES).fill(-1))
-    ids[page & (CHUNK_PAGES - 1)] = id
+    idsOf(page)[page & (CHUNK_PAGES - 1)] = id
     setWord(page, FRAME_RAM | FRAME_PACKED)
     freeFrames.push(frame)
     return true
@@ -248,6 +256,60 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   }
 
   const backedBytes = (): number => nextFrame - zeroFrame - PAGE - freeFrames.length * PAGE
+
+  /** The word of a RAM page, whatever lies in front of it. */
+  const ramWord = (page: number): number => below.get(page) ?? (page < LOW_PAGES ? low[page] : frameWord(page))
+
+  /** Calls `visit` with every RAM page in use and its word, in order; packed pages are not unpacked. */
+  const eachUsed = (visit: (page: number, word: number) => void): void => {
+    for (let page = 0; page < LOW_PAGES; page++) {
+      if (low[page] < PAGE && below.size === 0) continue
+      const word = ramWord(page)
+      if (word >= PAGE) visit(page, word)
+    }
+    chunks.forEach((chunk, index) => {
+      if (chunk === undefined || chunk === allRam) return
+      for (let i = 0; i < CHUNK_PAGES; i++) {
+        if (chunk[i] >= PAGE || (chunk[i] & FRAME_PACKED) !== 0) visit(index * CHUNK_PAGES + i, chunk[i])
+      }
+    })
+  }
+
+  const idsOf = (page: number): Int32Array => (packed[page >>> CHUNK_SHIFT] ??= new Int32Array(CHUNK_PAGES).fill(-1))
+
+  const restore = (image: MemoryImage): void => {
+    if (backedBytes() !== 0 || patterns.size() !== 0) throw new Error('memory is restored before it is used')
+    let filled = nextFrame
+    const isUnused = (page: number): boolean => ramWord(page) === FRAME_RAM
+    placeImage(image, {
+      capacity: size - nextFrame,
+      fill: (piece) => {
+        u8.set(piece, filled)
+        filled += piece.length
+      },
+      back: (page) => {
+        if (!isUnused(page)) return false
+        const word = (takeFrame(true) | FRAME_RAM) >>> 0
+        if (below.has(page)) below.set(page, word)
+        else setWord(page, word)
+        return true
+      },
+      setPatterns: (words) => { patterns.load(words) },
+      pack: (page, id) => {
+        if (page < LOW_PAGES || !isUnused(page)) return false
+        patterns.use(id)
+        idsOf(page)[page & (CHUNK_PAGES - 1)] = id
+        setWord(page, FRAME_RAM | FRAME_PACKED)
+        return true
+      },
+    })
+    packAbove = image.packAbove
+    if (image.readAsZero.length > ZERO_PAGES || image.readAsZero.some((page) => !isUnused(page))) {
+      throw new MemoryImageError('readAsZero', `expected at most ${ZERO_PAGES} pages of RAM that are not in use`)
+    }
+    for (const page of image.readAsZero) zeroPages.add(page)
+    keys.restore(image.keys)
+  }
 
   const notifyWrite = (address: number, length: number): void => {
     for (const watcher of watchers) watcher(address, length)
@@ -354,7 +416,12 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
       underKey(address, length, key)
       eachPage(address, length, (frame, _at, n) => { u8.fill(value, frame, frame + n) }, true)
     },
-    backedBytes, pack,
+    backedBytes, pack, restore,
+    capture: () => captureImage({
+      u8, eachUsed, packAbove, readAsZero: Uint32Array.from(zeroPages).sort(), keys: keys.save(),
+      patternOf: (page, word) => ((word & FRAME_PACKED) === 0 ? -1 : patternOf(page)),
+      pattern: (id) => patterns.save(id),
+    }),
     crowded: () => backedBytes() > packAbove,
   }
 }

@@ -149,8 +149,9 @@ describe('code that uses nothing of an extension', () => {
   it.each(['interp', 'jit'] as const)('runs through the same generated code, with the same counts (%s)', (engine) => {
     const plain = modulesOf({ engine })
     const extended = modulesOf({ engine, extensions: [createTiny().extension] })
-    expect(extended.modules.length).toBe(plain.modules.length)
-    extended.modules.forEach((bytes, i) => { expect(bytes).toEqual(plain.modules[i]) })
+    // Engines of one kind share their interpreter: what the second compiles itself are regions of this program.
+    expect(extended.modules.length).toBe(engine === 'jit' ? 2 : 0)
+    for (const bytes of extended.modules) expect(plain.modules).toContainEqual(bytes)
     expect(extended.bare.processor.counts).toEqual(plain.bare.processor.counts)
     expect(extended.bare.processor.mmu.misses).toBe(plain.bare.processor.mmu.misses)
     expect(extended.bare.get('rax')).toBe(3000n)

@@ -275,7 +275,12 @@ export function createPciFunction(options: PciFunctionOptions): PciFunctionCore 
       if (!Array.isArray(given) || given.length !== capabilities.length) {
         throw new SnapshotError(options.name, 'capabilities', `${capabilities.length} items`)
       }
-      for (let i = 0; i < size; i++) bytes[i] = parseInt(saved.config.slice(2 * i, 2 * i + 2), 16)
+      const config = Uint8Array.from({ length: size }, (_, i) => parseInt(saved.config.slice(2 * i, 2 * i + 2), 16))
+      // Vendor and device, revision and class.
+      if ([0, 1, 2, 3, 8, 9, 10, 11].some((i) => config[i] !== bytes[i])) {
+        throw new SnapshotError(options.name, 'config', 'the same device')
+      }
+      bytes.set(config)
       intx = saved.intx
       // The receiver of INTx keeps its own level.
       intxOut = intx && (get(PCI.COMMAND, 2) & PCI_COMMAND.INTX_DISABLE) === 0

@@ -117,6 +117,9 @@ export function createPciHost(options: PciHostOptions): PciHost {
           throw new SnapshotError('pci', `functions.${name}`, 'a function')
         }
       }
+      const more = Object.keys(given as object).find((name) =>
+        !bus.functions().some(({ device, fn }) => slotName(device, fn) === name))
+      if (more !== undefined) throw new SnapshotError('pci', `functions.${more}`, 'no function in this slot')
       address = shape.address
       for (const { device, fn, pciFunction } of bus.functions()) {
         pciFunction.restore(saved.functions[slotName(device, fn)])

@@ -1,4 +1,5 @@
 /** Puts regions that software moves (BARs, ECAM, PMBASE) on the buses, and survives software that moves them badly. */
+import { SnapshotError } from '../snapshot.ts'
 import { type IoBus, type IoHandlers, type IoRange, RangeConflict } from '@cofferdam/memory'
 
 /** The two address spaces of a PC. */
@@ -27,9 +28,22 @@ export interface MapperOptions {
   readonly onConflict?: (name: string, placement: Placement) => void
 }
 
+/** Who holds the places that several regions want, as numbers of regions in the order of their creation. */
+export interface MapperSnapshot {
+  readonly waiting: readonly number[]
+}
+
 /** Creates movable regions. */
 export interface Mapper {
   region(name: string, handlers: IoHandlers): MovableRegion
+}
+
+/** A mapper over a machine's buses. */
+export interface BusMapper extends Mapper {
+  /** The regions' placements are not in it: who owns them places them again, before `restore`. */
+  snapshot(): MapperSnapshot
+  /** @throws SnapshotError when it names a region that there is none of */
+  restore(saved: MapperSnapshot): void
 }
 
 interface Entry {
@@ -43,7 +57,7 @@ const same = (a: Placement | undefined, b: Placement | undefined): boolean =>
   a === b || (b !== undefined && a?.space === b.space && a.start === b.start && a.length === b.length)
 
 /** Creates a mapper over the machine's buses. Who comes first keeps a contested place. */
-export function createMapper(options: MapperOptions): Mapper {
+export function createMapper(options: MapperOptions): BusMapper {
   const entries: Entry[] = []
   const busOf = (space: Space): IoBus => (space === 'ports' ? options.ports : options.memory)
 
@@ -62,17 +76,33 @@ export function createMapper(options: MapperOptions): Mapper {
     return true
   }
 
+  const detach = (entry: Entry): void => {
+    if (entry.range !== undefined && entry.wanted !== undefined) busOf(entry.wanted.space).detach(entry.range)
+    entry.range = undefined
+  }
+
   return {
+    snapshot: () => ({
+      waiting: entries.flatMap(({ wanted, range }, n) => (wanted !== undefined && range === undefined ? [n] : [])),
+    }),
+    restore(saved) {
+      const waiting: unknown = (saved as Partial<MapperSnapshot> | null)?.waiting
+      if (!Array.isArray(waiting) || !waiting.every((n) => Number.isInteger(n) && n >= 0 && n < entries.length)) {
+        throw new SnapshotError('bars', 'waiting', `a list of numbers below ${entries.length}`)
+      }
+      const last = (waiting as number[]).map((n) => entries[n])
+      for (const entry of last) detach(entry)
+      for (const entry of entries) if (entry.range === undefined && !last.includes(entry)) attach(entry)
+      for (const entry of last) attach(entry)
+    },
     region(name, handlers) {
       const entry: Entry = { name, handlers, wanted: undefined, range: undefined }
       entries.push(entry)
       return {
         place(placement) {
           if (same(entry.wanted, placement)) return
-          const old = entry.wanted
+          detach(entry)
           entry.wanted = placement
-          if (entry.range !== undefined && old !== undefined) busOf(old.space).detach(entry.range)
-          entry.range = undefined
           if (!attach(entry) && placement !== undefined) options.onConflict?.(name, placement)
           for (const other of entries) if (other.range === undefined && other !== entry) attach(other)
         },

@@ -6,14 +6,13 @@ import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Meaning } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { HOT, HOT_END } from '../state.ts'
-import { createCodeCache } from './code-cache.ts'
+import { CodeCacheFull, createCodeCache } from './code-cache.ts'
 import type { CodeCache } from './code-cache.ts'
 import { createFormTable } from './form-table.ts'
 import type { FormTable } from './form-table.ts'
-import { parseForm } from './form-parse.ts'
-import { writeColdForm, writeInterpreter } from './interpreter.ts'
 import type { InterpreterLayout } from './interpreter.ts'
 import type { Mmu } from './mmu.ts'
+import { modulesFor } from './modules.ts'
 import { createTranslator } from './translate.ts'
 import type { Translator } from './translate.ts'
 import { createJit } from '../jit/jit.ts'
@@ -68,7 +67,7 @@ export interface Engine {
   flagImage(): number
   /** Makes the state saved at `area` the one at the fixed addresses. */
   makeResident(area: number): void
-  /** Forgets all decoded code. */
+  /** Forgets all decoded code, but not which translations processors remember: software sees no difference. */
   flushCode(): void
 }
 
@@ -93,8 +92,8 @@ export function createEngine(options: EngineOptions): Engine {
 
   // CMPS reads two pages, which may need the same TLB entry: only cold functions do without both at once.
   const hotForms = options.hotForms.filter((name) => !name.startsWith('cmps.'))
-  const hot = hotForms.map(parseForm)
-  const interpreter = new WebAssembly.Instance(new WebAssembly.Module(writeInterpreter(hot, layout)), {
+  const modules = modulesFor(layout, hotForms)
+  const interpreter = new WebAssembly.Instance(modules.interpreter(hotForms), {
     env: {
       memory: memory.wasm, table,
       miss: (low: number, high: number, info: number): number => engine.current?.miss(low, high, info) ?? 0,
@@ -113,8 +112,7 @@ export function createEngine(options: EngineOptions): Engine {
   }
   /** Most forms' cold functions are never wanted: they have handlers, and hit the TLB. */
   const compileCold = (number: number): void => {
-    const module = new WebAssembly.Module(writeColdForm(forms.forms[number], layout))
-    table.set(number, new WebAssembly.Instance(module, coldImports).exports.cold)
+    table.set(number, new WebAssembly.Instance(modules.cold(forms.forms[number]), coldImports).exports.cold)
   }
   const forms = createFormTable(hotForms, FORM_SLOTS, (number) => { table.set(number, interpreter.uncompiled) })
   const translator = createTranslator(memory.views, (page) => memory.backPage(page), cache, forms)
@@ -144,10 +142,19 @@ export function createEngine(options: EngineOptions): Engine {
       engine.resident = area
     },
     flushCode() {
+      const fetches = engine.mmus.map((mmu) => mmu.fetches())
       jit?.reset()
       forms.makeRoom()
       cache.flush()
       clearJumpCache()
+      try {
+        engine.mmus.forEach((mmu, i) => { mmu.setFetches(fetches[i], cache.codePage) })
+      } catch (error) {
+        if (!(error instanceof CodeCacheFull)) throw error
+        // Many processors that each remember thousands of pages of their own: they may forget.
+        cache.flush()
+        for (const mmu of engine.mmus) mmu.flush(true)
+      }
     },
   }
   // A page that another key looks at has other bytes in its frame.

@@ -257,6 +257,8 @@ function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, repea
   f.callIndirect(coldType, [pc, tlb], load16U(pc, UOP.FORM))
   f.code.u8(0x21)
   f.code.u32(result)
+  // The device may have taken time.
+  f.set(BUDGET_LOCAL, load32(none, BUDGET))
   f.if(eqz(next), () => {
     f.store(4, none, local(BUDGET_LOCAL, I32), BUDGET)
     f.return()

@@ -15,7 +15,9 @@ import type { Breakpoints } from './breakpoints.ts'
 import { createBulk } from './bulk.ts'
 import type { Bulk } from './bulk.ts'
 import type { CodePage } from './code-cache.ts'
-import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_WRITE } from './uop.ts'
+import { checkTranslations, entriesOf, FETCH_LIMIT, fetchesOf, placeEntries, placeFetches } from './translations.ts'
+import type { FetchPlaces, Translations } from './translations.ts'
+import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_WATCHED, TLB_WRITE } from './uop.ts'
 
 const PAGE = 4096
 /** Pages whose writes somebody must see. */
@@ -102,16 +104,25 @@ export interface Mmu {
   /** Copies between linear memory and `bytes`; false and `guestFault` when any of it faults (then nothing was done). */
   copyIn(low: number, high: number, bytes: Uint8Array, access: number): boolean
   copyOut(low: number, high: number, bytes: Uint8Array, access: number): boolean
-  /** Code pages whose validity word is set for this processor. */
+  /** Translations for fetching: code pages by linear page, where a validity word tells that this processor may enter. */
   readonly code: { local: Map<number, CodePage>; global: Map<number, CodePage> }
   flush(all: boolean): void
   invalidate(low: number, high: number): void
   /** Loads the PDPTEs of PAE paging from CR3; false when one has reserved bits set. */
   loadPdptes(): boolean
-  /** Drops entries that let writes reach a physical page directly. */
+  /** Somebody watches a physical page now: no write may reach it directly. The translations stay. */
   dropWrites(page: number): void
   /** Forgets all translations that lead to a physical page. */
   dropPage(page: number): void
+  /** Forgets translations for fetching when there are too many. */
+  makeRoom(): void
+  /** The translations for fetching, and taking them over again after all code pages were forgotten. */
+  fetches(): Float64Array
+  setFetches(saved: Float64Array, codePage: FetchPlaces['codePage']): void
+  /** What this processor remembers of translations: what it does next depends on it. */
+  snapshot(): Translations
+  /** Takes over what `snapshot` gave; memory and control registers are in place. @throws StateError */
+  restore(saved: Translations, codePage: FetchPlaces['codePage']): void
 }
 
 interface Part {
@@ -214,11 +225,13 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     return page
   }
 
-  const setEntry = (entry: number, low: number, high: number, addend: number): void => {
+  /** A watched page's entry has a tag that no access matches: generated code comes here, and finds the page. */
+  const setEntry = (entry: number, low: number, high: number, frame: number, page: number, watched: boolean): void => {
     const at = entry >>> 2
-    i32[at] = low & ~0xfff
+    i32[at] = (low & ~0xfff) | (watched ? TLB_WATCHED : 0)
     i32[at + 1] = high
-    i32[at + 2] = addend
+    i32[at + 2] = (frame - (low & ~0xfff)) | 0
+    i32[at + 3] = page
     if ((result.perms & PERM_GLOBAL) !== 0) {
       if (globalCount < LOG_SIZE) globalLog[globalCount] = entry
       globalCount++
@@ -230,25 +243,48 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   /** Whether an entry is free, or this page's already. */
   const isFree = (entry: number, low: number, high: number): boolean =>
-    i32[entry >>> 2] === -1 || (i32[entry >>> 2] === (low & ~0xfff) && i32[(entry >>> 2) + 1] === high)
+    i32[entry >>> 2] === -1 || ((i32[entry >>> 2] & ~0xfff) === (low & ~0xfff) && i32[(entry >>> 2) + 1] === high)
 
   /**
-   * Puts what the last walk found into the TLBs of the present mode, as far as `frame` may be reached directly. The side
-   * that was not asked for gets its entry only where that displaces no other page: an instruction that reads one page and
-   * writes another of the same index would displace one with the other for ever.
+   * The physical page of a watched page's write entry, −1 without one. Who watches pages must not change what software
+   * sees: a write finds its page by the entry, and walks (which sets accessed and dirty flags) only where others would.
    */
-  const fill = (low: number, high: number, frame: number, watched: boolean, user: number, write: boolean): void => {
+  const watchedEntry = (base: number, low: number, high: number): number => {
+    const at = (base + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4) + TLB_WRITE) >>> 2
+    if (i32[at] !== ((low & ~0xfff) | TLB_WATCHED) || i32[at + 1] !== high) return -1
+    return i32[at + 3] >>> 0
+  }
+
+  /** The physical page of a read entry of the present mode, −1 without one. */
+  const readableEntry = (low: number, high: number): number => {
+    const at = (i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4)) >>> 2
+    return i32[at] === (low & ~0xfff) && i32[at + 1] === high ? i32[at + 3] >>> 0 : -1
+  }
+
+  /** The TLB that an access looks in: rings 0 to 2 and implicit supervisor accesses don't use user mode's. */
+  const baseFor = (access: number): number =>
+    (access & ACCESS_IMPLICIT) !== 0 && i32[CPL >>> 2] === 3 ? tlb : i32[TLB_BASE >>> 2]
+
+  /**
+   * Puts what the last walk found into the TLBs of the present mode. The side that was not asked for gets its entry only
+   * where that displaces no other page: an instruction that reads one page and writes another of the same index would
+   * displace one with the other for ever. Unbacked RAM is read through the frame of zeros.
+   */
+  const fill = (low: number, high: number, page: number, user: number, write: boolean): void => {
     const { perms, pkey } = result
     const base = i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4)
-    const addend = (frame - (low & ~0xfff)) | 0
+    const word = memory.frameWord(page)
+    const frame = word < PAGE ? memory.zeroFrame : word - (word % PAGE)
     if (rightsError(context.mode, perms, pkey, context.pkru, user) === 0) {
-      if (!write || isFree(base, low, high)) setEntry(base, low, high, addend)
+      if (!write || isFree(base, low, high)) setEntry(base, low, high, frame, page, false)
     }
     const writable = (perms & (PERM_DIRTY | PERM_NESTED_WRITE)) === (PERM_DIRTY | PERM_NESTED_WRITE)
-    if (writable && !watched && rightsError(context.mode, perms, pkey, context.pkru, user | ACCESS_WRITE) === 0) {
+    if (writable && word >= PAGE && rightsError(context.mode, perms, pkey, context.pkru, user | ACCESS_WRITE) === 0) {
       // A guard's leave to read is none to write.
       const allowed = memory.guards.length === 0 || (request.access & 2) !== 0
-      if (allowed && (write || isFree(base + TLB_WRITE, low, high))) setEntry(base + TLB_WRITE, low, high, addend)
+      if (allowed && (write || isFree(base + TLB_WRITE, low, high))) {
+        setEntry(base + TLB_WRITE, low, high, frame, page, (word & HEARD) !== 0)
+      }
     }
     if (result.shift > 12) large.add(high * 2048 + (low >>> 21))
   }
@@ -258,9 +294,14 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     if (mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))) return 0
     memory.readAsZero(page)
     if (zeroEntries.length === LOG_SIZE) forgetZeros()
-    fill(low, high, memory.zeroFrame, true, user, false)
+    fill(low, high, page, user, false)
     zeroEntries.push(i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4))
     return 1
+  }
+
+  /** The write entry for an address is that of a page that nobody watches any more. */
+  const unwatch = (low: number): void => {
+    i32[(i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4) + TLB_WRITE) >>> 2] = low & ~0xfff
   }
 
   const userAccess = (): number => (i32[CPL >>> 2] === 3 ? ACCESS_USER : 0)
@@ -269,7 +310,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const split = (low: number, high: number, size: number, access: number): boolean => {
     pending.length = 0
     const first = Math.min(size, PAGE - (low & 0xfff))
-    const page = walkPage(low, high, access)
+    const known = first === size && (access & ACCESS_WRITE) !== 0 ? watchedEntry(baseFor(access), low, high) : -1
+    const page = known >= 0 ? known : walkPage(low, high, access)
     if (page < 0) return false
     pending.push({ address: page * PAGE + (low & 0xfff), length: first })
     if (first === size) return true
@@ -334,13 +376,10 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     i32[entry >>> 2] = -1
   }
 
-  /** Drops those of `count` entries that lead to a page. */
-  const dropFrame = (page: number, first: number, count: number): void => {
-    const word = memory.frameWord(page)
-    if (word < PAGE) return
-    const frame = (word - (word % PAGE)) | 0
+  /** Calls `visit` with the index of each of `count` entries that lead to a physical page. */
+  const eachTo = (page: number, first: number, count: number, visit: (at: number) => void): void => {
     for (let at = first >>> 2, end = at + count * 4; at < end; at += 4) {
-      if (((i32[at] + i32[at + 2]) | 0) === frame) i32[at] = -1
+      if (i32[at + 3] === (page | 0) && i32[at] !== -1) visit(at)
     }
   }
 
@@ -357,7 +396,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       const l = (low + at) | 0
       const h = (low >>> 0) + at >= TWO_32 ? (high + 1) | 0 : high
       const n = Math.min(bytes.length - at, PAGE - (l & 0xfff))
-      const page = walkPage(l, h, access)
+      const known = out && n === bytes.length ? watchedEntry(baseFor(access), l, h) : -1
+      const page = known >= 0 ? known : walkPage(l, h, access)
       if (page < 0) return false
       parts.push({ address: page * PAGE + (l & 0xfff), length: n })
       at += n
@@ -387,32 +427,36 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       // What is watched or must be aligned, and local registers, are served an element at a time.
       page: (low, high, bytes, write) => {
         if (i32[TLB_BASE >>> 2] === unfilled || (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes))) return -1
-        const page = walkPage(low, high, userAccess() | (write ? ACCESS_WRITE : 0))
+        const known = write ? watchedEntry(i32[TLB_BASE >>> 2], low, high) : readableEntry(low, high)
+        const page = known >= 0 ? known : walkPage(low, high, userAccess() | (write ? ACCESS_WRITE : 0))
         return mmu.local?.page === page ? -1 : page
       },
     }),
     guardContext: 0, la57: false, canonical: false, local: null, misses: 0, faults: options.faults, policy: null,
     miss(low, high, info) {
-      mmu.misses++
       if (i32[TLB_BASE >>> 2] === unfilled) return 0
       // Accesses over a page's end are the slow path's.
       if ((low & 0xfff) + (info & 0xff) > PAGE) return 0
       const user = userAccess()
-      const access = user | ((info & 0x200) !== 0 ? ACCESS_WRITE : 0)
-      const page = walkPage(low, high, access)
+      const write = (info & 0x200) !== 0
+      const known = write ? watchedEntry(i32[TLB_BASE >>> 2], low, high) : -1
+      // Software can't tell a watched page from another: there it would have hit.
+      if (known < 0) mmu.misses++
+      const page = known >= 0 ? known : walkPage(low, high, user | (write ? ACCESS_WRITE : 0))
       if (page < 0) return 0
-      let word = memory.frameWord(page)
+      const word = memory.frameWord(page)
+      const heard = (word & HEARD) !== 0
+      if (known >= 0 && heard) return 0
       if (word < PAGE) {
         // Not RAM; or RAM that nobody has written: backed by the first write only.
         if (word === FRAME_NONE) return 0
-        if ((access & ACCESS_WRITE) === 0 && !memory.filled) return readZeros(page, low, high, user)
+        if (!write && !memory.filled) return readZeros(page, low, high, user)
         memory.backPage(page)
-        word = memory.frameWord(page)
       }
-      const watched = (word & HEARD) !== 0
       if (mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))) return 0
-      fill(low, high, word - (word % PAGE), watched, user, (access & ACCESS_WRITE) !== 0)
-      return watched && (access & ACCESS_WRITE) !== 0 ? 0 : 1
+      if (known >= 0) unwatch(low)
+      else fill(low, high, page, user, write)
+      return write && heard ? 0 : 1
     },
     slow(low, high, info) {
       if (mmu.miss(low, high, info) === 1) {
@@ -491,13 +535,15 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     },
     loadPdptes: () => walker.loadPdptes(context),
     dropWrites(page) {
-      for (let mode = 0; mode < TLB_MODES; mode++) dropFrame(page, tlb + mode * TLB_MODE_SIZE + TLB_WRITE, TLB_ENTRIES)
+      for (let mode = 0; mode < TLB_MODES; mode++) {
+        eachTo(page, tlb + mode * TLB_MODE_SIZE + TLB_WRITE, TLB_ENTRIES, (at) => { i32[at] |= TLB_WATCHED })
+      }
     },
     dropPage(page) {
       if (localCount === 0 && globalCount === 0 && code.local.size === 0 && code.global.size === 0) return
       // What nobody has written is read through the frame of zeros.
       if (memory.frameWord(page) < PAGE) forgetZeros()
-      else dropFrame(page, tlb, TLB_MODES * TLB_ENTRIES * 2)
+      else eachTo(page, tlb, TLB_MODES * TLB_ENTRIES * 2, (at) => { i32[at] = -1 })
       for (const pages of [code.local, code.global]) {
         for (const [linear, { physical, words }] of pages) {
           if (physical.number !== page) continue
@@ -505,6 +551,44 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
           pages.delete(linear)
         }
       }
+    },
+    snapshot: () => ({
+      entries: entriesOf(i32, tlb),
+      log: Uint16Array.from(localLog.subarray(0, Math.min(localCount, LOG_SIZE)), (entry) => (entry - tlb) >>> 4),
+      made: localCount, large: Float64Array.from(large).sort(), pdptes: context.pdptes.slice(),
+      zeros: Uint16Array.from(zeroEntries, (entry) => (entry - tlb) >>> 4), fetches: mmu.fetches(), misses: mmu.misses,
+    }),
+    makeRoom() {
+      for (const pages of [code.local, code.global]) if (pages.size >= FETCH_LIMIT) dropCode(pages)
+    },
+    fetches: () => fetchesOf(code, (page) => i32[(page.words + validityOffset) >>> 2] !== 0),
+    setFetches(saved, codePage) {
+      code.local.clear()
+      code.global.clear()
+      placeFetches(saved, {
+        ...code, codePage,
+        isUsed: (page) => memory.frameWord(page) >= PAGE,
+        setValid: (page, valid) => { i32[(page.words + validityOffset) >>> 2] = valid ? 1 : 0 },
+      })
+    },
+    restore(saved, codePage) {
+      mmu.flush(true)
+      checkTranslations(saved, LOG_SIZE)
+      context.pdptes.set(saved.pdptes)
+      placeEntries(saved.entries, (slot, low, high, page) => {
+        const word = memory.frameWord(page)
+        const reads = (slot & TLB_ENTRIES) === 0
+        if (word === FRAME_NONE || (word < PAGE && (!reads || memory.filled))) return false
+        const frame = word < PAGE ? memory.zeroFrame : word - (word % PAGE)
+        setEntry(tlb + slot * 16, low, high, frame, page, !reads && (word & HEARD) !== 0)
+        return true
+      })
+      zeroEntries.push(...Array.from(saved.zeros, (slot) => tlb + slot * 16))
+      localLog.set(Array.from(saved.log, (slot) => tlb + slot * 16))
+      localCount = saved.made
+      for (const region of saved.large) large.add(region)
+      mmu.setFetches(saved.fetches, codePage)
+      mmu.misses = saved.misses
     },
   }
   clearAll()

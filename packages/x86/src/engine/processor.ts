@@ -3,7 +3,7 @@
  * address without a decoded block), serves that, and goes on. Instructions are counted exactly: an event due after n
  * instructions is taken after n, whatever the blocks look like.
  */
-import { VECTOR, guestFault, raise } from '../cpu.ts'
+import { FLUSH, VECTOR, guestFault, raise } from '../cpu.ts'
 import type { CpuHost } from '../cpu.ts'
 import { createInsn } from '../decode/decode.ts'
 import { MODE64, XMM_REG } from '../insn.ts'
@@ -30,6 +30,9 @@ import { PERM_GLOBAL } from '@cofferdam/paging'
 import { HOLD } from './supervisor.ts'
 import type { Supervisor } from './supervisor.ts'
 import { TRANSLATE } from './translate.ts'
+import { checkRegisters, loadCounts, loadMsrs, saveCounts, saveMsrs, saveRegisters } from './processor-image.ts'
+import type { ProcessorSnapshot } from './processor-image.ts'
+import { StateError } from './translations.ts'
 import { isStackAccess } from './stack-access.ts'
 import { EVENT_INTERRUPT, EVENT_STOP, EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
@@ -83,12 +86,14 @@ export interface Processor {
   /** Why it stopped for good, or ''. */
   stopped: string
   /**
-   * Runs at most `instructions` (below 2^31); answers how many it retired. With `yields`, PAUSE ends the slice: another
+   * Runs at most `instructions` (below 2^31), less what is charged meanwhile; answers how many it retired. With `yields`, PAUSE ends the slice: another
    * processor may have what this one waits for.
    */
   run(instructions: number, yields?: boolean): number
   /** Ends the present slice at the next instruction boundary. Idle outside of `run`. */
   stop(): void
+  /** Whether the last slice was ended by `stop`, HLT, PAUSE or a shutdown: another may follow its budget's end at once. */
+  wasStopped(): boolean
   /** Whether an interrupt could be taken, were IF set. */
   setInterrupt(pending: boolean): void
   /** Something besides interrupts wants `attend`. */
@@ -109,7 +114,10 @@ export interface Processor {
   setRip(rip: bigint): void
   /** Sets the time that the time-stamp counter shows from now on, before TSC_OFFSET. */
   setTime(time: number): void
-  /** Lets the time-stamp counter go on by `time` in the middle of a slice: an instruction took longer than others. */
+  /**
+   * The running instruction takes longer than others, by `time`: the time-stamp counter goes on, and the slice has so
+   * much less room. Below 2^30; idle outside of `run`.
+   */
   charge(time: number): void
   /** Instructions of the present slice so far. */
   progress(): number
@@ -126,10 +134,17 @@ export interface Processor {
   /** Width of the present code segment in bytes, and CPL. */
   width(): number
   privilege(): number
+  /** The processor as data, between two slices. Taking it changes nothing. */
+  snapshot(): ProcessorSnapshot
+  /**
+   * Puts the processor into a state that one of the same model was in. Memory is there already, and so is `mmu.local`.
+   * @throws StateError for what no such processor can be in
+   */
+  restore(saved: ProcessorSnapshot): void
 }
 
 export function createProcessor(options: ProcessorOptions): Processor {
-  const { engine, index } = options
+  const { engine, index, system } = options
   const { memory, cache, translator } = engine
   const { i32, u16, u8, i64, f64 } = memory.views
   const area = memory.reserve(HOT_END - HOT)
@@ -173,7 +188,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const at = (address: number): number => (engine.resident === area ? address : area + address - HOT)
 
   const cpu = createCpu({
-    engine, mmu, breakpoints, index, host: watchPorts(options.host, breakpoints), system: options.system,
+    engine, mmu, breakpoints, index, host: watchPorts(options.host, breakpoints), system,
     nextRip: () => nextRip,
     setNextRip: (rip) => { nextRip = rip },
     halt: () => {
@@ -252,6 +267,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     if (memory.frameWord(physical) === 0) return raiseHere(VECTOR.GP, 0)
     memory.backPage(physical)
     const page = cache.codePage(linear, physical, mode, base, limit)
+    mmu.makeRoom()
     i32[(page.words + slot) >>> 2] = breakpoints.code !== 0 && breakpoints.holdsCode(linear) ? 0 : 1
     const pages = (mmu.result.perms & PERM_GLOBAL) !== 0 ? mmu.code.global : mmu.code.local
     const other = pages.get(linear)
@@ -336,15 +352,17 @@ export function createProcessor(options: ProcessorOptions): Processor {
 
   /** Runs the TypeScript meaning of a micro-op; answers the micro-op to go on at, or 0 to look up RIP. */
   const runHost = (uop: number): number => {
-    counts.host++
     const site = siteAt(uop)
+    // STI is the host's only where a block happens to end: that is nobody's business.
+    const told = site.insn.op !== OP.sti
+    if (told) counts.host++
     const { insn, block, rip, next, remaining } = site
     i64[RIP >>> 3] = rip
     nextRip = next
     uncharged = remaining
     const mode = i32[MODE >>> 2]
     const meaning = (site.meaning ??= engine.meaningOf(insn))
-    options.onHost?.(insn, rip)
+    if (told) options.onHost?.(insn, rip)
     try {
       if (meaning === undefined) {
         options.onUnknown?.(insn, rip)
@@ -507,6 +525,8 @@ export function createProcessor(options: ProcessorOptions): Processor {
   let stepping = false
   /** SHADOW before the step. */
   let stepShadow = 0
+  /** All time that was ever charged. */
+  let taken = 0
   /** Whether a fault was delivered since the step began. */
   let delivered = false
   /** Whether SHADOW is MOV SS's or POP SS's. */
@@ -525,6 +545,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
   const step = (): void => {
     counts.steps++
     const left = i32[BUDGET >>> 2]
+    const before = taken
     const flags = i32[SYSFLAGS >>> 2]
     const rip = i64[RIP >>> 3]
     const debugged = (flags & TF) !== 0 || breakpoints.code !== 0
@@ -558,7 +579,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     })
     stepping = false
     stepShadow = 0
-    i32[BUDGET >>> 2] = left - 1
+    i32[BUDGET >>> 2] = left - 1 - (taken - before)
     if (debugged && !delivered) afterStep(flags, rip)
   }
 
@@ -759,7 +780,6 @@ export function createProcessor(options: ProcessorOptions): Processor {
         } catch (error) {
           if (!(error instanceof CodeCacheFull)) throw error
           stepping = false
-          for (const m of engine.mmus) m.flush(true)
           engine.flushCode()
         }
       }
@@ -771,6 +791,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
       return done
     },
     stop,
+    wasStopped: () => ending || processor.halted || processor.stopped !== '',
     watch(watches) {
       breakpoints.watch(watches)
       mmu.flush(true)
@@ -805,7 +826,12 @@ export function createProcessor(options: ProcessorOptions): Processor {
     },
     charge(time) {
       f64[ICOUNT >>> 3] += time
-      i64[TIME_END >>> 3] += BigInt(time)
+      // TIME_END stays, so that what reads the time from it and BUDGET sees it go on.
+      i32[SLICE >>> 2] -= time
+      i32[BUDGET >>> 2] -= time
+      taken += time
+      // The rest of the block may be too long now.
+      if (i32[BUDGET >>> 2] < 0) look()
     },
     progress: () => i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged,
     wakes() {
@@ -824,11 +850,56 @@ export function createProcessor(options: ProcessorOptions): Processor {
     privilege: () => i32[at(CPL) >>> 2],
     retired: () => f64[at(ICOUNT) >>> 3] + (engine.resident === area ? i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged : 0),
     activate,
+    snapshot() {
+      activate()
+      const { nmiBlocked, monitorAddress } = system
+      return {
+        registers: saveRegisters(u8, HOT, engine.flagImage()),
+        halted: processor.halted, stopped: processor.stopped, line, attention, stackShadow, traps: breakpoints.hits & ~HOST_HIT, nmiBlocked,
+        monitor: monitorAddress < 0n ? null : [Number(monitorAddress & 0xffff_ffffn), Number(monitorAddress >> 32n)],
+        msrs: saveMsrs(system), counts: saveCounts(counts), translations: mmu.snapshot(),
+      }
+    },
+    restore(saved) {
+      activate()
+      checkRegisters(saved.registers, system)
+      u8.set(saved.registers, HOT)
+      nameProcessor()
+      // Everything that follows from the registers; this forgets translations.
+      cpu.modeChanged()
+      cpu.flushTlb(FLUSH.ALL)
+      loadMsrs(system, saved.msrs)
+      loadCounts(counts, saved.counts)
+      restoreTranslations(saved)
+      ;({ line, attention, stackShadow } = saved)
+      breakpoints.hits = saved.traps
+      processor.halted = saved.halted
+      processor.stopped = saved.stopped
+      system.nmiBlocked = saved.nmiBlocked
+      const [low, high] = saved.monitor ?? []
+      system.monitorAddress = low === undefined ? -1n : BigInt(high) << 32n | BigInt(low)
+      if (attention) look()
+      applyLine()
+    },
   }
+
+  const nameProcessor = (): void => {
+    i32[CPU_SLOT >>> 2] = slot
+    i32[CPU_INDEX >>> 2] = index
+  }
+
+  const restoreTranslations = ({ translations }: ProcessorSnapshot): void => {
+    try {
+      mmu.restore(translations, cache.codePage)
+    } catch (error) {
+      if (!(error instanceof CodeCacheFull)) throw error
+      throw new StateError('translations.fetches', 'no more pages than there is room for')
+    }
+  }
+
   activate()
   u8.fill(0, HOT, HOT_END)
-  i32[CPU_SLOT >>> 2] = slot
-  i32[CPU_INDEX >>> 2] = index
+  nameProcessor()
   return processor
 }
 

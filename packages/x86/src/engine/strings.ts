@@ -133,7 +133,8 @@ function writeBulk(module: ModuleWriter, kind: 'movs' | 'stos', size: number): n
   f.loop((head) => {
     const n = f.let(load64(none, registers.rcx))
     f.if(eqz(n), () => { f.return(i32(BULK.DONE)) })
-    f.if(and(load32(none, SYSFLAGS), i32(0x400)), () => { f.return(i32(BULK.SLOW)) })
+    // With DF downwards, with TF an element at a time.
+    f.if(and(load32(none, SYSFLAGS), i32(0x500)), () => { f.return(i32(BULK.SLOW)) })
     const to = f.let(load64(none, registers.rdi))
     const from = kind === 'movs' ? f.let(load64(none, registers.rsi)) : null
     const room = f.let(shrU(from === null ? left(to) : min(f.let(left(from)), f.let(left(to))), i32(log)))

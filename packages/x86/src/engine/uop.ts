@@ -78,9 +78,14 @@ export const EXIT = {
   ADDRESS: 12,
 } as const
 
-/** TLB: 4096 entries of 16 bytes (tag, addend) for reads, then as many for writes. */
+/**
+ * TLB: 4096 entries of 16 bytes for reads, then as many for writes: i64 tag (linear page, −1 when empty), i32 addend,
+ * u32 physical page (for the host).
+ */
 export const TLB_ENTRIES = 4096
 export const TLB_WRITE = TLB_ENTRIES * 16
+/** In the tag of a page whose writes somebody must see: no access matches it. */
+export const TLB_WATCHED = 1
 /** Bytes of one mode's TLBs; a processor has three: supervisor, supervisor with AC, user. */
 export const TLB_MODE_SIZE = TLB_ENTRIES * 32
 export const TLB_MODES = 3

@@ -1,0 +1,108 @@
+/** A machine at one moment: what a snapshot is, how one is taken, and how a machine goes on from one. */
+import type { Plain } from '@cofferdam/devices'
+import { SnapshotError } from '@cofferdam/devices'
+import { MemoryImageError } from '@cofferdam/memory'
+import type { MemoryImage, PhysicalMemory } from '@cofferdam/memory'
+import { ApicSnapshotError, StateError } from '@cofferdam/x86'
+import { MachineError } from '../options.ts'
+import type { MachineOptions } from '../options.ts'
+import { crc32 } from './crc32.ts'
+import { captureState, restoreState, StateMisfit } from './state.ts'
+import type { MachineParts, MachineState } from './state.ts'
+
+/** Options that a machine has from its snapshot: they decide what the guest sees. */
+export interface SnapshotOptions {
+  readonly memory: number
+  readonly vcpus: number
+  readonly cpu: 'intel' | 'amd'
+  readonly seed: number
+  /** The files that firmware may still read, by option; none without firmware. */
+  readonly files: Readonly<Record<string, FileMark>>
+}
+
+/** By what a file is recognised. */
+export interface FileMark {
+  readonly name: string
+  readonly length: number
+  /** CRC-32 of its bytes. */
+  readonly crc32: number
+}
+
+/** Options whose files the machine goes on reading when there is firmware. */
+const FILES = ['firmware', 'vars', 'kernel', 'initrd'] as const
+
+type Files = Partial<Pick<MachineOptions, (typeof FILES)[number] | 'append'>>
+
+/** What a machine with firmware can still be read from. */
+function marksOf(options: Files): SnapshotOptions['files'] {
+  if (options.firmware === undefined) return {}
+  const command = { name: 'append', bytes: new TextEncoder().encode(options.append) }
+  const files = [...FILES.map((option) => [option, options[option]] as const), ['append', command] as const]
+  return Object.fromEntries(files.flatMap(([option, file]) => (file === undefined ? []
+    : [[option, { name: file.name, length: file.bytes.length, crc32: crc32(file.bytes) }]])))
+}
+
+/** A machine at one moment. It never changes: any number of machines may go on from it, side by side. */
+export interface SnapshotData {
+  /** What errors call it: the name of its file. */
+  readonly name: string
+  readonly options: SnapshotOptions
+  /** What whoever took it wanted to keep with it. */
+  readonly attachment: Plain
+  readonly state: MachineState
+  readonly image: MemoryImage
+}
+
+/** Takes a snapshot of a machine that is not running. */
+export const captureMachine = (
+  { memory: bytes, vcpus, cpu, seed, ...files }: MachineOptions, attachment: Plain, memory: PhysicalMemory, parts: MachineParts,
+): SnapshotData => ({
+  name: 'snapshot',
+  options: { memory: bytes, vcpus, cpu, seed, files: marksOf(files) },
+  attachment, state: captureState(parts), image: memory.capture(),
+})
+
+/**
+ * Puts a fresh machine where a snapshot was taken.
+ * @throws MachineError naming the snapshot and the part of it that does not fit; the machine is then of no use
+ */
+export function restoreInto({ name, state, image }: SnapshotData, memory: PhysicalMemory, parts: MachineParts): void {
+  try {
+    memory.restore(image)
+    restoreState(state, parts)
+  } catch (error) {
+    throw asMachineError(name, error)
+  }
+}
+
+/** What a part said of a state that it can't be in. Anything else is a bug, and stays what it is. */
+function asMachineError(name: string, error: unknown): unknown {
+  if (error instanceof MemoryImageError) {
+    return new MachineError(name, `memory.${error.field}`, error.message.slice(error.field.length + 2))
+  }
+  if (error instanceof SnapshotError) return new MachineError(name, `devices.${error.device}`, error.message)
+  if (error instanceof ApicSnapshotError) return new MachineError(name, 'seats.apic', error.message)
+  if (error instanceof StateError) {
+    return new MachineError(name, `seats.processor.${error.field}`, error.message.slice(error.field.length + 2))
+  }
+  return error instanceof StateMisfit ? new MachineError(name, error.field, `expected ${error.expected}`) : error
+}
+
+/** The options of a machine that goes on from a snapshot. @throws MachineError for one that the snapshot has otherwise */
+export function optionsOf({ name, options }: SnapshotData, given: Partial<MachineOptions>): Omit<SnapshotOptions, 'files'> {
+  for (const key of ['memory', 'vcpus', 'cpu', 'seed'] as const) {
+    if (given[key] === undefined || given[key] === options[key]) continue
+    throw new MachineError(name, key, `it has ${options[key]}; asked for ${given[key]}`)
+  }
+  const marks = marksOf(given)
+  for (const option of [...FILES, 'append']) {
+    const [had, has] = [options.files[option] as FileMark | undefined, marks[option] as FileMark | undefined]
+    if (had?.length === has?.length && had?.crc32 === has?.crc32) continue
+    throw new MachineError(name, option, `it has ${describe(had)}; given ${describe(has)}`)
+  }
+  const { memory, vcpus, cpu, seed } = options
+  return { memory, vcpus, cpu, seed }
+}
+
+const describe = (mark: FileMark | undefined): string =>
+  mark === undefined ? 'none' : `${mark.name} of ${mark.length} bytes with CRC-32 ${mark.crc32.toString(16).padStart(8, '0')}`

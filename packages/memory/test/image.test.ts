@@ -1,0 +1,121 @@
+import { describe, expect, it } from 'vitest'
+import { createPhysicalMemory, IMAGE_PIECE, MemoryImageError, PATTERN_WORDS } from '../src/index.ts'
+import type { MemoryImage, PhysicalMemory } from '../src/index.ts'
+
+const MIB = 2 ** 20
+const GIB4 = 2 ** 32
+const ram = [{ start: 0, length: 8 * MIB }, { start: GIB4, length: 8 * MIB }]
+const create = (fill = 0): PhysicalMemory => createPhysicalMemory({ ram, overhead: MIB, fill })
+
+const contents = (memory: PhysicalMemory): Uint8Array => {
+  const out = new Uint8Array(16 * MIB)
+  memory.read(0, out.subarray(0, 8 * MIB))
+  memory.read(GIB4, out.subarray(8 * MIB))
+  return out
+}
+
+/** A page whose 64-byte structures differ by constants: it can be kept as a pattern. */
+const regularPage = (first: number): Uint8Array => {
+  const words = new Uint32Array(1024)
+  words.forEach((_, i) => { words[i] = first + (i >>> 4) * 3 + (i & 15) })
+  return new Uint8Array(words.buffer)
+}
+
+/** Memory with some of everything: contents, zeroes, patterns, untouched pages. */
+function used(): PhysicalMemory {
+  const memory = create()
+  memory.write(0x1ff0, Uint8Array.from({ length: 40 }, (_, i) => i + 1))
+  memory.write(0x5000, new Uint8Array(4096)) // in use, and zero
+  memory.write(3 * MIB - 1, Uint8Array.from({ length: 2 * MIB }, (_, i) => i * 7 + 1))
+  for (let i = 0; i < 8; i++) memory.write(GIB4 + (i + 3) * 4096, regularPage(1000 + i * 64 * 3))
+  memory.write(GIB4 + 6 * MIB, regularPage(77))
+  memory.write(GIB4 + 7 * MIB, Uint8Array.of(9))
+  memory.pack()
+  return memory
+}
+
+const changed = (change: Partial<MemoryImage>): MemoryImage => ({ ...used().capture(), ...change })
+
+describe('an image of memory', () => {
+  it('holds what memory held, and only what was touched', () => {
+    const memory = used()
+    const image = memory.capture()
+    expect(image.contents.map(({ length }) => length)).toEqual([IMAGE_PIECE, IMAGE_PIECE, 4 * 4096])
+    expect([...image.zero]).toEqual([5, 1])
+    expect(image.packed.length).toBe(2 * 3)
+    expect(image.patterns.length).toBe(2 * PATTERN_WORDS)
+    const copy = create()
+    copy.restore(image)
+    expect(copy.backedBytes()).toBe(memory.backedBytes())
+    expect(contents(copy)).toEqual(contents(memory))
+  })
+
+  it('is the same of the copy, whose frames lie elsewhere', () => {
+    const image = used().capture()
+    const copy = create()
+    copy.restore(image)
+    expect(copy.capture()).toEqual(image)
+  })
+
+  it('does not change with the memory, and serves many memories', () => {
+    const memory = used()
+    const image = memory.capture()
+    const before = contents(memory)
+    memory.write(0x1000, Uint8Array.of(0xff))
+    const [one, two] = [create(), create()]
+    one.restore(image)
+    one.write(0x1000, Uint8Array.of(0xee))
+    two.restore(image)
+    expect(contents(two)).toEqual(before)
+  })
+
+  it('keeps what is untouched as it was at power-on where that is a pattern', () => {
+    const memory = create(5)
+    memory.write(0x3000, new Uint8Array(4096))
+    const copy = create(5)
+    copy.restore(memory.capture())
+    expect(contents(copy)).toEqual(contents(memory))
+  })
+
+  it('holds RAM behind a ROM, and not the ROM', () => {
+    const memory = used()
+    const rom = memory.reserve(8192)
+    memory.cover(1, Math.ceil(rom / 4096) * 4096)
+    expect(memory.capture()).toEqual(used().capture())
+    const copy = create()
+    copy.cover(1, Math.ceil(copy.reserve(8192) / 4096) * 4096)
+    copy.restore(memory.capture())
+    copy.cover(1)
+    expect(contents(copy)).toEqual(contents(used()))
+  })
+
+  it('leaves zeroed pages usable: they are written like others', () => {
+    const copy = create()
+    copy.restore(used().capture())
+    copy.write(0x5004, Uint8Array.of(3))
+    const out = new Uint8Array(8)
+    copy.read(0x5000, out)
+    expect([...out]).toEqual([0, 0, 0, 0, 3, 0, 0, 0])
+  })
+
+  it.each([
+    ['stored', changed({ stored: Uint32Array.of(1, 1, 0, 1) })],
+    ['stored', changed({ stored: Uint32Array.of(1, 2, 3) })],
+    ['stored', changed({ stored: Uint32Array.of(1, 0) })],
+    ['stored', changed({ stored: Uint32Array.of(0, 0xffff_ffff) })],
+    ['stored', changed({ stored: Uint32Array.of(2047, 2), zero: new Uint32Array(), contents: [new Uint8Array(8192)] })],
+    ['zero', changed({ zero: Uint32Array.of(1, 1) })],
+    ['contents', changed({ contents: [new Uint8Array(4096)] })],
+    ['patterns', changed({ patterns: new Uint32Array(PATTERN_WORDS + 1) })],
+    ['packed', changed({ packed: Uint32Array.of(GIB4 / 4096 + 3, 1, 2) })],
+    ['packed', changed({ packed: Uint32Array.of(900, 1, 0) })],
+    ['readAsZero', changed({ readAsZero: Uint32Array.of(1) })],
+    ['keys', changed({ keys: { keys: [new Uint8Array(31)], slots: [], pages: [] } })],
+    ['keys', changed({ keys: { keys: [], slots: [[1, 1]], pages: [] } })],
+    ['keys', changed({ keys: { keys: [], slots: [], pages: [[0, new Uint16Array(512).fill(1)]] } })],
+    ['packAbove', changed({ packAbove: Number.NaN })],
+  ] as const)('is refused when %s does not fit', (field, image) => {
+    expect(() => { create().restore(image) }).toThrow(MemoryImageError)
+    expect(() => { create().restore(image) }).toThrow(expect.objectContaining({ field }) as Error)
+  })
+})
