@@ -4,11 +4,12 @@
  */
 
 import type { DeviceOption, DiskOption, RunResult as PackageResult } from '@cofferdam/machine'
+import type { Gateway } from '@cofferdam/usernet'
 
 /** What a debugger watches. */
 type HostWatch = Extract<PackageResult, { reason: 'watch' }>['watch']
 
-export type { DeviceOption, DiskOption }
+export type { DeviceOption, DiskOption, Gateway }
 
 /** A file that a machine gets, with the name to use in messages. */
 export interface NamedBytes {

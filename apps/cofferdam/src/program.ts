@@ -8,6 +8,7 @@ import { parseDisk } from './disks/parse-disk.ts'
 import { exitCodeOfError, isCliError, usageError } from './errors.ts'
 import { catalog } from './images/catalog.ts'
 import * as parse from './parse.ts'
+import { parseForward, parseNet } from './net/parse-net.ts'
 import { parseShare } from './share/parse-share.ts'
 import { createPaint, type Surroundings } from './surroundings.ts'
 
@@ -43,8 +44,10 @@ Examples:
       the same from a pipe: its lines are typed at the prompt, then the machine powers off
   cofferdam boot --add ./hello:/bin/hello --run hello
       a static program of yours in the guest
-  cofferdam boot --share ./src --run 'mount -t 9p -o version=9p2000.L share /root && ls /root'
+  cofferdam boot --kernel sid-generic --share ./src --run 'mount -t 9p -o version=9p2000.L share /root && ls /root'
       a folder of yours, which the guest can read
+  cofferdam boot --net user --run 'ifconfig eth0 up; udhcpc -i eth0 -q; ping -c 3 gateway'
+      a network card; the guest reaches its gateway and nothing else
   cofferdam boot --kernel ./bzImage --initrd ./initrd.img --append root=/dev/ram0 --timeout 60
       your own kernel and initramfs; gives up after a minute
   cofferdam boot --until 'Run /init' --stats boot.json --trace boot.json.perfetto </dev/null
@@ -82,6 +85,12 @@ const shareOption = new Option(
   '--share <DIR[,tag=NAME][,rw]>', 'a folder for the guest (9p), read-only without rw; may be repeated',
 ).argParser(parseShare)
 
+const netOption = new Option('--net <user[,mac=ADDRESS]>', 'a network card; its network ends in this process')
+  .argParser(parseNet)
+const forwardOption = new Option(
+  '--forward <ADDRESS:PORT:GUESTPORT>', 'let a loopback port of this host lead to the guest; may be repeated',
+).argParser(parseForward)
+
 const addBoot = (program: Command, around: Surroundings, onExit: (code: number) => void): void => {
   const command = program
     .command('boot')
@@ -113,6 +122,8 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(diskOption)
     .addOption(deviceOption)
     .addOption(shareOption)
+    .addOption(netOption)
+    .addOption(forwardOption)
     .addOption(choice('--engine <ENGINE>', 'how instructions run', ['auto', 'interp', 'jit']))
     .option('--seed <N>', 'the same seed and input give the same run, byte for byte', parse.parseSeed, 1)
   command

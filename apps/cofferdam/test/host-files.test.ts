@@ -135,7 +135,8 @@ describe.skipIf(process.platform !== 'linux')('a folder shared to be written', (
     expect(readFileSync(join(folder, 'old'), 'latin1')).toBe('hello')
     expect(call('Trename', { fid: hello, dfid: docs, name: 'again' })).toEqual({})
     expect(call('Tremove', { fid: hello })).toEqual({})
-    expect(call('Trenameat', { olddirfid: 0, oldname: 'docs', newdirfid: docs, newname: 'x' })).toEqual({ errno: Errno.EINVAL })
+    const into = { olddirfid: 0, oldname: 'docs', newdirfid: docs, newname: 'x' }
+    expect(call('Trenameat', into)).toEqual({ errno: Errno.EINVAL })
     expect(call('Tunlinkat', { dirfd: 0, name: 'docs', flags: 0x200 })).toEqual({})
     expect(existsSync(join(folder, 'docs'))).toBe(false)
     expect(call('Tmkdir', { dfid: docs, name: 'x', mode: 0o755, gid: 0 }).errno).toBe(Errno.ENOENT)
@@ -220,7 +221,8 @@ describe.skipIf(process.platform !== 'linux')('out of a shared folder', () => {
     expect([walk('..'), walk('..', 'secret'), walk('../secret'), walk('docs', '..', '..')])
       .toEqual([undefined, undefined, undefined, undefined])
     expect(call('Trename', { fid: 0, dfid: 0, name: 'x' })).toEqual({ errno: Errno.EBUSY })
-    expect(call('Trenameat', { olddirfid: 0, oldname: 'docs', newdirfid: 0, newname: '../docs' })).toEqual({ errno: Errno.EINVAL })
+    const up = { olddirfid: 0, oldname: 'docs', newdirfid: 0, newname: '../docs' }
+    expect(call('Trenameat', up)).toEqual({ errno: Errno.EINVAL })
     expect(call('Tremove', { fid: 0 })).toEqual({ errno: Errno.EBUSY })
     untouched()
   })
@@ -232,7 +234,8 @@ describe.skipIf(process.platform !== 'linux')('out of a shared folder', () => {
     for (const flags of [1, 2, 0o1001]) {
       expect(call('Tlopen', { fid: must('linked'), flags })).toEqual({ errno: Errno.EPERM })
     }
-    expect(call('Tlcreate', { fid: must(), name: 'linked', flags: 0o1002, mode: 0o644, gid: 0 })).toEqual({ errno: Errno.EPERM })
+    const over = { fid: must(), name: 'linked', flags: 0o1002, mode: 0o644, gid: 0 }
+    expect(call('Tlcreate', over)).toEqual({ errno: Errno.EPERM })
     expect(call('Tsetattr', set(must('linked'), 9, { mode: 0o777 }))).toEqual({ errno: Errno.EPERM })
     expect(call('Tlink', { dfid: 0, fid: must('docs', 'hello'), name: 'l' })).toEqual({ errno: Errno.EPERM })
     expect(call('Tunlinkat', { dirfd: 0, name: 'linked', flags: 0 })).toEqual({})
@@ -243,7 +246,9 @@ describe.skipIf(process.platform !== 'linux')('out of a shared folder', () => {
     execFileSync('mkfifo', [join(folder, 'pipe')])
     const { call, must } = share()
     expect(Number(call('Tgetattr', { fid: must('pipe'), mask: 0n }).mode) & 0o170000).toBe(0o010000)
-    for (const flags of [0, 1, 2]) expect(call('Tlopen', { fid: must('pipe'), flags })).toEqual({ errno: Errno.EACCES })
+    for (const flags of [0, 1, 2]) {
+      expect(call('Tlopen', { fid: must('pipe'), flags })).toEqual({ errno: Errno.EACCES })
+    }
     expect(call('Tlcreate', { fid: must(), name: 'pipe', flags: 2, mode: 0o644, gid: 0 })).toEqual({ errno: Errno.EACCES })
   })
 })

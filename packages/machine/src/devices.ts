@@ -3,11 +3,13 @@ import {
   BlockError, createVirtio9p, createVirtioBlock, createVirtioConsole, createVirtioRng, MAX_VIRTIO_DEVICES,
 } from '@cofferdam/devices'
 import type {
-  BlockBackend, DmaMemory, TestDevice, VirtioConsole, VirtioDevice, VirtioOptions,
+  BlockBackend, DmaMemory, TestDevice, VirtioConsole, VirtioDevice, VirtioOptions, VirtualClock,
 } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createNinePServer } from '@cofferdam/ninep'
 import type { NinePFiles } from '@cofferdam/ninep'
+import { createNet } from './net.ts'
+import type { NetOption } from './net.ts'
 import { MachineError } from './options.ts'
 import { createRandom } from './random.ts'
 
@@ -30,6 +32,8 @@ export type DeviceOption =
   | TestDevice
   /** Files for the guest: `mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt`. */
   | ShareOption
+  /** A network that ends in this process. */
+  | NetOption
   /** A core of your own. */
   | { readonly kind: 'virtio', readonly create: () => VirtioDevice }
 
@@ -78,12 +82,19 @@ const isTest = (option: DeviceOption): option is TestDevice =>
 /** The test devices among all. */
 export const testDevices = (options: readonly DeviceOption[] = []): TestDevice[] => options.filter(isTest)
 
-function createDevice(option: Exclude<DeviceOption, TestDevice>, seed: number, place: number): VirtioDevice {
+/** Rank of the gateways' timers: after those of the devices, by their places. */
+const GATEWAY_RANK = 4096
+
+function createDevice(
+  option: Exclude<DeviceOption, TestDevice>, seed: number, place: number, clock: VirtualClock,
+): VirtioDevice {
   switch (option.kind) {
     case 'virtio-rng':
       return createVirtioRng({ seed: Number(createRandom(seed, `virtio-rng ${place}`).next64() >> 11n) })
     case 'virtio-9p':
       return createShare(option)
+    case 'virtio-net':
+      return createNet(option, seed, place, clock.ranked(GATEWAY_RANK + place))
     case 'virtio-console':
       return createVirtioConsole({ onOutput: option.onOutput })
     case 'virtio':
@@ -116,12 +127,12 @@ export const isConsole = (device: VirtioDevice): device is VirtioConsole => 'rec
 
 /** What the platform is to have on PCI; undefined for nothing. @throws MachineError for too many */
 export function createDevices(
-  options: Choice, memory: DmaMemory, onBroken: (device: string, reason: string) => void,
+  options: Choice, memory: DmaMemory, clock: VirtualClock, onBroken: (device: string, reason: string) => void,
 ): VirtioOptions | undefined {
   const virtio = (options.devices ?? []).filter((option) => !isTest(option))
   const devices = [
     ...(options.disks ?? []).map(createDisk),
-    ...virtio.map((option, place) => createDevice(option, options.seed, place)),
+    ...virtio.map((option, place) => createDevice(option, options.seed, place, clock)),
   ]
   if (devices.length === 0) return undefined
   if (devices.length > MAX_VIRTIO_DEVICES) {

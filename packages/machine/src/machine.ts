@@ -167,7 +167,9 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const firmware = layout && attachFirmware({ memory, layout, observation, onRemap: forget })
 
   const dma = createDma(memory)
-  const virtio = createDevices(options, dma, (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  const virtio = createDevices(options, dma, clock, (device, reason) => {
+    tell('device', `${device} broken`, { reason })
+  })
   const platform = createPlatform({
     ...observation, memory, clock, firmware, cmos: memoryCmos(memory.ram), testDevices: testDevices(options.devices),
     fwCfg: (placed) => createMachineConfig(dma, observation, {

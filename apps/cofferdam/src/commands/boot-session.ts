@@ -128,8 +128,10 @@ const run = async (session: Session, held: Debugger | undefined): Promise<Outcom
     now: around.now,
     breathe,
     leaving: () => terminal.leaving(),
+    ...(images.forwards.any && { outside: () => images.forwards.stirred() }),
     onNoInput: () => around.stderr.write('\ncofferdam: no input for 10 s: powering off\n'),
   }
+  images.forwards.onStir(() => terminal.input.wake())
   const outcome = await runSession(sessionOptions)
   progress.clear()
   return outcome

@@ -9,6 +9,9 @@ import type { StoredImage } from '../images/store.ts'
 import type { DriverGroup } from '../initramfs/modules.ts'
 import type { CpuVendor, DeviceOption, DiskOption, Engine, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
+import { openForwards, type Forwards } from '../net/forwards.ts'
+import { openNet } from '../net/open-net.ts'
+import type { ForwardArgument, NetArgument } from '../net/parse-net.ts'
 import { openShare } from '../share/open-share.ts'
 import type { ShareArgument } from '../share/parse-share.ts'
 import type { Surroundings } from '../surroundings.ts'
@@ -37,6 +40,8 @@ export interface BootOptions extends FirmwareChoice {
   readonly disk?: readonly DiskArgument[]
   readonly device?: readonly DeviceArgument[]
   readonly share?: readonly ShareArgument[]
+  readonly net?: NetArgument
+  readonly forward?: readonly ForwardArgument[]
   readonly until?: string
   /** Wall seconds. */
   readonly timeout?: number
@@ -53,6 +58,7 @@ export interface BootOptions extends FirmwareChoice {
 export interface BootImages extends Partial<FirmwareImages>, GuestImages {
   readonly disks: readonly DiskOption[]
   readonly devices: readonly DeviceOption[]
+  readonly forwards: Forwards
 }
 
 /** The kernel and what belongs to it. */
@@ -139,10 +145,18 @@ const loadInitrd = async (
   return initrd === 'none' ? undefined : { name: initrd, bytes: await readInput('initrd', initrd) }
 }
 
+/** Says what a kernel of the catalog will not find a driver for. */
+const warnOfDrivers = (name: string, drivers: Drivers, { stderr }: Surroundings): void => {
+  const missing = findEntry(name)?.without?.filter((group) => drivers.includes(group)) ?? []
+  if (missing.length === 0) return
+  stderr.write(`cofferdam: ${name} is built without drivers for ${missing.join(', ')}; --kernel sid-generic has them\n`)
+}
+
 /** Kernel and initramfs; neither when firmware shall find something itself. */
 const loadGuest = async (options: BootOptions, drivers: Drivers, around: Surroundings): Promise<GuestImages> => {
   if (options.kernel === 'none') return { ownInitramfs: false, isLinux: true }
   const { kernel, image } = await loadKernel(options.kernel, around)
+  warnOfDrivers(options.kernel, drivers, around)
   const kind = kernelKind(kernel.bytes)
   // A Multiboot kernel is no Linux; one with a PVH entry is, unless it wants no initramfs.
   const isLinux = kind !== 'multiboot' && (kind !== 'pvh' || options.initrd !== 'none')
@@ -160,23 +174,40 @@ const badInput = (error: unknown, images: BootImages): Error | undefined => {
   return usageError(`${kind === undefined ? '' : `${kind} `}${error.message}`)
 }
 
-/**
- * `cofferdam boot`: fetches what is missing, boots, and stays until the guest ends.
- * @returns the exit code
- */
-export const boot = async (options: BootOptions, around: Surroundings): Promise<number> => {
-  const firmware = await loadFirmware(options, around)
-  if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
+/** The devices that options ask for, in the order of their slots. */
+const openAll = (options: BootOptions, forwards: Forwards, around: Surroundings): DeviceOption[] => {
   const warn = (text: string): boolean => around.stderr.write(`\ncofferdam: ${text}\n`)
   const shares = (options.share ?? []).map((share) => openShare(share, warn))
-  const devices = [...openDevices(options.device ?? [], around), ...shares]
+  const cards = options.net ? [openNet(options.net, forwards, warn)] : []
+  return [...openDevices(options.device ?? [], around), ...shares, ...cards]
+}
+
+const bootWith = async (options: BootOptions, forwards: Forwards, around: Surroundings): Promise<number> => {
+  const firmware = await loadFirmware(options, around)
+  if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
+  const devices = openAll(options, forwards, around)
   const disks = openDisks(options.disk ?? [])
   const guest = await loadGuest(options, driversOf(devices, disks.length), around)
-  const images = { ...guest, ...firmware, disks, devices }
+  const images = { ...guest, ...firmware, disks, devices, forwards }
   const append = commandLine(options, images.isLinux)
   try {
     return await bootSession(options, images, append, around)
   } catch (error) {
     throw badInput(error, images) ?? error
+  }
+}
+
+/**
+ * `cofferdam boot`: fetches what is missing, boots, and stays until the guest ends.
+ * @returns the exit code
+ */
+export const boot = async (options: BootOptions, around: Surroundings): Promise<number> => {
+  if (options.forward && !options.net) throw usageError('--forward: works with --net user only')
+  const say = (text: string): boolean => around.stderr.write(`cofferdam: ${text}\n`)
+  const forwards = await openForwards(options.forward ?? [], say)
+  try {
+    return await bootWith(options, forwards, around)
+  } finally {
+    forwards.close()
   }
 }

@@ -1,3 +1,5 @@
+import type { DriverGroup } from '../initramfs/modules.ts'
+
 /** A Debian suite that images come from. */
 export type Suite = 'sid' | 'trixie' | 'bookworm'
 
@@ -15,6 +17,8 @@ export interface CatalogEntry {
   readonly file: RegExp
   readonly keepAs: string
   readonly about: string
+  /** Groups of drivers that a kernel is built without, as neither part nor module. */
+  readonly without?: readonly DriverGroup[]
 }
 
 // Debian up to trixie: linux-image-cloud-amd64 → linux-image-VERSION-cloud-amd64, which holds /boot/vmlinuz-VERSION.
@@ -29,6 +33,8 @@ const kernel = (name: string, suite: Suite, flavour: '' | 'cloud-', about: strin
   file: /^(boot\/vmlinuz-[^/]+|usr\/lib\/modules\/[^/]+\/vmlinuz)$/,
   keepAs: 'vmlinuz',
   about,
+  // CONFIG_NET_9P is off in the cloud flavour, from 6.1 to 7.2
+  ...(flavour === 'cloud-' && { without: ['9p'] }),
 })
 
 const firmware = (name: string, packageName: string, file: RegExp, keepAs: string, about: string): CatalogEntry => ({

@@ -1,7 +1,7 @@
 import { crc32, deflateRawSync } from 'node:zlib'
 import { inputError } from '../errors.ts'
 import { writeCpio, type CpioEntry } from './cpio.ts'
-import { initScript, profileScript } from './init-script.ts'
+import { dhcpScript, initScript, profileScript } from './init-script.ts'
 
 /** A file to put into the archive. */
 export interface GuestFile {
@@ -62,7 +62,7 @@ const archivePath = (path: string): string => {
   return parts.join('/')
 }
 
-const folders = ['bin', 'dev', 'etc', 'lib', 'lib/x86_64-linux-gnu', 'proc', 'root', 'run', 'sys', 'tmp']
+const folders = ['bin', 'dev', 'etc', 'etc/udhcpc', 'lib', 'lib/x86_64-linux-gnu', 'proc', 'root', 'run', 'sys', 'tmp']
 
 // /lib64 is where the x86-64 ABI puts the dynamic linker; /sbin and /usr/bin are where scripts look.
 const links: readonly (readonly [string, string])[] = [
@@ -88,6 +88,7 @@ const baseEntries = (busybox: Uint8Array): CpioEntry[] => [
     .filter((name) => name !== 'busybox')
     .map((name): CpioEntry => ({ path: `bin/${name}`, kind: 'symlink', target: 'busybox' })),
   script('etc/profile', profileScript),
+  script('etc/udhcpc/default.script', dhcpScript),
   script('init', initScript),
 ]
 

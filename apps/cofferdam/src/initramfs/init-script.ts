@@ -74,3 +74,21 @@ export const profileScript = `export PATH=/bin HOME=/root PS1='cofferdam:\\w\\$ 
 cd /root
 echo '${shellReadyText}'
 `
+
+/** What BusyBox's DHCP client runs when it has, or has lost, an address: it only asks; this makes it so. */
+export const dhcpScript = `#!/bin/sh
+case $1 in
+  deconfig)
+    ifconfig $interface 0.0.0.0
+    ;;
+  bound|renew)
+    ifconfig $interface $ip netmask $subnet \${broadcast:+broadcast $broadcast} \${mtu:+mtu $mtu}
+    while route del default dev $interface 2>/dev/null; do :; done
+    for address in $router; do route add default gw $address dev $interface; done
+    {
+      [ -n "$domain" ] && echo "search $domain"
+      for address in $dns; do echo "nameserver $address"; done
+    } >/etc/resolv.conf
+    ;;
+esac
+`

@@ -27,6 +27,8 @@ export interface Script {
   onIdle(machine: Machine, idleUntil: number | undefined): Promise<string | undefined>
   /** The guest is busy. */
   onBusy(): void
+  /** Whether a line is being typed. */
+  typing(): boolean
   /** The guest starts anew. */
   restart(): void
 }
@@ -136,6 +138,7 @@ export const createScript = ({ watch, input, ownShell, now, onNoInput }: ScriptO
       if (idleUntil !== undefined || (prompt && !input.ended)) return undefined
       return 'every processor waits for an interrupt and no timer runs'
     },
+    typing: () => state.line.length > 0,
     onBusy: () => {
       if (!watch.promptShown) state.promptSince = undefined
     },

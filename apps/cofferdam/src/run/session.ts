@@ -48,6 +48,11 @@ export interface SessionOptions {
   readonly breathe: () => Promise<void>
   /** Whether the person asked to leave (`left`) or a signal came (`interrupted`). */
   readonly leaving: () => Leaving | undefined
+  /**
+   * The host may connect to the guest: waiting takes wall time, and the guest may wait for ever. Answers whether
+   * something has come since the last call; something that comes wakes `input`.
+   */
+  readonly outside?: () => boolean
   /** Called when the machine starts again after a reset. */
   readonly onRestart?: () => void
   /** Called when piped input does not come and the session powers off. */
@@ -110,9 +115,10 @@ const feed = ({ machine, input }: Session): void => {
 
 const timeLeft = (session: Session): number => Math.max(0, session.deadline - session.now())
 
-/** A person's guest idles: sleep in wall time until the guest's next timer or a key. */
+/** A person's guest idles: sleep in wall time until the guest's next timer, a key, or something from outside. */
 const waitForPerson = async (session: Session, idleUntil: number | undefined): Promise<void> => {
-  if (!session.input.empty) return
+  if (session.interactive && !session.input.empty) return
+  if (session.outside?.() === true) return
   const idleFor = idleUntil === undefined ? Infinity : (idleUntil - session.machine.stats().virtualTime) / 1e6
   const milliseconds = Math.min(idleFor, timeLeft(session), 60_000)
   if (milliseconds > 0.5) await session.input.wait(milliseconds)
@@ -149,7 +155,11 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
       return undefined
     case 'idle':
       if (watch.halted) return { kind: 'ok', how: 'halt' }
-      if (!session.interactive) return waitForScript(session, result.idleUntil)
+      if (!session.interactive) {
+        const end = await waitForScript(session, result.idleUntil)
+        if (!session.outside) return end
+        if (session.script.typing()) return undefined
+      }
       await waitForPerson(session, result.idleUntil)
       return undefined
     case 'poweroff': {

@@ -13,14 +13,14 @@ const open = ({ folder, writable }: ShareArgument): HostFiles => {
 }
 
 /**
- * Opens what `--share` names. A machine that starts again gets the folder anew; the descriptors of the one before it are
- * closed.
+ * Opens what `--share` names. A machine that starts again gets the folder anew; the descriptors of the one before it
+ * are closed.
  * @param warn - hears of files that a snapshot had open and that are gone
  * @throws a usage error that names the folder and what is wrong with it
  */
 export const openShare = (share: ShareArgument, warn: (text: string) => void): DeviceOption => {
   if (process.platform !== 'linux' || !statSync('/proc/self/fd', { throwIfNoEntry: false })?.isDirectory()) {
-    throw usageError('--share: needs /proc/self/fd of Linux, by which files are reached without a way out of the folder')
+    throw usageError('--share: needs /proc/self/fd of Linux, by which there is no way out of the folder')
   }
   let files: HostFiles | undefined = open(share)
   let unused = true
@@ -35,6 +35,8 @@ export const openShare = (share: ShareArgument, warn: (text: string) => void): D
       unused = false
       return files
     },
-    onLost: (paths) => warn(`share ${share.tag}: ${paths.length} files are gone since the snapshot: ${paths[0] ?? ''} …`),
+    onLost: (paths) => {
+      warn(`share ${share.tag}: ${paths.length} files are gone since the snapshot: ${paths[0] ?? ''} …`)
+    },
   }
 }

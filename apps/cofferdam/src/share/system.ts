@@ -14,7 +14,7 @@ const { O_DIRECTORY, O_NOFOLLOW } = constants
 /** Where the file behind a descriptor is to be found, for any call that takes a path. */
 export const behind = (descriptor: number): string => `/proc/self/fd/${descriptor}`
 
-/** Where the entry `name` of the directory behind a descriptor is to be found. The name is one, checked by the server. */
+/** Where the entry `name` of the directory behind a descriptor is to be found. The server has checked the name. */
 export const within = (directory: number, name: string): string => `/proc/self/fd/${directory}/${name}`
 
 /**
