@@ -5,6 +5,7 @@ import { Msr, SevFeatures, SysCfg } from '@cofferdam/spec'
 import type { Cpu, CpuSystem, Processor, SvmCore } from '@cofferdam/x86'
 import { rmpContext } from '../rmp/check.ts'
 import type { RmpTable } from '../rmp/table.ts'
+import type { KnownGuest } from './encrypted.ts'
 
 /** Slot of `memory.keys` for the host's own key (SME); guests have the slots of their ASIDs. */
 export const HOST_KEY = 0x1_0000
@@ -52,6 +53,8 @@ export interface SevProcessor {
   readonly svm: () => SvmCore
   /** Null while the host runs. */
   guest: SevGuest | null
+  /** The last guest with encrypted state. */
+  known: KnownGuest | null
 }
 
 export const hasFeature = (guest: SevGuest, name: keyof typeof SevFeatures.mask): boolean =>

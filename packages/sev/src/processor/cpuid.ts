@@ -20,7 +20,9 @@ const SEGMENTS = { min: 36, max: 43, cached: 64 } as const
 const LAST_LEAF = 0x8000_0025
 
 /** The leaves of SEV for a machine's processors. */
-export function sevLeaves(shared: Pick<SevShared, 'cBit' | 'maxAsid' | 'minSevAsid'>, model: CpuModel): readonly (readonly [number, CpuidLeaf])[] {
+export function sevLeaves(
+  shared: Pick<SevShared, 'cBit' | 'maxAsid' | 'minSevAsid'>, model: CpuModel,
+): readonly (readonly [number, CpuidLeaf])[] {
   const first = createCpuidLeaves(model).get(0x8000_0000)
   return [
     [0x8000_0000, (system, subleaf, out, cpu) => {

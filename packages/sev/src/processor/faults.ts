@@ -1,6 +1,9 @@
 /** What a processor makes of accesses that the nested tables or the RMP refuse (APM vol. 2, §15.35.4, §15.36.10). */
-import { ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, nestedFaultInfo, STAGE_FINAL, STAGE_TABLE, WALK_NESTED_FAULT, WALK_REFUSED } from '@cofferdam/paging'
+import {
+  ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, nestedFaultInfo, STAGE_FINAL, STAGE_TABLE, WALK_NESTED_FAULT, WALK_REFUSED,
+} from '@cofferdam/paging'
 import type { WalkResult } from '@cofferdam/paging'
+import type { GuardRequest } from '@cofferdam/memory'
 import { NestedFaultInfo, PageFaultError, SvmExit } from '@cofferdam/spec'
 import type { AccessOutcome, Exit } from '@cofferdam/x86'
 import { state, VECTOR } from '@cofferdam/x86'
@@ -65,7 +68,7 @@ export function deniedWalk(
   const gpa = result.gpa + (result.stage === STAGE_FINAL ? low & 0xfff : 0)
   const encrypted = table || policy.isPrivate(guest, result, access)
   const info = nestedFaultInfo(result) | (guest.snp && encrypted ? NestedFaultInfo.mask.ENC : 0n)
-  // A reserved bit in the nested tables says that there is a device, whose registers the guest must ask for (§15.35.4).
+  // A reserved bit in the nested tables says that there is a device, for which the guest must ask (§15.35.4).
   if (guest.es && (info & NestedFaultInfo.mask.RSVD) !== 0n) {
     return { vector: VECTOR.VC, errorCode: SvmExit.NPF, address: linearOf(low, high) }
   }
@@ -74,8 +77,7 @@ export function deniedWalk(
 
 /** A page that a guard refused. */
 export function deniedPage(
-  sev: SevProcessor, verdict: RmpVerdict, request: { readonly access: number; readonly user: boolean; readonly key: number },
-  result: WalkResult, low: number, high: number,
+  sev: SevProcessor, verdict: RmpVerdict, request: Readonly<GuardRequest>, result: WalkResult, low: number, high: number,
 ): AccessOutcome {
   const access = (request.user ? ACCESS_USER : 0) | ((request.access & 2) !== 0 ? ACCESS_WRITE : 0)
     | ((request.access & 4) !== 0 ? ACCESS_FETCH : 0)

@@ -1,6 +1,6 @@
 /**
- * SEV, SEV-ES and SEV-SNP as an extension of the processor: SVM with kinds of guests, keys by C-bit and ASID, the RMP as a
- * guard, the instructions that change it.
+ * SEV, SEV-ES and SEV-SNP as an extension of the processor: SVM with kinds of guests, keys by C-bit and ASID, the RMP
+ * as a guard, the instructions that change it.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { RmpState } from '@cofferdam/spec'
@@ -80,7 +80,9 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
   const hooks = (processor: Processor): SvmHooks => {
     const { cpu, mmu } = processor
     if (cpu.system === undefined) throw new Error('this processor was created without a CpuSystem')
-    const sev: SevProcessor = { shared, processor, system: cpu.system, svm: () => svm.svmOf(cpu), guest: null }
+    const sev: SevProcessor = {
+      shared, processor, system: cpu.system, svm: () => svm.svmOf(cpu), guest: null, known: null,
+    }
     all.set(cpu, sev)
     shared.processors.push(sev)
     const policy = createSevPolicy(sev)
@@ -91,7 +93,8 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
       guest: (vmcb, control) => guestOf(sev, vmcb, control),
       acceptsPage: (address) => !rmp.enabled || !rmp.assigned(address / 4096),
       walk: (result, low, high, access) => deniedWalk(sev, policy, result, low, high, access),
-      guard: (verdict, request, result, low, high) => deniedPage(sev, verdict as RmpVerdict, request, result, low, high),
+      guard: (verdict, request, result, low, high) =>
+        deniedPage(sev, verdict as RmpVerdict, request, result, low, high),
     }
   }
   const svm = createSvmExtension({ hooks })
@@ -110,7 +113,8 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
     rmpupdate: (page, { assigned, guestPage, large, asid, immutable }) => applied(rmpupdate(rmp, {
       agent: HOST, address: BigInt(page) * 4096n, maxAsid: shared.maxAsid,
       state: RmpState.create({
-        gpa: BigInt(guestPage) * 4096n, assigned: assigned ? 1 : 0, pageSize: large ? 1 : 0, asid, immutable: immutable ? 1 : 0,
+        gpa: BigInt(guestPage) * 4096n, assigned: assigned ? 1 : 0, pageSize: large ? 1 : 0, asid,
+        immutable: immutable ? 1 : 0,
       }),
     })),
     psmash: (page) => applied(psmash(rmp, { agent: HOST, address: BigInt(page) * 4096n })),
@@ -120,4 +124,4 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
 
 export { HOST_KEY } from './context.ts'
 export type { SevGuest, SevOperation, SevProcessor, SevShared } from './context.ts'
-export { SERVED_FEATURES } from './guests.ts'
+export { SERVED_FEATURES } from './encrypted.ts'

@@ -27,7 +27,8 @@ const setGpr = (cpu: Cpu, n: number, value: bigint): void => { cpu.views.u64[(st
 const address = (cpu: Cpu, insn: Insn, n: number): bigint => BigInt.asUintN(insn.addrSize * 8, gpr(cpu, n))
 
 const agentOf = (sev: SevProcessor, cpu: Cpu): InstructionAgent => ({
-  asid: sev.guest?.asid ?? 0, vmpl: sev.guest?.vmpl ?? 0, cpl: cpu.views.u32[state.CPL >>> 2], snp: sev.guest?.snp ?? false,
+  asid: sev.guest?.asid ?? 0, vmpl: sev.guest?.vmpl ?? 0, cpl: cpu.views.u32[state.CPL >>> 2],
+  snp: sev.guest?.snp ?? false,
 })
 
 /** Translates a guest's linear address as a one-byte read does; null and `guestFault` when that faults. */
@@ -114,7 +115,8 @@ export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
       const sev = sevOf(cpu)
       const bytes = new Uint8Array(RmpState.size)
       // Who may not execute it gets no page fault from its operand.
-      if (sev.guest === null && sev.shared.rmp.enabled && agentOf(sev, cpu).cpl === 0) cpu.loadBytes(address(cpu, insn, RCX), bytes)
+      const may = sev.guest === null && sev.shared.rmp.enabled && agentOf(sev, cpu).cpl === 0
+      if (may) cpu.loadBytes(address(cpu, insn, RCX), bytes)
       const outcome = rmpupdate(sev.shared.rmp, {
         agent: agentOf(sev, cpu), address: address(cpu, insn, RAX), state: bytes, maxAsid: sev.shared.maxAsid,
       })

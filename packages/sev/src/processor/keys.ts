@@ -1,6 +1,6 @@
 /**
- * Which key an access uses (APM vol. 2, §15.34.5, §15.34.8, tables 15-30 and 15-31), and the RMP's checks of page walks
- * (§15.36.10).
+ * Which key an access uses (APM vol. 2, §15.34.5, §15.34.8, tables 15-30 and 15-31), and the RMP's checks of page
+ * walks (§15.36.10).
  */
 import { ACCESS_FETCH, FORMAT_PAE } from '@cofferdam/paging'
 import type { WalkResult } from '@cofferdam/paging'

@@ -9,7 +9,8 @@ const gp = (): never => raise(VECTOR.GP, 0)
 
 const VIRTUAL_TOM = 0xc001_0135
 /** SYSCFG as the model has it after reset, and what it takes. */
-const SYSCFG_RESET = SysCfg.mask.MtrrFixDramEn | SysCfg.mask.MtrrVarDramEn | SysCfg.mask.MtrrTom2En | SysCfg.mask.Tom2ForceMemTypeWB
+const SYSCFG_RESET = SysCfg.mask.MtrrFixDramEn | SysCfg.mask.MtrrVarDramEn | SysCfg.mask.MtrrTom2En
+  | SysCfg.mask.Tom2ForceMemTypeWB
 const HWCR_RESET = (1n << 24n) | (1n << 4n) | 1n
 
 /** Registers that firmware locks once SNP is on: fixed MTRRs, IORRs, TOP_MEM (§15.36.2). */

@@ -14,6 +14,8 @@ const PAGE = 4096
 /** 4 KiB pages in a 2 MiB page. */
 export const LARGE_PAGES = 512
 const TWO_20 = 2 ** 20
+/** `RmpEntryHigh.inUse` in the highest word of an entry. */
+const IN_USE = 0x400
 const TWO_32 = 2 ** 32
 
 /** What `find` found; filled again by every call. */
@@ -51,6 +53,8 @@ export interface RmpTable {
   write(page: number, fields: Readonly<RmpFields>): void
   /** Writes all entries of a 2 MiB region as 4 KiB pages of its own, from what `fields` gives for each. */
   writeSmall(firstPage: number, fields: (index: number) => Readonly<RmpFields>): void
+  /** Marks the 4 KiB page that a processor runs from, or takes the mark away. VMRUN and #VMEXIT do, often. */
+  setInUse(page: number, on: boolean): void
   /** Changes the flags of the deciding entry in place: validated, VMSA, permissions, in use, immutable. */
   change(page: number, fields: Partial<RmpFields>): void
 }
@@ -99,7 +103,7 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
     found.permissions = at < 0 ? 0 : i32[(at >>> 2) + 2] >>> 0
     const top = at < 0 ? 0 : i32[(at >>> 2) + 3]
     found.subpages = top & 0x3ff
-    found.inUse = (top & 0x400) !== 0
+    found.inUse = (top & IN_USE) !== 0
   }
 
   const findOwn = (page: number): boolean => {
@@ -201,6 +205,14 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
         throw new RangeError(`page 0x${page.toString(16)} lies in a 2 MiB page of the RMP`)
       }
       writeOne(page, fields)
+    },
+    setInUse(page, on) {
+      const address = entryAddress(page)
+      const at = address < 0 ? -1 : offset(address)
+      // An entry of zeros is nobody's VMSA.
+      if (at < 0) return
+      if (on) i32[(at >>> 2) + 3] |= IN_USE
+      else i32[(at >>> 2) + 3] &= ~IN_USE
     },
     change(page, fields) {
       if (!find(page)) throw new RangeError(`page 0x${page.toString(16)} has no RMP entry`)

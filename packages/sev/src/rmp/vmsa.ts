@@ -18,10 +18,10 @@ export function vmsaProblem(rmp: RmpTable, page: number, asid: number): VmsaProb
 
 /** Locks a VMSA for the time that a processor runs from it. */
 export function enterVmsa(rmp: RmpTable, page: number): void {
-  rmp.change(page, { inUse: true })
+  rmp.setInUse(page, true)
 }
 
 /** Releases it. */
 export function leaveVmsa(rmp: RmpTable, page: number): void {
-  rmp.change(page, { inUse: false })
+  rmp.setInUse(page, false)
 }

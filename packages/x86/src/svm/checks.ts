@@ -13,33 +13,34 @@ const MSRPM_BYTES = 0x2000n
 const LONG = EFER_BITS.LME | EFER_BITS.LMA
 
 /** PAT fields that exist: UC, WC, WT, WP, WB, UC−. */
-const isPat = (pat: bigint): boolean => {
-  for (let i = 0n; i < 64n; i += 8n) {
-    const field = Number((pat >> i) & 0xffn)
+function isPat(views: Views, at: number): boolean {
+  for (let i = 0; i < 8; i++) {
+    const field = views.u8[at + i]
     if (field > 7 || field === 2 || field === 3) return false
   }
   return true
 }
 
+/** Bits of an upper half at `at` that no physical address has. */
+const isAbove = (views: Views, at: number, bits: number, key: bigint): boolean =>
+  (views.u32[(at >>> 2) + 1] & ~Number(key >> 32n)) >>> (bits - 32) !== 0
+
 /** Guest state that has just been loaded. */
 function isStateLegal(views: Views, legal: LegalBits): boolean {
-  const efer = views.u64[EFER >>> 3]
-  const cr0 = views.u64[CR0 >>> 3]
-  const cr4 = views.u64[CR4 >>> 3]
-  const low = { efer: Number(efer & 0xffff_ffffn), cr0: Number(cr0 & 0xffff_ffffn), cr4: Number(cr4 & 0xffff_ffffn) }
-  if ((low.efer & EFER_BITS.SVME) === 0) return false
-  if ((low.cr0 & (CR0_BITS.CD | CR0_BITS.NW)) === CR0_BITS.NW) return false
-  if (cr0 >> 32n !== 0n) return false
-  const long = (low.efer & LONG) !== 0
-  const cr3 = views.u64[CR3 >>> 3] & ~legal.cr3Key
-  if (long && cr3 >> 52n !== 0n) return false
-  if ((cr4 & ~BigInt(legal.cr4 >>> 0)) !== 0n) return false
-  if (views.u64[(DR + 48) >>> 3] >> 32n !== 0n || views.u64[(DR + 56) >>> 3] >> 32n !== 0n) return false
-  if ((efer & ~BigInt((legal.efer | EFER_BITS.SVME) >>> 0)) !== 0n) return false
-  const paging = (low.cr0 & CR0_BITS.PG) !== 0
-  const lme = (low.efer & EFER_BITS.LME) !== 0
-  if (lme && paging && (low.cr4 & CR4_BITS.PAE) === 0) return false
-  if (lme && paging && (low.cr0 & CR0_BITS.PE) === 0) return false
+  const { u32 } = views
+  const [efer, cr0, cr4] = [u32[EFER >>> 2], u32[CR0 >>> 2], u32[CR4 >>> 2]]
+  const isHighSet = (at: number): boolean => u32[(at >>> 2) + 1] !== 0
+  if ((efer & EFER_BITS.SVME) === 0) return false
+  if ((cr0 & (CR0_BITS.CD | CR0_BITS.NW)) === CR0_BITS.NW || isHighSet(CR0)) return false
+  const long = (efer & LONG) !== 0
+  if (long && isAbove(views, CR3, 52, legal.cr3Key)) return false
+  if ((cr4 & ~legal.cr4) !== 0 || isHighSet(CR4)) return false
+  if (isHighSet(DR + 48) || isHighSet(DR + 56)) return false
+  if ((efer & ~(legal.efer | EFER_BITS.SVME)) !== 0 || isHighSet(EFER)) return false
+  const paging = (cr0 & CR0_BITS.PG) !== 0
+  const lme = (efer & EFER_BITS.LME) !== 0
+  if (lme && paging && (cr4 & CR4_BITS.PAE) === 0) return false
+  if (lme && paging && (cr0 & CR0_BITS.PE) === 0) return false
   const cs = views.u16[(SEG + CS * SEG_SIZE + 2) >>> 1]
   return !(lme && paging && (cs & (ATTR.L | ATTR.DB)) === (ATTR.L | ATTR.DB))
 }
@@ -61,7 +62,7 @@ function isInjectionLegal(views: Views, event: bigint): boolean {
 /** Nested paging: the host must page, nCR3 and the guest's PAT must be legal (§15.25.3, §15.25.4). */
 const isNestingLegal = (views: Views, control: GuestControl, legal: LegalBits, host: HostFacts): boolean =>
   host.pages && (control.nestedCr3 & ~host.key) >> BigInt(legal.physicalBits) === 0n
-  && isPat(views.u64[MSR_PAT >>> 3])
+  && isPat(views, MSR_PAT)
 
 /** What of the host counts: whether it pages, and key bits that its tables' addresses may have. */
 export interface HostFacts {

@@ -6,7 +6,7 @@ import { hasErrorCode, INT1, SOFTWARE, EXTERNAL } from '../system/event.ts'
 import { VECTOR } from '../cpu.ts'
 import { CONTROL, read64, write64 } from './vmcb.ts'
 
-/** What the processor holds of the control area while the guest runs. */
+/** What the processor holds of the control area while the guest runs; what changes from VMRUN to VMRUN is last. */
 export interface GuestControl {
   /** Reads of CR0–CR15 in 15:0, writes in 31:16; the same of debug registers. */
   readonly cr: number
@@ -22,14 +22,15 @@ export interface GuestControl {
   readonly msrpm: bigint
   readonly tscOffset: bigint
   readonly asid: number
-  readonly tlbControl: number
   /** Bits of NestedControl and of VirtualizationControl. */
   readonly nested: bigint
   readonly virtualization: bigint
   readonly nestedCr3: bigint
-  readonly eventInj: bigint
-  readonly nextRip: bigint
-  readonly shadow: boolean
+  tlbControl: number
+  /** EVENTINJ, 0 when nothing is to be injected, and nRIP, which then may matter. */
+  eventInj: bigint
+  nextRip: bigint
+  shadow: boolean
   readonly vintr: VirtualInterrupts
 }
 
@@ -37,41 +38,88 @@ export interface GuestControl {
 export interface VirtualInterrupts {
   tpr: number
   irq: boolean
-  readonly priority: number
-  readonly ignoresTpr: boolean
+  priority: number
+  ignoresTpr: boolean
   /** V_INTR_MASKING: RFLAGS.IF and CR8 of the guest govern virtual interrupts only. */
-  readonly masking: boolean
-  readonly vector: number
+  masking: boolean
+  vector: number
 }
 
 const V = VirtualInterrupt.mask
+const VALID = Number(EventInject.mask.V)
 
-function virtualInterrupts(word: bigint): VirtualInterrupts {
-  return {
-    tpr: Number(word & 0xfn), irq: (word & V.V_IRQ) !== 0n, priority: Number(VirtualInterrupt.get(word, 'intrPrio')),
-    ignoresTpr: (word & V.V_IGN_TPR) !== 0n, masking: (word & V.V_INTR_MASKING) !== 0n,
-    vector: Number(VirtualInterrupt.get(word, 'vector')),
+/** Words of the control area that hosts seldom change. */
+const SETTLED = [
+  CONTROL.interceptCr, CONTROL.interceptDr, CONTROL.interceptException, CONTROL.intercept3, CONTROL.intercept4,
+  CONTROL.intercept5, CONTROL.pauseFilterThreshold, CONTROL.iopmBasePa, CONTROL.iopmBasePa + 4, CONTROL.msrpmBasePa,
+  CONTROL.msrpmBasePa + 4, CONTROL.tscOffset, CONTROL.tscOffset + 4, CONTROL.guestAsid, CONTROL.nestedControl,
+  CONTROL.nestedControl + 4, CONTROL.nestedCr3, CONTROL.nestedCr3 + 4, CONTROL.virtualizationControl,
+  CONTROL.virtualizationControl + 4,
+] as const
+
+/** How many VMCBs a reader remembers. */
+const REMEMBERED = 64
+
+/** Reads control areas, and what has not changed since the last time not again: exits come in tens of thousands. */
+export type ControlReader = (address: number, at: number) => GuestControl
+
+export function createControlReader(views: Views): ControlReader {
+  const { u8, u16, i32, u32 } = views
+  const known = new Map<number, { readonly words: Int32Array; readonly control: GuestControl }>()
+
+  const readAll = (at: number): GuestControl => {
+    const word = (offset: number): number => u32[(at + offset) >>> 2]
+    const long = (offset: number): bigint => read64(views, at + offset)
+    return {
+      cr: word(CONTROL.interceptCr), dr: word(CONTROL.interceptDr), exceptions: word(CONTROL.interceptException),
+      vector3: word(CONTROL.intercept3), vector4: word(CONTROL.intercept4), vector5: word(CONTROL.intercept5),
+      pauseThreshold: u16[(at + CONTROL.pauseFilterThreshold) >>> 1],
+      pauseCount: u16[(at + CONTROL.pauseFilterCount) >>> 1],
+      iopm: long(CONTROL.iopmBasePa), msrpm: long(CONTROL.msrpmBasePa), tscOffset: long(CONTROL.tscOffset),
+      asid: word(CONTROL.guestAsid), nested: long(CONTROL.nestedControl),
+      virtualization: long(CONTROL.virtualizationControl), nestedCr3: long(CONTROL.nestedCr3),
+      tlbControl: 0, eventInj: 0n, nextRip: 0n, shadow: false,
+      vintr: { tpr: 0, irq: false, priority: 0, ignoresTpr: false, masking: false, vector: 0 },
+    }
+  }
+
+  const refresh = (control: GuestControl, at: number): void => {
+    control.tlbControl = u8[at + CONTROL.tlbControl]
+    const injects = (u32[(at + CONTROL.eventInj) >>> 2] & VALID) !== 0
+    control.eventInj = injects ? read64(views, at + CONTROL.eventInj) : 0n
+    control.nextRip = injects ? read64(views, at + CONTROL.nextRip) : 0n
+    control.shadow = (u8[at + CONTROL.interruptState] & SHADOW) !== 0
+    const { vintr } = control
+    const word = u32[(at + CONTROL.virtualInterrupt) >>> 2]
+    vintr.tpr = word & 0xf
+    vintr.irq = (word & VINTR.irq) !== 0
+    vintr.priority = (word >>> 16) & 0xf
+    vintr.ignoresTpr = (word & VINTR.ignoresTpr) !== 0
+    vintr.masking = (word & VINTR.masking) !== 0
+    vintr.vector = u8[at + CONTROL.virtualInterrupt + 4]
+  }
+
+  const isSame = (words: Int32Array, at: number): boolean => {
+    for (let i = 0; i < SETTLED.length; i++) if (words[i] !== i32[(at + SETTLED[i]) >>> 2]) return false
+    return true
+  }
+
+  return (address, at) => {
+    let entry = known.get(address)
+    if (entry === undefined || !isSame(entry.words, at)) {
+      if (known.size >= REMEMBERED) known.clear()
+      entry = { words: Int32Array.from(SETTLED, (offset) => i32[(at + offset) >>> 2]), control: readAll(at) }
+      known.set(address, entry)
+    }
+    refresh(entry.control, at)
+    return entry.control
   }
 }
 
-/** Reads the control area at `at`, a byte offset in the WebAssembly memory. */
-export function readControl(views: Views, at: number): GuestControl {
-  const { u8, u16, u32 } = views
-  const word = (offset: number): number => u32[(at + offset) >>> 2]
-  const long = (offset: number): bigint => read64(views, at + offset)
-  return {
-    cr: word(CONTROL.interceptCr), dr: word(CONTROL.interceptDr), exceptions: word(CONTROL.interceptException),
-    vector3: word(CONTROL.intercept3), vector4: word(CONTROL.intercept4), vector5: word(CONTROL.intercept5),
-    pauseThreshold: u16[(at + CONTROL.pauseFilterThreshold) >>> 1],
-    pauseCount: u16[(at + CONTROL.pauseFilterCount) >>> 1],
-    iopm: long(CONTROL.iopmBasePa), msrpm: long(CONTROL.msrpmBasePa), tscOffset: long(CONTROL.tscOffset),
-    asid: word(CONTROL.guestAsid), tlbControl: u8[at + CONTROL.tlbControl], nested: long(CONTROL.nestedControl),
-    virtualization: long(CONTROL.virtualizationControl), nestedCr3: long(CONTROL.nestedCr3),
-    eventInj: long(CONTROL.eventInj), nextRip: long(CONTROL.nextRip),
-    shadow: (long(CONTROL.interruptState) & InterruptState.mask.INTERRUPT_SHADOW) !== 0n,
-    vintr: virtualInterrupts(long(CONTROL.virtualInterrupt)),
-  }
-}
+const SHADOW = Number(InterruptState.mask.INTERRUPT_SHADOW)
+const VINTR = {
+  irq: Number(V.V_IRQ), ignoresTpr: Number(V.V_IGN_TPR), masking: Number(V.V_INTR_MASKING),
+} as const
 
 export const usesNestedPaging = (control: GuestControl): boolean =>
   (control.nested & NestedControl.mask.NP_ENABLE) !== 0n
@@ -107,11 +155,11 @@ export function writeExit(views: Views, at: number, exit: Exit): void {
 export function writeInterrupts(
   views: Views, at: number, vintr: VirtualInterrupts, shadow: boolean, guestIf: boolean,
 ): void {
-  const word = at + CONTROL.virtualInterrupt
-  const rest = read64(views, word) & ~(V.TPR | V.V_IRQ)
-  write64(views, word, rest | BigInt(vintr.tpr) | (vintr.irq ? V.V_IRQ : 0n))
-  write64(views, at + CONTROL.interruptState, (shadow ? InterruptState.mask.INTERRUPT_SHADOW : 0n)
-    | (guestIf ? InterruptState.mask.GUEST_INTERRUPT_MASK : 0n))
+  const { u32 } = views
+  const word = (at + CONTROL.virtualInterrupt) >>> 2
+  u32[word] = (u32[word] & ~(0xff | VINTR.irq)) | vintr.tpr | (vintr.irq ? VINTR.irq : 0)
+  u32[(at + CONTROL.interruptState) >>> 2] = (shadow ? SHADOW : 0) | (guestIf ? 2 : 0)
+  u32[((at + CONTROL.interruptState) >>> 2) + 1] = 0
 }
 
 /** Types of events, as EVENTINJ and EXITINTINFO have them (APM vol. 2, table 15-1). */

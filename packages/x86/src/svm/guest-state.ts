@@ -26,67 +26,80 @@ const EXTRA_REGISTERS = [
 ] as const
 const CONTROL_REGISTERS = [[SAVE.efer, EFER], [SAVE.cr0, CR0], [SAVE.cr3, CR3], [SAVE.cr4, CR4]] as const
 
-/** VMRUN and #VMEXIT sign-extend bases to bit 63 (APM vol. 2, §15.5.1). */
-const canonical = (views: Views, at: number): bigint =>
-  BigInt.asIntN((views.u32[CR4 >>> 2] & 0x1000) !== 0 ? 57 : 48, read64(views, at))
+/** Copies eight bytes; as words, because BigInts would be made for each. */
+function copy64(views: Views, to: number, from: number): void {
+  const { i32 } = views
+  i32[to >>> 2] = i32[from >>> 2]
+  i32[(to >>> 2) + 1] = i32[(from >>> 2) + 1]
+}
+
+/** Copies an address; VMRUN and #VMEXIT sign-extend bases to bit 63 (APM vol. 2, §15.5.1). */
+function copyBase(views: Views, to: number, from: number): void {
+  const { i32 } = views
+  const unused = (i32[CR4 >>> 2] & 0x1000) !== 0 ? 7 : 16
+  i32[to >>> 2] = i32[from >>> 2]
+  i32[(to >>> 2) + 1] = (i32[(from >>> 2) + 1] << unused) >> unused
+}
 
 /** Segment records are the same here and there; only the base is sign-extended. */
 function loadSegment(views: Views, from: number, segment: number): void {
   const to = SEG + segment * SEG_SIZE
-  views.u8.copyWithin(to, from, from + SEG_BASE)
+  copy64(views, to, from)
   // Bits above the twelve that exist are nobody's.
   views.u16[(to + 2) >>> 1] &= 0xfff
-  views.i64[(to + SEG_BASE) >>> 3] = canonical(views, from + SEG_BASE)
+  copyBase(views, to + SEG_BASE, from + SEG_BASE)
 }
 
-const saveSegment = (views: Views, to: number, segment: number): void => {
+function saveSegment(views: Views, to: number, segment: number): void {
   const from = SEG + segment * SEG_SIZE
-  views.u8.copyWithin(to, from, from + SEG_SIZE)
+  copy64(views, to, from)
+  copy64(views, to + SEG_BASE, from + SEG_BASE)
 }
 
 function loadTable(views: Views, from: number, register: number): void {
   views.u32[register >>> 2] = views.u32[(from + 4) >>> 2] & 0xffff
-  views.i64[(register + 8) >>> 3] = canonical(views, from + SEG_BASE)
+  copyBase(views, register + 8, from + SEG_BASE)
 }
 
 function saveTable(views: Views, to: number, register: number): void {
   views.u32[to >>> 2] = 0
   views.u32[(to + 4) >>> 2] = views.u32[register >>> 2]
-  views.u64[(to + SEG_BASE) >>> 3] = views.u64[(register + 8) >>> 3]
+  copy64(views, to + SEG_BASE, register + 8)
 }
 
 /** What VMRUN loads of a guest and of #VMEXIT's host alike. `at` is where the save area begins. */
 function loadCommon(cpu: EngineCpu, at: number): void {
   const { views } = cpu
   // CR4 first: it says how wide canonical addresses are.
-  for (const [offset, register] of CONTROL_REGISTERS) views.u64[register >>> 3] = read64(views, at + offset)
+  for (const [offset, register] of CONTROL_REGISTERS) copy64(views, register, at + offset)
   for (const [offset, segment] of RUN_SEGMENTS) loadSegment(views, at + offset, segment)
   for (const [offset, register] of TABLES) loadTable(views, at + offset, register)
-  views.u64[RSP >>> 3] = read64(views, at + SAVE.rsp)
-  views.u64[RAX >>> 3] = read64(views, at + SAVE.rax)
+  copy64(views, RSP, at + SAVE.rsp)
+  copy64(views, RAX, at + SAVE.rax)
 }
 
 function saveCommon(cpu: EngineCpu, at: number): void {
   const { views } = cpu
   for (const [offset, segment] of RUN_SEGMENTS) saveSegment(views, at + offset, segment)
   for (const [offset, register] of TABLES) saveTable(views, at + offset, register)
-  for (const [offset, register] of CONTROL_REGISTERS) write64(views, at + offset, views.u64[register >>> 3])
-  write64(views, at + SAVE.rflags, BigInt(cpu.getFlags() >>> 0))
-  write64(views, at + SAVE.rsp, views.u64[RSP >>> 3])
-  write64(views, at + SAVE.rax, views.u64[RAX >>> 3])
+  for (const [offset, register] of CONTROL_REGISTERS) copy64(views, at + offset, register)
+  views.u32[(at + SAVE.rflags) >>> 2] = cpu.getFlags()
+  views.u32[(at + SAVE.rflags + 4) >>> 2] = 0
+  copy64(views, at + SAVE.rsp, RSP)
+  copy64(views, at + SAVE.rax, RAX)
 }
 
 /** Loads the guest that the save area at `at` describes, but for RIP, which is the answer. */
 export function loadGuest(cpu: EngineCpu, at: number, pat: boolean): bigint {
   const { views } = cpu
   loadCommon(cpu, at)
-  views.u64[CR2 >>> 3] = read64(views, at + SAVE.cr2)
-  views.u64[DR6 >>> 3] = read64(views, at + SAVE.dr6)
-  views.u64[DR7 >>> 3] = read64(views, at + SAVE.dr7)
-  if (pat) views.u64[MSR_PAT >>> 3] = read64(views, at + SAVE.gPat)
+  copy64(views, CR2, at + SAVE.cr2)
+  copy64(views, DR6, at + SAVE.dr6)
+  copy64(views, DR7, at + SAVE.dr7)
+  if (pat) copy64(views, MSR_PAT, at + SAVE.gPat)
   // Real mode runs at CPL 0 (APM vol. 2, §15.5.1).
   views.u32[CPL >>> 2] = (views.u32[CR0 >>> 2] & CR0_BITS.PE) === 0 ? 0 : views.u8[at + SAVE.cpl] & 3
-  cpu.setFlags(Number(read64(views, at + SAVE.rflags) & 0xffff_ffffn), ALL_FLAGS)
+  cpu.setFlags(views.i32[(at + SAVE.rflags) >>> 2], ALL_FLAGS)
   return read64(views, at + SAVE.rip)
 }
 
@@ -95,10 +108,10 @@ export function saveGuest(cpu: EngineCpu, at: number, rip: bigint, pat: boolean)
   const { views } = cpu
   saveCommon(cpu, at)
   write64(views, at + SAVE.rip, rip)
-  write64(views, at + SAVE.cr2, views.u64[CR2 >>> 3])
-  write64(views, at + SAVE.dr6, views.u64[DR6 >>> 3])
-  write64(views, at + SAVE.dr7, views.u64[DR7 >>> 3])
-  if (pat) write64(views, at + SAVE.gPat, views.u64[MSR_PAT >>> 3])
+  copy64(views, at + SAVE.cr2, CR2)
+  copy64(views, at + SAVE.dr6, DR6)
+  copy64(views, at + SAVE.dr7, DR7)
+  if (pat) copy64(views, at + SAVE.gPat, MSR_PAT)
   views.u8[at + SAVE.cpl] = views.u32[CPL >>> 2]
 }
 
@@ -115,18 +128,18 @@ export function loadHost(cpu: EngineCpu, at: number): bigint {
   views.u64[CR0 >>> 3] |= BigInt(CR0_BITS.PE)
   views.u64[DR7 >>> 3] = 0x400n
   views.u32[CPL >>> 2] = 0
-  cpu.setFlags(Number(read64(views, at + SAVE.rflags) & 0xffff_ffffn) & ~FLAG.VM, ALL_FLAGS)
+  cpu.setFlags(views.i32[(at + SAVE.rflags) >>> 2] & ~FLAG.VM, ALL_FLAGS)
   return read64(views, at + SAVE.rip)
 }
 
 /** VMLOAD. */
 export function loadExtra(views: Views, at: number): void {
   for (const [offset, segment] of EXTRA_SEGMENTS) loadSegment(views, at + offset, segment)
-  for (const [offset, register] of EXTRA_REGISTERS) views.u64[register >>> 3] = read64(views, at + offset)
+  for (const [offset, register] of EXTRA_REGISTERS) copy64(views, register, at + offset)
 }
 
 /** VMSAVE. */
 export function saveExtra(views: Views, at: number): void {
   for (const [offset, segment] of EXTRA_SEGMENTS) saveSegment(views, at + offset, segment)
-  for (const [offset, register] of EXTRA_REGISTERS) write64(views, at + offset, views.u64[register >>> 3])
+  for (const [offset, register] of EXTRA_REGISTERS) copy64(views, at + offset, register)
 }

@@ -8,7 +8,7 @@ import { CR0_BITS, CR4_BITS, EFER_BITS, FLAG } from '../system/bits.ts'
 import { systemOf } from '../system/cpu-system.ts'
 import { isGuestLegal } from './checks.ts'
 import type { Exit, GuestControl } from './control.ts'
-import { readControl, usesLbrVirtualization, usesNestedPaging, writeExit, writeInterrupts } from './control.ts'
+import { createControlReader, usesLbrVirtualization, usesNestedPaging, writeExit, writeInterrupts } from './control.ts'
 import { loadExtra, loadGuest, loadHost, saveExtra, saveGuest, saveHost } from './guest-state.ts'
 import type { AccessOutcome, GuestKind, SvmHooks } from './kind.ts'
 import { createSupervisor } from './supervise.ts'
@@ -20,6 +20,8 @@ export const SVM_MSR = { VM_CR: 0xc001_0114, VM_HSAVE_PA: 0xc001_0117, TSC_RATIO
 const DBG_CTL = 0x1d9
 /** TSC_RATIO of 1: 8 bits integer, 32 bits fraction. */
 export const TSC_RATIO_ONE = 1n << 32n
+/** Words that `keepsTranslations` compares. */
+const CACHED_WORDS = 9
 /** EXITCODE of a VMRUN that found illegal state. */
 export const VMEXIT_INVALID = -1
 
@@ -90,8 +92,10 @@ export function createSvm(options: SvmOptions): SvmCore {
   let gif = true
   let guest: Guest | null = null
   let kept: Kept = { pat: 0n, tscOffset: 0n, dbgCtl: undefined }
-  /** Whose translations are cached: '' for the host's. */
-  let cached = ''
+  const readControl = createControlReader(views)
+  /** What decided about the translations that are cached; `null` when they are the host's. */
+  let cachedTag: string | null = null
+  const cached = new Int32Array(CACHED_WORDS)
   let lastExit: Exit | null = null
   /** The last guest's host is a program in TypeScript. */
   let direct = true
@@ -138,10 +142,26 @@ export function createSvm(options: SvmOptions): SvmCore {
     mmu.context.nested = npt
   }
 
-  /** What decides whether translations that are cached are the guest's still (APM vol. 2, §15.16). */
-  const translationsOf = ({ control, kind }: Guest): string => {
-    const registers = [CR0, CR3, CR4, EFER].map((at) => views.u64[at >>> 3].toString(16))
-    return [control.asid, control.nested, control.nestedCr3.toString(16), kind?.tag ?? '', ...registers].join(' ')
+  /** Notes what decides whether cached translations are the guest's still; answers whether they are (§15.16). */
+  const keepsTranslations = ({ control, kind }: Guest): boolean => {
+    const { i32 } = views
+    const tag = kind?.tag ?? ''
+    let same = cachedTag === tag
+    cachedTag = tag
+    const note = (at: number, word: number): void => {
+      same &&= cached[at] === word
+      cached[at] = word
+    }
+    note(0, control.asid)
+    note(1, Number(control.nested & 0x7fff_ffffn))
+    note(2, Number(control.nestedCr3 & 0x7fff_ffffn))
+    note(3, Number((control.nestedCr3 >> 31n) & 0x7fff_ffffn))
+    note(4, i32[CR0 >>> 2])
+    note(5, i32[CR3 >>> 2])
+    note(6, i32[(CR3 >>> 2) + 1])
+    note(7, i32[CR4 >>> 2])
+    note(8, i32[EFER >>> 2])
+    return same
   }
 
   /** Registers that VMRUN gives a guest of its own beside the save area. */
@@ -168,7 +188,7 @@ export function createSvm(options: SvmOptions): SvmCore {
     const page = pageAt(memory, vmcb)
     const paging = hostPaging(direct)
     const hostIf = direct || (views.u32[SYSFLAGS >>> 2] & FLAG.IF) !== 0
-    const read = readControl(views, page.frame)
+    const read = readControl(vmcb, page.frame)
     const kind = hooks?.guest(page, read) ?? null
     const failure = typeof kind === 'number' ? kind : 0
     const special = typeof kind === 'number' ? null : kind
@@ -181,7 +201,8 @@ export function createSvm(options: SvmOptions): SvmCore {
     }
     const rip = special?.load() ?? loadGuest(cpu, page.frame + SAVE_AT, usesNestedPaging(control))
     const field = hooks?.hostKeyField()
-    const host = { pages: (paging.cr0 & CR0_BITS.PG) !== 0, key: field === undefined ? 0n : 1n << BigInt(field.position) }
+    const key = field === undefined ? 0n : 1n << BigInt(field.position)
+    const host = { pages: (paging.cr0 & CR0_BITS.PG) !== 0, key }
     if (!isGuestLegal(views, control, system.legal, asids, host)) {
       guest = { ...guest, failed: true }
       supervisor.fail(VMEXIT_INVALID)
@@ -189,10 +210,8 @@ export function createSvm(options: SvmOptions): SvmCore {
     }
     nest(control, paging)
     cpu.modeChanged()
-    const translations = translationsOf(guest)
-    const stale = translations !== cached || control.tlbControl !== 0
-    cached = translations
-    cpu.retranslate(stale)
+    const keeps = keepsTranslations(guest)
+    cpu.retranslate(!keeps || control.tlbControl !== 0)
     views.i32[SHADOW >>> 2] = control.shadow ? 1 : 0
     processor.halted = false
     gif = true
@@ -210,7 +229,7 @@ export function createSvm(options: SvmOptions): SvmCore {
       const rip = BigInt.asUintN(64, cpu.rip())
       const shadow = views.i32[SHADOW >>> 2] !== 0
       const guestIf = (views.u32[SYSFLAGS >>> 2] & FLAG.IF) !== 0
-      cached = translationsOf(guest)
+      keepsTranslations(guest)
       if (kind === null) saveGuest(cpu, page.frame + SAVE_AT, rip, usesNestedPaging(control))
       else kind.save(exit, rip)
       writeInterrupts(views, page.frame, control.vintr, shadow, kind?.encryptedState === true && guestIf)
@@ -232,7 +251,7 @@ export function createSvm(options: SvmOptions): SvmCore {
   const resumeHost = (): void => {
     mmu.context.nested = null
     const rip = loadHost(cpu, pageAt(memory, hostSave()).frame + SAVE_AT)
-    cached = ''
+    cachedTag = null
     cpu.modeChanged()
     cpu.retranslate(true)
     cpu.setNextRip(rip)
@@ -298,7 +317,7 @@ export function createSvm(options: SvmOptions): SvmCore {
     invalidate(address, asid) {
       const present = guest?.control.asid ?? 0
       if (asid === present) cpu.invalidatePage(address)
-      else if (cached !== '') mmu.flush(true)
+      else if (cachedTag !== null) mmu.flush(true)
     },
     flushGuests() { mmu.flush(true) },
   }

@@ -25,7 +25,10 @@ export interface StatePage {
 export const isRam = (memory: PhysicalMemory, address: number): boolean =>
   memory.frameWord(Math.floor(address / PAGE)) !== FRAME_NONE
 
-/** The page at a 4 KiB aligned address in RAM, under a key. Frames stay where they are between slices only: look it up each time. */
+/**
+ * The page at a 4 KiB aligned address in RAM, under a key. Frames stay where they are between slices only: look it up
+ * each time.
+ */
 export function pageAt(memory: PhysicalMemory, address: number, key = 0): StatePage {
   const page = Math.floor(address / PAGE)
   memory.keys.enter(page, key)
