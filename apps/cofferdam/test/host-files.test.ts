@@ -266,7 +266,11 @@ describe.skipIf(process.platform !== 'linux')('a read-only shared folder', () =>
 describe.skipIf(process.platform !== 'linux')('a snapshot of a shared folder', () => {
   it('opens files again by their paths; another file of that name is none', () => {
     const one = share()
-    const [fid, gone] = [one.must('docs', 'hello'), one.must('out')]
+    const [gone, fid] = [one.must('out'), one.must('docs', 'hello')]
+    // the order of looking is not that of the fids
+    one.call('Tclunk', { fid: one.must('up') })
+    one.call('Tclunk', { fid: 0 })
+    one.call('Twalk', { fid, newfid: 0, names: [] })
     one.call('Tlopen', { fid, flags: 2 })
     const saved = JSON.parse(JSON.stringify(one.server.snapshot())) as unknown
     rmSync(join(folder, 'out'))

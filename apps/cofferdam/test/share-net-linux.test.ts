@@ -4,10 +4,16 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, 
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createMachine as create, type DeviceOption, type Machine } from '@cofferdam/machine'
+import { createMemoryFiles } from '@cofferdam/ninep'
 import { afterAll, describe, expect, it } from 'vitest'
+import { defaultInitramfs, modulesFor } from '../src/commands/initramfs.ts'
+import { driversOf } from '../src/devices.ts'
+import { fetchImages } from '../src/images/fetch.ts'
 import { openStore } from '../src/images/store.ts'
 import { createMachine } from '../src/machine.ts'
 import { runCli } from '../src/program.ts'
+import { processSurroundings } from '../src/surroundings.ts'
 import { debianMissing, runReal } from './real.ts'
 import { collectOutput, pipeInput } from './streams.ts'
 
@@ -64,6 +70,46 @@ describe.skipIf(debianMissing !== undefined || process.platform !== 'linux')(
         'lease of 10.0.2.15 obtained from 10.0.2.2', '3 packets transmitted, 3 packets received, 0% packet loss',
         '1 packets transmitted, 1 packets received', 'REFUSED', 'the same', 'No route to host', '52:54:00:0a:0b:0c',
       ]) expect(out).toContain(text)
+    })
+
+    it('goes on in a fork: open files and connections too, to the last event', { timeout: 300_000 }, async () => {
+      const around = { ...processSurroundings(createMachine), store: openStore() }
+      const [kernel] = await fetchImages(['sid-generic'], { ...around, refresh: false, onProgress: () => undefined })
+      const devices: DeviceOption[] = [
+        { kind: 'virtio-9p', tag: 'share', files: () => createMemoryFiles({ entries: { data: content }, writable: true }) },
+        { kind: 'virtio-net' },
+      ]
+      const { bytes } = await defaultInitramfs({ add: [], with: [], compress: 'none' }, around)
+      const modules = kernel && await modulesFor(kernel, driversOf(devices, 0), around)
+      const command = [
+        mount('share'), network, 'exec 3</share/data', 'head -c 1000 <&3 | wc -c', 'echo first >/share/new',
+        '(cat /share/data; sleep 1) | nc gateway 7 | sha256sum & sleep 0.001; echo mark', 'cat <&3 | wc -c', 'wait',
+        'echo second >>/share/new', 'cat /share/new',
+      ].join('; ')
+      const encoded = Buffer.from(command).toString('base64')
+      const options = {
+        append: `console=ttyS0,115200 panic=-1 quiet cryptomgr.notests=1 cofferdam.run64=${encoded}`,
+        memory: 2 ** 28, vcpus: 2, cpu: 'intel', engine: 'auto', seed: 1, devices, traceHash: true,
+        kernel: { name: 'kernel', bytes: readFileSync(kernel?.path ?? '') },
+        initrd: { name: 'initramfs', bytes: Buffer.concat([bytes, modules ?? new Uint8Array(0)]) },
+      } as const
+      /** Runs a machine until it has shown a text, or has powered off. */
+      const run = (machine: Machine, shown: () => boolean): void => {
+        for (let result = machine.run({ instructions: 20_000 }); result.reason !== 'poweroff' && !shown();) {
+          if (result.reason !== 'budget' && result.reason !== 'idle') throw new Error(result.reason)
+          result = machine.run({ instructions: 20_000 })
+        }
+      }
+      const consoles = ['', '']
+      const take = (index: number) => (part: Uint8Array): void => { consoles[index] += String.fromCharCode(...part) }
+      const one = create({ ...options, onSerial: take(0) })
+      run(one, () => consoles[0]?.includes('mark\r\n') ?? false)
+      const two = one.snapshot().fork({ onSerial: take(1), traceHash: true })
+      const before = consoles[0]?.length
+      for (const machine of [one, two]) run(machine, () => false)
+      expect(consoles[0]?.slice(before)).toBe(consoles[1])
+      expect(two.stats().traceHash).toBe(one.stats().traceHash)
+      for (const text of ['299001\r\n', sha256, 'first\r\nsecond\r\n']) expect(consoles[1]).toContain(text)
     })
 
     it('is reached through a forwarded port', { timeout: 300_000 }, async () => {

@@ -130,4 +130,8 @@ export interface NinePFiles {
   /** The directory that clients attach to; to be released. */
   root(): Answer<NinePNode>
   statistics(): Answer<FileSystemState>
+  /** What a session needs to find its files as they were, beside their paths: data that JSON can carry. */
+  snapshot?(): object
+  /** Called with that before files are looked for. @throws Error for data that is none */
+  restore?(saved: unknown): void
 }

@@ -27,6 +27,8 @@ interface SavedFid {
 export interface NinePSnapshot {
   readonly msize: number
   readonly fids: readonly SavedFid[]
+  /** What the tree saves of itself; null when it saves nothing. */
+  readonly files: object | null
 }
 
 /** A snapshot that is none. */
@@ -54,8 +56,9 @@ const saveFid = ({ number, node, parent, opened }: Fid): SavedFid => ({
 })
 
 /** The session as data. */
-export const saveFids = ({ msize, fids }: Session): NinePSnapshot => ({
+export const saveFids = ({ msize, fids, files }: Session): NinePSnapshot => ({
   msize,
+  files: files.snapshot?.() ?? null,
   fids: [...fids.all()].sort((a, b) => a.number - b.number).map(saveFid),
 })
 
@@ -97,7 +100,13 @@ function checkFid(value: unknown, at: string): CheckedFid {
   return { number: fid, path, opened, qid, parent }
 }
 
-function check(saved: unknown, largest: number): { readonly msize: number; readonly fids: readonly CheckedFid[] } {
+interface Checked {
+  readonly msize: number
+  readonly fids: readonly CheckedFid[]
+  readonly files: unknown
+}
+
+function check(saved: unknown, largest: number): Checked {
   if (!isRecord(saved)) throw new NinePSnapshotError('', 'a record')
   if (!isInteger(saved.msize, largest)) throw new NinePSnapshotError('msize', `0 to ${largest}`)
   if (!Array.isArray(saved.fids)) throw new NinePSnapshotError('fids', 'a list')
@@ -105,7 +114,7 @@ function check(saved: unknown, largest: number): { readonly msize: number; reado
   if (new Set(fids.map(({ number }) => number)).size < fids.length) {
     throw new NinePSnapshotError('fids', 'every number once')
   }
-  return { msize: saved.msize, fids }
+  return { msize: saved.msize, fids, files: saved.files }
 }
 
 /** What stands in for a file that is there no more. */
@@ -153,8 +162,9 @@ function reopen(session: Session, fid: Fid, opened: string): boolean {
 
 /** Brings a session back; answers the paths of files that are lost. */
 export function restoreFids(session: Session, saved: unknown): string[] {
-  const { msize, fids } = check(saved, session.largest)
+  const { msize, fids, files } = check(saved, session.largest)
   session.fids.clear()
+  session.files.restore?.(files)
   session.msize = msize
   const lost: string[] = []
   for (const one of fids) {

@@ -11,7 +11,7 @@ import { openEntry, openFolder, statusOf } from './system.ts'
 export interface Handle {
   readonly key: string
   /** The number that the guest knows it by. */
-  readonly number: bigint
+  number: bigint
   /** The kind bits of its mode. */
   readonly kind: number
   /** Where it was last seen; undefined for the folder itself. */
@@ -40,6 +40,8 @@ export interface Handles {
   moved(key: string, parent: Handle, name: string): void
   /** The guest has removed the last name of the file of that identity: whoever is next found under it is another. */
   gone(key: string): void
+  /** Takes the numbers of a snapshot over. Nothing but the folder itself may be held. */
+  renumber(saved: unknown): void
   /** Closes everything. */
   close(): void
 }
@@ -187,6 +189,10 @@ export const openHandles = (folder: string, numbers: FileNumbers): Handles => {
       if (handle !== undefined) handle.removed = true
       handles.delete(key)
       numbers.forget(key)
+    },
+    renumber(saved) {
+      numbers.restore(saved)
+      root.number = numbers.of(root.key)
     },
     close() {
       for (const handle of recent) closeDescriptor(handle)

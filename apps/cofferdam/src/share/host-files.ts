@@ -321,6 +321,8 @@ export const openHostFiles = (folder: string, writable: boolean): HostFiles => {
         return { blockSize: Number(bsize), blocks, free: bfree, available: bavail, files, filesFree: ffree }
       })
     },
+    snapshot: () => numbers.snapshot(),
+    restore: (saved) => handles.renumber(saved),
     close: () => handles.close(),
   }
 }
