@@ -83,7 +83,8 @@ export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
       const sev = sevOf(cpu)
       const linear = address(cpu, insn, RAX)
       const outcome = pvalidate(sev.shared.rmp, {
-        agent: agentOf(sev, cpu), address: linear, pageSize: gpr32(cpu, RCX), validate: gpr32(cpu, RDX),
+        agent: agentOf(sev, cpu), address: linear, pageSize: gpr32(cpu, RCX), // Bit 0 alone counts: compilers leave anything above it (APM vol. 3, PVALIDATE).
+        validate: gpr32(cpu, RDX) & 1,
         translate: () => translate(sev, linear),
       })
       if (outcome.kind !== 'done') return refuse(sev, outcome, linear)

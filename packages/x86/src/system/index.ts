@@ -5,7 +5,7 @@ export { ATTR, CR0_BITS, CR4_BITS, EFER_BITS, FLAG, SYSTEM_TYPE } from './bits.t
 export { writeCr0, writeCr3, writeCr4, writeXcr0 } from './control-registers.ts'
 export { createCpuSystem, systemOf, XCR0_BITS } from './cpu-system.ts'
 export type { CpuSystem, CpuSystemOptions, LegalBits } from './cpu-system.ts'
-export { cpuid as answerCpuid, createCpuidLeaves, featureBits } from './cpuid/leaves.ts'
+export { cpuid as answerCpuid, createCpuidLeaves, featureBits, signature as cpuidSignature } from './cpuid/leaves.ts'
 export type { CpuidLeaf } from './cpuid/leaves.ts'
 export { FEATURES } from './cpuid/features.ts'
 export { configureModel } from './cpuid/model.ts'
