@@ -40,6 +40,10 @@ export interface MachineOptions {
   readonly seed: number
   readonly engine: Engine
   readonly cpu: CpuVendor
+  /** `snp`: an SEV-SNP guest under a host. */
+  readonly cc?: 'none' | 'snp'
+  /** Of confidential guests: everything is accepted before the kernel (`eager`), or what it leaves to firmware. */
+  readonly accept?: 'lazy' | 'eager'
   /** What to boot; only with firmware may there be none. */
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel. */

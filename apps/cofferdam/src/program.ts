@@ -16,8 +16,6 @@ const kernels = catalog.filter(({ kind }) => kind === 'kernel').map(({ name }) =
 
 // Options of the full design (architecture.md, "Command line") that this version refuses, with what they take.
 const laterOptions: readonly (readonly [string, string])[] = [
-  ['--svsm', 'svsm'],
-  ['--accept <POLICY>', 'accept'],
   ['--host <KERNEL>', 'host'],
   ['--kexec <KERNEL>', 'kexec'],
   ['--report <FILE>', 'report'],
@@ -26,10 +24,23 @@ const laterOptions: readonly (readonly [string, string])[] = [
 const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
   for (const [flags, name] of laterOptions) {
     if (given[name] === undefined) continue
-    throw usageError(`${flags.split(' ')[0] ?? flags}: not in this version yet; it boots plain machines directly`)
+    throw usageError(`${flags.split(' ')[0] ?? flags}: not in this version yet`)
   }
-  const { cc } = given
-  if (cc === 'snp' || cc === 'tdx') throw usageError(`--cc ${cc}: not in this version yet; expected --cc none`)
+}
+
+/** What only goes together, or not at all. */
+const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (name: string) => boolean): void => {
+  const { cc, svsm, accept } = given
+  if (given.cc as string === 'tdx') throw usageError('--cc tdx: not in this version yet; expected none or snp')
+  if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
+  if (cc === 'none' && svsm === true) throw usageError('--svsm: works with an SNP guest; add --cc snp')
+  if (cc !== 'snp') return
+  if (given.gdb !== undefined) throw usageError('--gdb: a debugger sees nothing of an SNP guest; leave --gdb or --cc out')
+  if (svsm === true) throw usageError('--svsm: not in this version yet; the guest runs at VMPL0')
+  if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
+  if (given.firmware !== undefined && given.firmware !== 'direct') {
+    throw usageError('--firmware: an SNP guest boots its kernel directly in this version; leave --firmware out')
+  }
 }
 
 const bootExamples = `
@@ -38,6 +49,8 @@ Examples:
       Debian's newest cloud kernel to a shell, 2G of memory; Ctrl-A X leaves
   cofferdam boot --kernel bookworm-cloud --vcpus 4 --memory 4095M
       Linux 6.1 on four processors
+  cofferdam boot --cc snp --run 'dmesg | grep SEV; grep Unaccepted /proc/meminfo'
+      the kernel as a confidential guest: SEV-SNP silicon, a host that launches it, memory that it accepts
   cofferdam boot --run 'cat /proc/cpuinfo; free -m' --append quiet
       one command instead of a shell, then power off; exit 3 when the command fails
   echo 'uname -a; sha256sum /bin/busybox' | cofferdam boot
@@ -73,6 +86,10 @@ const withOption = (): Option =>
 const memoryOption = new Option('--memory <SIZE>', 'RAM: a number and K, M, G or T; it costs what the guest touches')
   .argParser(parse.parseMemory)
   .default(2 ** 31, '2G')
+
+const acceptOption = new Option(
+  '--accept <POLICY>', 'when memory is accepted: as the kernel needs it (lazy, the default), or all before it runs (eager)',
+).choices(['lazy', 'eager', 'background'])
 
 const diskOption = new Option(
   '--disk <FILE[,MODE][,serial=TEXT]>',
@@ -118,7 +135,9 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(memoryOption)
     .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
     .addOption(choice('--cpu <VENDOR>', 'whose processor', ['intel', 'amd']))
-    .addOption(choice('--cc <MODE>', 'confidential mode; only none in this version', ['none', 'snp', 'tdx']))
+    .addOption(choice('--cc <MODE>', 'confidential mode: snp launches an SEV-SNP guest under our host', ['none', 'snp', 'tdx']))
+    .addOption(acceptOption)
+    .addOption(new Option('--svsm', 'with an SVSM at VMPL0').hideHelp())
     .addOption(diskOption)
     .addOption(deviceOption)
     .addOption(shareOption)
@@ -144,6 +163,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .allowExcessArguments(false)
     .action(async (given: BootOptions & Record<string, unknown>) => {
       refuseLater(given)
+      checkTogether(given, (name) => command.getOptionValueSource(name) === 'cli')
       onExit(await boot(given, around))
     })
 }

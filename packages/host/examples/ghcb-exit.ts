@@ -31,7 +31,7 @@ const request = readGhcb(shared, 0)
 if (request !== undefined && !('error' in request)) {
   const { code, info1, register } = request
   console.log(`exit 0x${code.toString(16)}, port 0x${(info1 >> 16n).toString(16)}, RBX is ${register('rbx')}`)
-  answerGhcb(shared, 0, { registers: { rax: 0x60n } })
+  answerGhcb(shared, 0, request.page, { registers: { rax: 0x60n } })
 }
 console.log(`RAX 0x${Ghcb.get(view, 'rax').toString(16)}, SW_EXITINFO1 ${Ghcb.get(view, 'swExitInfo1')}`)
 

@@ -24,6 +24,10 @@ export interface ReferenceHostOptions {
   readonly rmpAt?: { readonly base: number, readonly bytes: number }
   /** Highest ASID of SNP guests. */
   readonly maxSnpAsid: number
+  /** WBINVD on a processor. */
+  readonly writeBackCaches: (processor: number) => void
+  /** The certificates that vouch for the chip's reports, as extended guest requests hand them out. */
+  readonly certificates?: () => Uint8Array
   /** Takes virtual time: nanoseconds. */
   readonly charge: (nanoseconds: number) => void
   /** What the host tells of itself, line by line. */
@@ -43,6 +47,8 @@ export interface ReferenceHost {
   freeRun(page: number, order: number): void
   /** An ASID for a guest. @throws HostError when all are taken */
   takeAsid(): number
+  /** The table of certificates for extended guest requests; no bytes for none. */
+  certificates(): Uint8Array
 }
 
 const PAGE = 4096
@@ -77,7 +83,8 @@ function placeRmp(options: ReferenceHostOptions) {
 
 /** Programs the table on each processor, clears it, and turns SNP on (APM vol. 2, §15.36.2 to §15.36.4). */
 function enableSnp({ memory, processors, charge }: ReferenceHostOptions, range: { base: number, bytes: number }): void {
-  const on = SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
+  // Memory encryption is what BIOSes turn on; SNP cannot be without it.
+  const on = SysCfg.mask.MemEncryptionModeEn | SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
   // A kernel before this one may have turned SNP on: its table stays, the MSRs are locked.
   if ((readMsr(processors[0], Msr.AMD_SYSCFG) & on) === on) return
   memory.fill(range.base, range.bytes, 0)
@@ -90,8 +97,12 @@ function enableSnp({ memory, processors, charge }: ReferenceHostOptions, range: 
 }
 
 /** SNP_INIT_EX: the firmware checks every processor, sets the reverse map up and keeps its own pages. */
-function initialise(firmware: Firmware, maxSnpAsid: number): void {
+function initialise({ processors, writeBackCaches, maxSnpAsid }: ReferenceHostOptions, firmware: Firmware): void {
+  const flushAll = (): void => { for (const { index } of processors) writeBackCaches(index) }
+  // Nothing that was written before may land on top of what the firmware sets up (Linux, __sev_snp_init_locked).
+  flushAll()
   firmware.run('SNP_INIT_EX', SnpInitEx.create({ flags: SnpInitExFlags.mask.INIT_RMP, maxSnpAsid }))
+  flushAll()
   firmware.run('SNP_DF_FLUSH', new Uint8Array(8))
 }
 
@@ -118,12 +129,13 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
   }
   const freePage = (page: number): void => { pages.free(page, 0) }
   const firmware = createFirmware({ psp, memory, rmp, allocatePage, freePage, charge: () => { charge(PSP_COMMAND) } })
-  initialise(firmware, maxSnpAsid)
+  initialise(options, firmware)
   log(`SEV-SNP is on (${Object.keys(SnpPlatformState)[1]})`)
 
   let asid = 0
+  const { certificates = (): Uint8Array => new Uint8Array(0) } = options
   return {
-    pages, firmware, rmpRange: range, allocatePage, freePage, allocateRun,
+    pages, firmware, certificates, rmpRange: range, allocatePage, freePage, allocateRun,
     freeRun(page, order) { pages.free(page, order) },
     takeAsid() {
       if (asid === maxSnpAsid) throw new HostError('guests', 'ASID', `all ${maxSnpAsid} are taken`)

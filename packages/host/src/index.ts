@@ -12,7 +12,7 @@ export { GHCB_SERVERS } from './ghcb/exits/index.ts'
 export {
   answerGhcb, readGhcb, type AnswerRegister, type GhcbProblem, type GhcbReply, type GhcbRequest, type SharedMemory,
 } from './ghcb/page.ts'
-export { serveVmgexit, type ServedExit } from './ghcb/server.ts'
+export { createVmgexitServer, type ServedExit, type VmgexitServer } from './ghcb/server.ts'
 export { terminationText } from './ghcb/termination.ts'
 export type {
   ApRequest, GhcbServer, GuestEnd, GuestRequestResult, GuestServices, Malformed, VcpuPause, VcpuServices,

@@ -1,9 +1,12 @@
 import { Ghcb, GhcbError, PscEntry, SvmExit, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
-import { serveVmgexit } from '../src/index.ts'
+import { createVmgexitServer, type GuestServices, type VcpuServices } from '../src/index.ts'
 import { guestMemory, guestServices } from './guest.ts'
 
 const GHCB = 0x5000
+
+const serveVmgexit = (value: bigint, services: GuestServices, vcpu: VcpuServices) =>
+  createVmgexitServer(services).serve(value, vcpu)
 
 /** A guest whose GHCB page is shared and registered, and what it can do with it. */
 function guestWithGhcb() {
@@ -52,7 +55,7 @@ describe('the GHCB page', () => {
     guest.guest.makePrivate(GHCB / 4096)
     const before = guest.memory.bytes.slice()
     expect(serveVmgexit(BigInt(GHCB), guest.services, guest.vcpu).malformed).toContain('is not shared memory')
-    expect(guest.memory.bytes).toEqual(before)
+    expect(before.findIndex((byte, at) => byte !== guest.memory.bytes[at])).toBe(-1)
   })
 
   it('must have the standard usage', () => {

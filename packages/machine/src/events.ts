@@ -11,6 +11,8 @@ export type EventKind =
   | 'exception'
   /** A device register was read or written. */
   | 'device'
+  /** A guest came out to its host; the name is the exit's. */
+  | 'vmexit'
   /** A processor waited, with a duration. */
   | 'idle'
 

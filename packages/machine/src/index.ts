@@ -1,5 +1,5 @@
 export { createMachine } from './machine.ts'
-export type { ForkOptions, Machine, RestoreOptions, Snapshot } from './machine.ts'
+export type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
 export { MachineError, MAX_VCPUS } from './options.ts'
 export type { MachineListeners, MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunResult } from './options.ts'
 export type { EventKind, MachineEvent } from './events.ts'

@@ -1,79 +1,27 @@
 /** One machine: memory, processors, devices, the loop that runs them, and a kernel that is loaded and ready to go. */
 import { layOutFirmware, loadKernel, lowMemory, memoryCmos, pcMemoryMap } from '@cofferdam/boot'
-import type { AcpiPlatform, FirmwareLayout, SmbiosInfo } from '@cofferdam/boot'
+import type { AcpiPlatform, SmbiosInfo } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
-import type { Observation, Plain } from '@cofferdam/devices'
-import { BackingExhausted, createPhysicalMemory } from '@cofferdam/memory'
-import type { PhysicalMemory } from '@cofferdam/memory'
-import type { HostWatch } from '@cofferdam/x86'
+import type { Observation } from '@cofferdam/devices'
+import { BackingExhausted } from '@cofferdam/memory'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
+import { createEmit, createRam, SMBIOS } from './board.ts'
+import type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
 import { createDevices, createDma, diskSlots, isConsole, testDevices } from './devices.ts'
-import { createTraceHash } from './events.ts'
 import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
-import type { Emit, EventKind, TraceHash } from './events.ts'
+import type { EventKind } from './events.ts'
 import { checkOptions, MachineError } from './options.ts'
-import type { MachineListeners, MachineOptions, MachineStats, ProcessorPlace, RunResult } from './options.ts'
+import type { MachineOptions, RunResult } from './options.ts'
 import { createProcessors, processorsOverhead } from './processors.ts'
 import type { Processors, Seat } from './processors.ts'
 import { createRandom } from './random.ts'
 import { placeOf, shutdownMessage, stateLines } from './report.ts'
 import { createRunLoop } from './run-loop.ts'
+import { createSnpMachine } from './snp/machine.ts'
 import { captureMachine, optionsOf, restoreInto } from './snapshot/snapshot.ts'
 import type { SnapshotData } from './snapshot/snapshot.ts'
 import type { MachineParts } from './snapshot/state.ts'
 import { collectStats } from './stats.ts'
-
-export interface Machine {
-  readonly memory: PhysicalMemory
-  readonly processors: Processors
-  /** A copy of the firmware's variable store as it is now; undefined when there is none. */
-  variables(): Uint8Array | undefined
-  /**
-   * Runs about that many instructions (of all processors together). After `idle`, goes on at the next timer. A machine
-   * that has ended answers the same again.
-   */
-  run(options: { readonly instructions: number }): RunResult
-  /** Offers bytes to the serial port; answers how many it took. */
-  serialInput(bytes: Uint8Array): number
-  /** Offers bytes to the first virtio console; answers how many it took, 0 without one. */
-  consoleInput(bytes: Uint8Array): number
-  stats(): MachineStats
-  places(): readonly ProcessorPlace[]
-  /** What a debugger watches on all processors, from now on; the guest sees nothing of it. */
-  watch(watches: readonly HostWatch[]): void
-  /** Executes one instruction of a processor, while interrupts wait. Does nothing when it waits or the machine ended. */
-  step(cpu: number): void
-  /** The registers of a processor in lines for a person. */
-  describe(cpu: number): readonly string[]
-  /**
-   * The machine as it is now: one that goes on from it does the same as this one, to the last byte. Taking it changes
-   * nothing here, and costs a copy of the memory in use.
-   * @param attachment - something of the caller's own to keep with it
-   * @throws MachineError for a machine that has ended
-   */
-  snapshot(attachment?: Plain): Snapshot
-}
-
-/** A machine at one moment. It never changes: any number of machines may go on from it, side by side. */
-export interface Snapshot extends SnapshotData {
-  /**
-   * A machine that goes on from here; the same as `createMachine({ ...options, restore: this })`.
-   * @throws MachineError
-   */
-  fork(options?: ForkOptions): Machine
-}
-
-/**
- * What a machine is made from that goes on from a snapshot. What decides the guest's view comes from the snapshot, and
- * must be the same where it is given. Firmware, with the kernel that it is to load, disks and devices must be those that
- * the machine had.
- */
-export interface RestoreOptions extends Partial<MachineOptions> {
-  readonly restore: SnapshotData
-}
-
-/** What the machine that goes on from a snapshot does not have from it. */
-export type ForkOptions = Omit<RestoreOptions, 'restore'>
 
 /** What a snapshot's data becomes: one that machines can go on from, with these options unless others are given. */
 export function asSnapshot(data: SnapshotData, usual: ForkOptions = {}): Snapshot {
@@ -83,37 +31,6 @@ export function asSnapshot(data: SnapshotData, usual: ForkOptions = {}): Snapsho
 /** What a fork has from the machine itself. A disk is no machine's but one: forks need their own. */
 const usualOptions = ({ kernel, firmware, vars, initrd, devices, append }: MachineOptions): ForkOptions =>
   ({ kernel, firmware, vars, initrd, devices, append })
-
-/** What the SMBIOS tables say. */
-const SMBIOS = { manufacturer: 'Cofferdam', product: 'Q35', version: '1', date: '01/01/2024' }
-
-/** RAM of a PC as the memory map has it: below the PCI hole and from 4 GiB on. */
-function createRam(bytes: number, vcpus: number, firmware: FirmwareLayout | undefined): PhysicalMemory {
-  const low = lowMemory(bytes)
-  const ram = [{ start: 0, length: low }]
-  if (bytes > low) ram.push({ start: 0x1_0000_0000, length: bytes - low })
-  try {
-    const overhead = processorsOverhead(vcpus) + (firmware === undefined ? 0 : firmwareOverhead(firmware))
-    return createPhysicalMemory({ ram, overhead })
-  } catch (error) {
-    // What V8 says when the process may not have that much address space.
-    if (!(error instanceof RangeError)) throw error
-    throw new MachineError('memory', 'size', `this process cannot have the memory that backs it (${error.message})`)
-  }
-}
-
-/** Hears of everything, or is undefined when nobody listens. */
-function createEmit({ onEvent, traceHash }: MachineListeners): { emit?: Emit, hash?: TraceHash } {
-  if (traceHash !== true) return { emit: onEvent }
-  const hash = createTraceHash()
-  return {
-    emit(event) {
-      hash.add(event)
-      onEvent?.(event)
-    },
-    hash,
-  }
-}
 
 /** The options of any machine: those that a snapshot names come from it. */
 const settled = (options: MachineOptions | RestoreOptions): MachineOptions & { readonly restore?: SnapshotData } =>
@@ -127,10 +44,12 @@ const settled = (options: MachineOptions | RestoreOptions): MachineOptions & { r
 export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const options = settled(given)
   checkOptions(options)
+  if (options.cc === 'snp') return createSnpMachine(options)
   const { vcpus, seed } = options
   const map = pcMemoryMap(options.memory)
   const layout = options.firmware && layOutFirmware(options.firmware, options.vars)
-  const memory = createRam(options.memory, vcpus, layout)
+  const overhead = processorsOverhead(vcpus) + (layout === undefined ? 0 : firmwareOverhead(layout))
+  const memory = createRam(options.memory, overhead)
   const { emit, hash } = createEmit(options)
   let ended: RunResult | null = null
 

@@ -1,4 +1,5 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
+import type { SnpGuestStats } from '@cofferdam/host'
 import type { HostWatch } from '@cofferdam/x86'
 import type { DeviceOption, DiskOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
@@ -32,6 +33,10 @@ export interface MachineOptions extends MachineListeners {
   /** `interp` never compiles, `jit` compiles eagerly, `auto` compiles what is hot. What the guest sees is the same. */
   readonly engine: 'interp' | 'jit' | 'auto'
   readonly cpu: 'intel' | 'amd'
+  /** `snp`: an SEV-SNP guest under the reference host, on AMD silicon whatever `cpu` says. */
+  readonly cc?: 'none' | 'snp'
+  /** Of confidential guests: all memory is accepted before the kernel, or what the kernel leaves to firmware. */
+  readonly accept?: 'lazy' | 'eager'
   /** What to boot; only with firmware, and for a machine that goes on from a snapshot, may there be none. */
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. */
@@ -76,6 +81,8 @@ export interface MachineStats {
   readonly memoryBacked: number
   /** Hash of all events so far, 16 hexadecimal digits, where `traceHash` asked for it. */
   readonly traceHash?: string
+  /** Of SNP guests: exits by reason, what was wrong with some, and the memory that the host gave. */
+  readonly snp?: SnpGuestStats
   readonly [counter: string]: unknown
 }
 

@@ -4,6 +4,9 @@ import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createAssembler } from '@cofferdam/boot'
+import type { Assembler } from '@cofferdam/boot'
+import { SetupHeader } from '@cofferdam/spec'
 import type { NamedBytes } from '../src/index.ts'
 
 /** Where the code of `flatKernel` begins. */
@@ -52,4 +55,19 @@ export async function debianGuest(name: string): Promise<Guest> {
     kernel: { name, bytes: new Uint8Array(readFileSync(path)) },
     initrd: { name: 'default initramfs', bytes: initrd },
   }
+}
+
+/** A bzImage whose 64-bit entry is the given code. */
+export function bzImage(code: (asm: Assembler) => void): NamedBytes {
+  const setup = 4 * 512
+  const bytes = new Uint8Array(setup + 0x4000)
+  SetupHeader.write(new DataView(bytes.buffer), {
+    setupSects: 3, syssize: 0x400, bootFlag: 0xaa55, jump: 0x6aeb, header: 0x5372_6448, version: 0x20f, loadflags: 1,
+    initrdAddrMax: 0x7fff_ffff, kernelAlignment: 0x20_0000, relocatableKernel: 1, xloadflags: 1, cmdlineSize: 2047,
+    prefAddress: 0x100_0000n, initSize: 0x10_0000,
+  })
+  const asm = createAssembler()
+  code(asm)
+  bytes.set(asm.assemble(), setup + 0x200)
+  return { name: 'tiny', bytes }
 }

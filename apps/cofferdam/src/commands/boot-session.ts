@@ -42,11 +42,12 @@ interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'v
 }
 
 const machineOptions = (options: BootOptions, images: BootImages, append: string, wiring: Wiring): MachineOptions => {
-  const { memory, vcpus, seed, engine, cpu } = options
+  const { memory, vcpus, seed, engine, cpu, cc, accept } = options
   const { kernel, initrd, firmware } = images
   const { trace, onSerial, onDebugConsole, vars } = wiring
   return {
-    ...{ memory, vcpus, seed, engine, cpu, append, onSerial },
+    ...{ memory, vcpus, seed, engine, cpu, cc, append, onSerial },
+    ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
     ...(kernel && { kernel }),
     ...(initrd && { initrd }),
     ...(firmware && { firmware }),

@@ -21,9 +21,14 @@ import { bootSession } from './boot-session.ts'
 import { fetchWithProgress } from './fetch-with-progress.ts'
 import { defaultInitramfs, modulesFor, readInput } from './initramfs.ts'
 
+/** When a confidential guest's memory is accepted. */
+export type AcceptPolicy = 'lazy' | 'eager' | 'background'
+
 /** The options of `cofferdam boot`, parsed. */
 export interface BootOptions extends FirmwareChoice {
-  readonly cc: 'none'
+  readonly cc: 'none' | 'snp'
+  readonly accept?: AcceptPolicy
+  readonly svsm?: boolean
   /** An alias of the catalog or a path; `none` with firmware. */
   readonly kernel: string
   readonly initrd?: string
@@ -87,8 +92,13 @@ const runParameter = (command: string): string =>
  * The kernel's command line.
  * @param isLinux - whether Linux's own parameters come first; a test kernel gets what the person wrote, and no more
  */
-export const commandLine = ({ append, run }: Pick<BootOptions, 'append' | 'run'>, isLinux = true): string => {
-  const text = [isLinux ? standardParameters : '', run === undefined ? '' : runParameter(run), append ?? ''].filter(Boolean).join(' ')
+export const commandLine = (
+  { append, run, accept }: Pick<BootOptions, 'append' | 'run' | 'accept'>,
+  isLinux = true,
+): string => {
+  const background = accept === 'background' ? 'cofferdam.accept=background' : ''
+  const parts = [isLinux ? standardParameters : '', background, run === undefined ? '' : runParameter(run), append ?? '']
+  const text = parts.filter(Boolean).join(' ')
   const length = new TextEncoder().encode(text).length
   if (length >= commandLineSize) {
     throw usageError(`--append: expected at most ${commandLineSize - 1} bytes in all, got ${length}`)

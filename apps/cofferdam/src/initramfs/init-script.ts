@@ -8,6 +8,7 @@ export const runStatusText = 'cofferdam: command left with status '
  * The first program of the default initramfs, for BusyBox ash. Kernel parameters:
  * - `cofferdam.run="COMMAND"` runs the command instead of a shell, reports its status and powers off;
  *   `cofferdam.run64=` is the same in base64, for commands that quotes can't hold;
+ * - `cofferdam.accept=background` has memory that the kernel has not accepted yet accepted by and by, at low priority;
  * - `cofferdam.debug-exit=PORT` also writes the status to that I/O port (decimal or 0x…), where the kernel lets
  *   programs do so (CONFIG_DEVPORT).
  *
@@ -48,6 +49,20 @@ for name in $active; do
   case $name in tty0) ;; *) tty=$name ;; esac
 done
 [ -c /dev/$tty ] || tty=console
+
+# takes memory through a file system in memory, which makes the kernel accept it, and gives it back
+accept_all() {
+  mkdir -p /accept
+  mount -t tmpfs -o size=100% accept /accept || return
+  while left=$(sed -n 's/^Unaccepted: *\\([0-9]*\\).*/\\1/p' /proc/meminfo); [ "\${left:-0}" -gt 0 ]; do
+    head -c 64m /dev/zero >>/accept/memory || break
+    sleep 0.05
+  done
+  umount /accept
+}
+if parameter cofferdam.accept && [ "$value" = background ]; then
+  (renice -n 19 -p $(sh -c 'echo $PPID') >/dev/null; accept_all) &
+fi
 
 if parameter cofferdam.run64; then
   command=$(echo "$value" | base64 -d)

@@ -42,11 +42,14 @@ export interface GhcbProblem {
   readonly text: string
 }
 
-/** Reads a request; what is wrong with it; or undefined where no shared page is. */
-export function readGhcb(memory: SharedMemory, gpa: number): GhcbRequest | GhcbProblem | undefined {
-  const bytes = new Uint8Array(Ghcb.size)
-  if (!memory.read(gpa, bytes)) return undefined
-  const page = ghcbPage(bytes)
+/**
+ * Reads a request; what is wrong with it; or undefined where no shared page is.
+ * @param page takes the copy; it is the request's until it is used again
+ */
+export function readGhcb(
+  memory: SharedMemory, gpa: number, page: GhcbPage = ghcbPage(new Uint8Array(Ghcb.size)),
+): GhcbRequest | GhcbProblem | undefined {
+  if (!memory.read(gpa, page.bytes)) return undefined
   const flaw = ghcbFlaw(page)
   if (flaw !== null) return flaw
   return {
@@ -62,25 +65,21 @@ export function scratchOf({ page }: GhcbRequest, gpa: number, length: number): {
   return { at: scratch.offset, bytes: page.bytes.subarray(scratch.offset, scratch.offset + scratch.room) }
 }
 
-const BITMAP = Ghcb.offset.validBitmap
+/** The part of the page that answers change: from RAX to the end of the valid bitmap. */
+const FIRST = Ghcb.offset.rax
+const END = Ghcb.offset.validBitmap + 16
 
-/** Writes an answer. The bits of what it brings are set in the valid bitmap, the others stay. */
-export function answerGhcb(memory: SharedMemory, gpa: number, reply: GhcbReply): boolean {
-  const bitmap = new Uint8Array(16)
-  if (!memory.read(gpa + BITMAP, bitmap)) return false
-  const word = new Uint8Array(8)
-  const put = (name: AnswerRegister | 'swExitInfo1' | 'swExitInfo2', value: bigint): void => {
-    const offset = Ghcb.offset[name]
-    new DataView(word.buffer).setBigUint64(0, BigInt.asUintN(64, value), true)
-    memory.write(gpa + offset, word)
-    bitmap[offset >> 6] |= 1 << (offset >> 3 & 7)
-  }
+/**
+ * Writes an answer: registers, exit information, and their bits in the valid bitmap; the other bits stay as they were.
+ * @param page the copy that the request was read into
+ */
+export function answerGhcb(memory: SharedMemory, gpa: number, page: GhcbPage, reply: GhcbReply): boolean {
   for (const name of ['rax', 'rbx', 'rcx', 'rdx'] as const) {
     const value = reply.registers?.[name]
-    if (value !== undefined) put(name, value)
+    if (value !== undefined) page.set(name, BigInt.asUintN(64, value))
   }
-  put('swExitInfo1', reply.info1 ?? 0n)
-  put('swExitInfo2', reply.info2 ?? 0n)
+  page.set('swExitInfo1', reply.info1 ?? 0n)
+  page.set('swExitInfo2', reply.info2 ?? 0n)
   if (reply.buffer !== undefined) memory.write(gpa + reply.buffer.at, reply.buffer.bytes)
-  return memory.write(gpa + BITMAP, bitmap)
+  return memory.write(gpa + FIRST, page.bytes.subarray(FIRST, END))
 }

@@ -1,6 +1,6 @@
 /** Serves VMGEXIT: the MSR protocol, or the GHCB page that the MSR names (56421 §2 and §4). */
-import { decodeGhcbMsrRequest, encodeGhcbMsrResponse } from '@cofferdam/sev'
-import { GhcbAnswer, GhcbError } from '@cofferdam/spec'
+import { decodeGhcbMsrRequest, encodeGhcbMsrResponse, ghcbPage, type GhcbPage } from '@cofferdam/sev'
+import { Ghcb, GhcbAnswer, GhcbError } from '@cofferdam/spec'
 import { hex } from '../errors.ts'
 import { GHCB_SERVERS } from './exits/index.ts'
 import { serveMsrRequest } from './msr/index.ts'
@@ -48,25 +48,35 @@ function dispatch(
 }
 
 /** A request through the page at `gpa`. */
-function servePage(gpa: number, guest: GuestServices, vcpu: VcpuServices): ServedExit {
-  const request = readGhcb(guest.memory, gpa)
+function servePage(gpa: number, copy: GhcbPage, guest: GuestServices, vcpu: VcpuServices): ServedExit {
+  const request = readGhcb(guest.memory, gpa, copy)
   // Nothing can be answered through a page that is not shared.
   if (request === undefined) return { name: 'ghcb', malformed: `the GHCB at ${hex(gpa)} is not shared memory` }
   const refuse = (name: string, error: number, malformed: string): ServedExit => {
-    answerGhcb(guest.memory, gpa, { info1: BigInt(GhcbAnswer.MALFORMED_INPUT), info2: BigInt(error) })
+    answerGhcb(guest.memory, gpa, copy, { info1: BigInt(GhcbAnswer.MALFORMED_INPUT), info2: BigInt(error) })
     return { name, malformed }
   }
   if (vcpu.ghcb !== gpa) return refuse('ghcb', GhcbError.NOT_REGISTERED, MALFORMED[GhcbError.NOT_REGISTERED])
   if ('error' in request) return refuse('ghcb', request.error, request.text)
   const { name, reply } = dispatch(request, guest, vcpu, gpa)
   if ('error' in reply) return refuse(name, reply.error, MALFORMED[reply.error])
-  answerGhcb(guest.memory, gpa, reply)
+  answerGhcb(guest.memory, gpa, copy, reply)
   return { name }
 }
 
-/** Serves a VMGEXIT with the GHCB MSR's value. */
-export function serveVmgexit(value: bigint, guest: GuestServices, vcpu: VcpuServices): ServedExit {
-  if ((value & 0xfffn) !== 0n) return serveMsr(value, guest, vcpu)
-  if (value === 0n || value >= 1n << 52n) return { name: 'ghcb', malformed: 'the GHCB MSR names no page' }
-  return servePage(Number(value), guest, vcpu)
+/** Serves the requests of one guest. */
+export interface VmgexitServer {
+  /** A VMGEXIT with the GHCB MSR's value. */
+  serve(value: bigint, vcpu: VcpuServices): ServedExit
+}
+
+export function createVmgexitServer(guest: GuestServices): VmgexitServer {
+  const copy = ghcbPage(new Uint8Array(Ghcb.size))
+  return {
+    serve(value, vcpu) {
+      if ((value & 0xfffn) !== 0n) return serveMsr(value, guest, vcpu)
+      if (value === 0n || value >= 1n << 52n) return { name: 'ghcb', malformed: 'the GHCB MSR names no page' }
+      return servePage(Number(value), copy, guest, vcpu)
+    },
+  }
 }

@@ -1,22 +1,27 @@
 /**
- * What a guest pays in virtual time for what its host and the processor do, in nanoseconds. One table, with where the
- * figures come from; an instruction is one nanosecond.
+ * What a guest pays in virtual time for what its host and the processor do, in nanoseconds; an instruction is one
+ * nanosecond. One table, of estimates: of the right order, so that the shape of a boot is right, and no measurement.
  */
 import type { MemoryOperation } from '../memory/guest-memory.ts'
 
 export const COSTS = {
   /**
    * VMRUN and #VMEXIT of an SEV-ES guest with all state in its VMSA, and the host's work around it. A plain SVM exit takes
-   * about 1200 cycles on Zen 3, with encrypted state about 2000 to 4000 (measurements by cloud providers agree on "twice
-   * to three times"); the round trip is taken as 2 µs.
+   * one to two thousand cycles on Zen; with encrypted state to save and restore, and the host's dispatch, taken as 2 µs.
    */
   vmexit: 2000,
-  /**
-   * RMPUPDATE takes the entry's lock and flushes the TLBs of all processors. Linux's cover letters measure 2 MiB page
-   * state changes at some microseconds.
-   */
+  /** RMPUPDATE and PSMASH take the entry's lock and have the TLBs of all processors flushed. */
   rmpupdate: 1500,
   psmash: 3000,
+  /**
+   * A guest's instructions on the reverse map: a walk of its own and of the nested tables, an entry read, and written
+   * back under a lock. Taken as a few cache misses; there are no published figures.
+   */
+  pvalidate: 1000,
+  rmpadjust: 1000,
+  rmpquery: 300,
+  /** Reads one entry. */
+  rmpread: 300,
   /** An entry in the nested tables, with the allocation of what it maps. */
   map: 400,
 } as const

@@ -141,7 +141,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
       memory.read(responsePage * PAGE, response)
       return { firmware: status, response }
     },
-    certificates: () => new Uint8Array(0),
+    certificates: host.certificates,
     runVmpl: (vcpu, vmpl) => vmsas[vcpu.index][vmpl] !== undefined && vmpl === 0,
     end: options.onEnd,
     charge,
@@ -167,7 +167,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
     const vmcb = createVmcb(memory, host.allocatePage())
     memory.fill(vmcb.address, PAGE, 0)
-    setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm })
+    setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm, hasOthers: svms.length > 1 })
     vcpus.push(createVcpu({
       index, svm, vmcb, apic, cpu, guest: services, picAcknowledge: options.picAcknowledge,
       onExit(name, problem) {

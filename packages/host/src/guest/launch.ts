@@ -40,55 +40,61 @@ const TYPES = {
 
 /** Launches a guest. @throws HostError when the firmware refuses a command or the host has no memory */
 export function launch(options: LaunchOptions): Launched {
-  const { firmware, memory, guest, asid } = options
+  const { firmware, memory } = options
   const context = firmware.firmwarePage()
   const gctxPaddr = BigInt(context) * 4096n
   firmware.run('SNP_GCTX_CREATE', SnpAddress.create({ address: gctxPaddr }))
   firmware.run('SNP_LAUNCH_START', SnpLaunchStart.create({ gctxPaddr, policy: options.policy ?? DEFAULT_POLICY }))
-  firmware.run('SNP_ACTIVATE', SnpActivate.create({ gctxPaddr, asid }))
+  firmware.run('SNP_ACTIVATE', SnpActivate.create({ gctxPaddr, asid: options.asid }))
 
-  const updatePage = (systemPage: number, type: number): number => firmware.tryCommand('SNP_LAUNCH_UPDATE', SnpLaunchUpdate.create({
-    gctxPaddr, page: SnpLaunchUpdatePage.pack({ pageType: type }), pagePaddr: BigInt(systemPage) * 4096n,
+  const update: Update = (systemPage, pageType) => firmware.tryCommand('SNP_LAUNCH_UPDATE', SnpLaunchUpdate.create({
+    gctxPaddr, page: SnpLaunchUpdatePage.pack({ pageType }), pagePaddr: BigInt(systemPage) * 4096n,
   })).status
 
-  const zeroes = new Uint8Array(PAGE)
-  const addPage = (name: string, guestPage: number, type: keyof typeof TYPES, bytes: Uint8Array): void => {
-    const systemPage = guest.prepare(guestPage)
-    if (systemPage < 0) throw new HostError('launch', name, `there is no memory for ${hex(guestPage * PAGE)}`)
-    if (type !== 'zero' && type !== 'secrets') memory.write(systemPage * PAGE, bytes)
-    if (guest.assignImmutable(guestPage) !== 'done') {
-      throw new HostError('launch', name, `RMPUPDATE of ${hex(guestPage * PAGE)} failed`)
-    }
-    const status = updatePage(systemPage, TYPES[type])
-    if (status !== PspStatus.SUCCESS) {
-      throw new HostError('SEV firmware', `SNP_LAUNCH_UPDATE of ${name} at ${hex(guestPage * PAGE)}`,
-        `failed with ${statusName(status)}`)
-    }
-    guest.launched(guestPage)
-  }
-
+  const addPage = createAdder(options, update)
   for (const { name, start, length, type, bytes } of options.pages) {
     const contents = type === 'cpuid' ? options.cpuidPage : bytes
-    for (let at = 0; at < length; at += PAGE) {
-      const part = contents?.subarray(at, at + PAGE)
-      const page = part?.length === PAGE ? part : padded(part, zeroes)
-      addPage(name, (start + at) / PAGE, type, page)
-    }
+    for (let at = 0; at < length; at += PAGE) addPage(name, (start + at) / PAGE, type, contents?.subarray(at, at + PAGE))
   }
   memory.write(options.vmsaPage * PAGE, options.vmsa)
   options.assignVmsa(options.vmsaPage)
-  const status = updatePage(options.vmsaPage, SnpPageType.VMSA)
-  if (status !== PspStatus.SUCCESS) {
-    throw new HostError('SEV firmware', 'SNP_LAUNCH_UPDATE of the VMSA', `failed with ${statusName(status)}`)
-  }
+  succeed('the VMSA', update(options.vmsaPage, SnpPageType.VMSA))
   firmware.run('SNP_LAUNCH_FINISH', SnpLaunchFinish.create({ gctxPaddr, hostData: options.hostData ?? new Uint8Array(32) }))
   return { context }
 }
 
-/** A page of what there is, and zeroes. */
-function padded(part: Uint8Array | undefined, zeroes: Uint8Array): Uint8Array {
-  if (part === undefined || part.length === 0) return zeroes
-  const page = new Uint8Array(PAGE)
-  page.set(part)
-  return page
+/** SNP_LAUNCH_UPDATE of a page; its status. */
+type Update = (systemPage: number, pageType: number) => number
+
+function succeed(what: string, status: number): void {
+  if (status === PspStatus.SUCCESS) return
+  throw new HostError('SEV firmware', `SNP_LAUNCH_UPDATE of ${what}`, `failed with ${statusName(status)}`)
+}
+
+/** Adds pages of the guest, one by one. */
+function createAdder({ firmware, memory, guest }: LaunchOptions, update: Update) {
+  const zeroes = new Uint8Array(PAGE)
+  const assign = (guestPage: number): void => {
+    if (guest.assignImmutable(guestPage) === 'done') return
+    throw new HostError('launch', hex(guestPage * PAGE), 'RMPUPDATE failed')
+  }
+
+  return (name: string, guestPage: number, type: keyof typeof TYPES, bytes: Uint8Array | undefined): void => {
+    const systemPage = guest.prepare(guestPage)
+    if (systemPage < 0) throw new HostError('launch', name, `there is no memory for ${hex(guestPage * PAGE)}`)
+    if (type !== 'zero' && type !== 'secrets') {
+      memory.write(systemPage * PAGE, zeroes)
+      if (bytes !== undefined) memory.write(systemPage * PAGE, bytes)
+    }
+    assign(guestPage)
+    let status = update(systemPage, TYPES[type])
+    if (type === 'cpuid' && status === PspStatus.INVALID_PARAM) {
+      // The firmware has put what it would have taken into the page: that is what the guest gets (56860 §8.18.2.6).
+      firmware.takeBack(systemPage)
+      assign(guestPage)
+      status = update(systemPage, TYPES[type])
+    }
+    succeed(`${name} at ${hex(guestPage * PAGE)}`, status)
+    guest.launched(guestPage)
+  }
 }

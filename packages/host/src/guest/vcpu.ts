@@ -8,6 +8,7 @@ import {
 import { APIC_EVENT, type LocalApic, type Svm, type SvmVmexit } from '@cofferdam/x86'
 import type { GuestCpu } from '../cpu/guest-cpu.ts'
 import { hex } from '../errors.ts'
+import { createVmgexitServer } from '../ghcb/server.ts'
 import type { GuestServices, VcpuPause } from '../ghcb/types.ts'
 import type { Npt } from '../memory/npt.ts'
 import { VMEXITS } from '../vmexit/index.ts'
@@ -34,13 +35,20 @@ export interface Vcpu {
   readonly index: number
   readonly apic: LocalApic
   readonly vmcb: Vmcb
+  /** Why it stopped for good: never, a guest ends as a whole. */
+  readonly stopped: ''
   /** It waits for an interrupt or for its start. */
   readonly halted: boolean
   readonly counts: { pauses: number }
   /** A halted one that has something to wake up for. */
   wakes(): boolean
-  /** Runs at most so many instructions; answers how many. With `yields`, spinning ends the turn. */
+  /**
+   * Runs at most so many instructions, less what is charged meanwhile; answers how many. With `yields`, spinning ends the
+   * turn.
+   */
   run(instructions: number, yields: boolean): number
+  /** The turn ended before its instructions were used up: it was stopped, or waits. */
+  wasStopped(): boolean
   /** Ends the turn at the next instruction. */
   stop(): void
   /** Sets the time-stamp counter before a turn. */
@@ -64,6 +72,7 @@ const NMI = EVENT_VALID | 2n | BigInt(EventType.NMI) << BigInt(EventInject.shift
 export function createVcpu(options: VcpuOptions): Vcpu {
   const { index, svm, vmcb, apic, cpu, guest } = options
   const { processor } = svm
+  const server = createVmgexitServer(guest)
   let runnable = false
   let waiting: 'no' | VcpuPause = 'no'
   /** NMIs are held until the guest says that it has handled one. */
@@ -73,7 +82,9 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   let stopping = false
   let yields = false
   let inside = false
+  /** Instructions of this turn, and nanoseconds that were charged beside them. */
   let done = 0
+  let charged = 0
   let stuckAt = -1n
   let stuckCount = 0
 
@@ -156,7 +167,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     guest.charge(COSTS.vmexit)
     const handler = VMEXITS.get(code)
     if (handler !== undefined) {
-      handler({ info1, info2, guest, vcpu, note: options.onExit })
+      handler({ info1, info2, guest, vcpu, server, note: options.onExit })
       return
     }
     const failed = BigInt.asUintN(64, BigInt(code))
@@ -181,22 +192,23 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   }
 
   const self: Vcpu = {
-    index, apic, vmcb, wakes,
+    index, apic, vmcb, wakes, stopped: '',
     counts: { pauses: 0 },
     get halted() { return !runnable || waiting !== 'no' },
     run(instructions, yielding) {
       done = 0
+      charged = 0
       stopping = false
       yields = yielding
       if (waiting !== 'no' && wakes()) waiting = 'no'
-      while (done < instructions && runnable && waiting === 'no' && !stopping) {
+      while (done + charged < instructions && runnable && waiting === 'no' && !stopping) {
         if (svm.inGuest && wanted()) {
           svm.kick()
           options.onExit('interrupt', undefined)
         }
         if (!svm.inGuest) inject()
         inside = true
-        const result = svm.vmrun(vmcb.address, instructions - done)
+        const result = svm.vmrun(vmcb.address, instructions - done - charged)
         inside = false
         // An exit counts as an instruction at least: a guest that only exits uses its turn up, too.
         done += Math.max(1, result.retired)
@@ -210,7 +222,11 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       if (inside) processor.stop()
     },
     setTime(time) { processor.setTime(time) },
-    charge(time) { processor.charge(time) },
+    wasStopped: () => stopping || self.halted,
+    charge(time) {
+      charged += time
+      processor.charge(time)
+    },
     progress: () => done + (inside ? processor.progress() : 0),
     setVmsa(systemPage) {
       if (svm.inGuest) svm.kick()

@@ -30,6 +30,8 @@ export interface VmcbSetup {
   readonly nestedCr3: number
   readonly msrpm: number
   readonly iopm: number
+  /** There are others that a processor could spin for. */
+  readonly hasOthers: boolean
 }
 
 /**
@@ -42,9 +44,9 @@ const PAUSE = { count: 32, threshold: 1000 } as const
  * Sets a new VMCB up as an SEV-ES host does: what the guest cannot do itself comes back, as #VMEXIT or as #VC inside the
  * guest (APM vol. 2, §15.35.5).
  */
-export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm }: VmcbSetup): void {
+export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, hasOthers }: VmcbSetup): void {
   vmcb.set('intercept3', Intercept3.pack({
-    INTR: 1, NMI: 1, SMI: 1, INIT: 1, CPUID: 1, RDPMC: 1, INVD: 1, PAUSE: 1, HLT: 1, INVLPGA: 1, IOIO_PROT: 1,
+    INTR: 1, NMI: 1, SMI: 1, INIT: 1, CPUID: 1, RDPMC: 1, INVD: 1, PAUSE: hasOthers ? 1 : 0, HLT: 1, INVLPGA: 1, IOIO_PROT: 1,
     MSR_PROT: 1, TASK_SWITCH: 1, SHUTDOWN: 1,
   }))
   vmcb.set('intercept4', Intercept4.pack({

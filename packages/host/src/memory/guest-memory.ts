@@ -177,6 +177,9 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
       if (!update(region.base + index, page, false, false)) return 'refused'
       npt.unmap(page)
       flush()
+    } else {
+      // What the page held for others is none of the guest's business.
+      memory.fill((region.base + index) * PAGE, PAGE, 0)
     }
     region.states[index] = SHARED
     counts.shared++
@@ -269,6 +272,13 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
     return parts
   }
 
+  /** System address of a range inside one shared page; −1 for all others. */
+  const sharedAt = (address: number, length: number): number => {
+    const page = Math.floor(address / PAGE)
+    const inPage = address - page * PAGE
+    return inPage + length <= PAGE && stateOf(page) === SHARED ? systemPage(page) * PAGE + inPage : -1
+  }
+
   const systemPage = (page: number): number => {
     const region = regionOf(page)
     return region === undefined ? -1 : region.base + page % REGION
@@ -297,12 +307,22 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
       npt.map(page, region.base + (page % REGION))
     },
     read(address, target) {
+      const inside = sharedAt(address, target.length)
+      if (inside >= 0) {
+        memory.read(inside, target)
+        return true
+      }
       const parts = sharedParts(address, target.length)
       if (parts === undefined) return false
       for (const { at, from, length } of parts) memory.read(at, target.subarray(from, from + length))
       return true
     },
     write(address, bytes) {
+      const inside = sharedAt(address, bytes.length)
+      if (inside >= 0) {
+        memory.write(inside, bytes)
+        return true
+      }
       const parts = sharedParts(address, bytes.length)
       if (parts === undefined) return false
       for (const { at, from, length } of parts) memory.write(at, bytes.subarray(from, from + length))

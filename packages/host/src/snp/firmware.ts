@@ -1,5 +1,5 @@
 /** Commands to the PSP's firmware, as a host gives them: a buffer in memory and the command's number. */
-import { PspCommand, PspStatus, RmpStatus } from '@cofferdam/spec'
+import { PspCommand, PspStatus, RmpStatus, SnpAddress } from '@cofferdam/spec'
 import { HostError, hex } from '../errors.ts'
 import type { RmpInstructions } from '../memory/guest-memory.ts'
 import type { HostMemory } from '../memory/words.ts'
@@ -17,6 +17,8 @@ export interface Firmware {
   run(command: keyof typeof PspCommand, buffer: Uint8Array): Uint8Array
   /** A page for the firmware to own: its system page number. */
   firmwarePage(): number
+  /** Takes back a page that a command left with the firmware: the host may read it again. */
+  takeBack(page: number): void
   /** Takes such a page back from the firmware and frees it. */
   reclaim(page: number): void
 }
@@ -66,8 +68,13 @@ export function createFirmware(options: FirmwareOptions): Firmware {
     }
   }
 
+  const takeBack = (page: number): void => {
+    run('SNP_PAGE_RECLAIM', SnpAddress.create({ address: BigInt(page) * 4096n }))
+    setOwner(page, false)
+  }
+
   return {
-    tryCommand, run,
+    tryCommand, run, takeBack,
     firmwarePage() {
       const page = options.allocatePage()
       memory.fill(page * PAGE, PAGE, 0)
@@ -75,10 +82,7 @@ export function createFirmware(options: FirmwareOptions): Firmware {
       return page
     },
     reclaim(page) {
-      const buffer = new Uint8Array(8)
-      new DataView(buffer.buffer).setBigUint64(0, BigInt(page) * 4096n, true)
-      run('SNP_PAGE_RECLAIM', buffer)
-      setOwner(page, false)
+      takeBack(page)
       options.freePage(page)
     },
   }

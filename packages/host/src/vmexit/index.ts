@@ -1,14 +1,13 @@
 /** #VMEXITs of an SNP guest, by EXITCODE (APM vol. 2, appendix C). The others reach the guest as #VC, or end it. */
 import { SvmExit } from '@cofferdam/spec'
-import { serveVmgexit } from '../ghcb/server.ts'
 import { nestedPageFault } from './nested-page-fault.ts'
 import { halt, interrupt, interruptWindow, pause, shutdown, WRITE_TRAPS, writeTrap } from './simple.ts'
 import type { VmexitHandler } from './types.ts'
 
 /** VMEXIT_VMGEXIT (403h): the guest asks something of its host. */
-const vmgexit: VmexitHandler = ({ guest, vcpu, note }) => {
+const vmgexit: VmexitHandler = ({ server, vcpu, note }) => {
   const { vmcb } = vcpu
-  const { name, msr, malformed } = serveVmgexit(vmcb.get('ghcbGpa'), guest, vcpu)
+  const { name, msr, malformed } = server.serve(vmcb.get('ghcbGpa'), vcpu)
   if (msr !== undefined) vmcb.set('ghcbGpa', msr)
   note(name, malformed)
 }

@@ -1,4 +1,5 @@
 /** What the functions that serve #VMEXITs get. */
+import type { VmgexitServer } from '../ghcb/server.ts'
 import type { GuestServices, VcpuServices } from '../ghcb/types.ts'
 import type { Vmcb } from '../guest/vmcb.ts'
 import type { Npt } from '../memory/npt.ts'
@@ -17,6 +18,7 @@ export interface Vmexit {
   readonly info2: bigint
   readonly guest: GuestServices & { readonly npt: Npt }
   readonly vcpu: VmexitVcpu
+  readonly server: VmgexitServer
   /** Notes what was served, for statistics and traces. */
   note(name: string, malformed?: string): void
 }

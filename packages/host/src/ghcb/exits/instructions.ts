@@ -11,8 +11,19 @@ export const invdExit = nothing('invd')
 export const monitorExit = nothing('monitor')
 export const mwaitExit = nothing('mwait')
 
-/** RDPMC (6Fh): there are no counters. */
-export const rdpmcExit: GhcbServer = { name: 'rdpmc', serve: generalProtection }
+/** The first of four performance counters. */
+const PERF_CTR0 = 0xc001_0004
+const LOW = 0xffff_ffffn
+
+/** RDPMC (6Fh): RCX names a counter. They exist, as on every AMD64 processor, and count nothing. */
+export const rdpmcExit: GhcbServer = {
+  name: 'rdpmc',
+  serve({ page }, _guest, { cpu }) {
+    const counter = page.peek('rcx') & LOW
+    const value = counter < 4n ? cpu.readMsr(PERF_CTR0 + Number(counter)) : undefined
+    return value === undefined ? generalProtection() : { registers: { rax: value & LOW, rdx: value >> 32n & LOW } }
+  },
+}
 
 /** VMMCALL (81h): this host has no hypercalls. */
 export const vmmcallExit: GhcbServer = { name: 'vmmcall', serve: () => exception(6) }

@@ -1,0 +1,183 @@
+/** An SNP guest under the reference host, wired: AMD silicon, the host's program, the guest's own Q35, and turns. */
+import { lowMemory, memoryCmos, pcMemoryMap, snpDirectBoot } from '@cofferdam/boot'
+import type { MemoryRegion, SnpDirectImage } from '@cofferdam/boot'
+import { createPlatform, createVirtualClock } from '@cofferdam/devices'
+import type { Observation } from '@cofferdam/devices'
+import { createReferenceHost, createSnpGuest } from '@cofferdam/host'
+import type { SnpGuest } from '@cofferdam/host'
+import { BackingExhausted, createIoBus } from '@cofferdam/memory'
+import { E820Type } from '@cofferdam/spec'
+import { configureModel, epycGenoa, routeMessage } from '@cofferdam/x86'
+import { createEmit, createRam, SMBIOS } from '../board.ts'
+import type { Machine } from '../board.ts'
+import { createDevices, isConsole, testDevices } from '../devices.ts'
+import type { EventKind } from '../events.ts'
+import { MachineError } from '../options.ts'
+import type { MachineOptions, RunResult } from '../options.ts'
+import { createProcessors, processorsOverhead } from '../processors.ts'
+import type { Processors } from '../processors.ts'
+import { createRandom } from '../random.ts'
+import { placeOf, stateLines } from '../report.ts'
+import { createRunLoop } from '../run-loop.ts'
+import type { Seat } from '../run-loop.ts'
+import { collectStats } from '../stats.ts'
+import { createSnpSilicon } from './silicon.ts'
+
+const MiB = 2 ** 20
+/** The host's memory: what the guest may come to need, the reverse map (1/256), and room for the host itself. */
+const hostMemory = (guest: number): number => Math.ceil(guest * (1 + 1 / 32) / (2 * MiB)) * 2 * MiB + 512 * MiB
+
+/** RAM of a map as ranges of physical memory. */
+const ramOf = (map: readonly MemoryRegion[]) => map.filter((r) => r.type === E820Type.RAM)
+  .map(({ start, length }) => ({ start, length }))
+
+/** What the guest boots. @throws BootError, MachineError */
+function createImage(options: MachineOptions, cBit: number): SnpDirectImage {
+  if (options.kernel === undefined || options.firmware !== undefined) {
+    throw new MachineError('firmware', 'file', 'an SNP guest boots a kernel directly in this version; leave --firmware out')
+  }
+  const apicIds = Array.from({ length: options.vcpus }, (_, index) => index)
+  return snpDirectBoot({
+    kernel: options.kernel.bytes, initrd: options.initrd?.bytes, cmdline: options.append, memory: options.memory, cBit,
+    acpi: { apicIds }, smbios: { ...SMBIOS, memory: options.memory }, accept: options.accept ?? 'lazy',
+    names: { kernel: options.kernel.name, initrd: options.initrd?.name },
+  })
+}
+
+/** A debugger sees ciphertext, and registers that are the host's. */
+const refuseDebugger = (): never => {
+  throw new MachineError('cc', 'gdb', 'a debugger sees nothing of an SNP guest')
+}
+
+/** Creates the machine, boots the host and launches the guest. @throws MachineError, BootError, HostError */
+export function createSnpMachine(options: MachineOptions): Machine {
+  const { vcpus, seed } = options
+  const hostBytes = hostMemory(options.memory)
+  const map = pcMemoryMap(hostBytes)
+  const memory = createRam(hostBytes, processorsOverhead(vcpus))
+  const { emit, hash } = createEmit(options)
+  let ended: RunResult | null = null
+
+  const tell = (kind: EventKind, name: string, data?: Record<string, number | string | boolean>): void => {
+    emit?.({ at: loop.now(), cpu: loop.current(), kind, name, data })
+  }
+  const end = (result: RunResult): void => {
+    if (ended !== null) return
+    ended = result
+    tell('machine', result.reason)
+    loop.stop()
+  }
+  const clock = createVirtualClock({ onEarlier: (time) => { loop.earlier(time) } })
+  const seats: Seat[] = []
+  const loop = createRunLoop({
+    seats, clock, random32: createRandom(seed, 'turns').next32,
+    between: () => {
+      if (memory.crowded() && memory.pack()) for (const { processor } of processors.seats) processor.mmu.flush(true)
+    },
+    onIdle: emit === undefined ? undefined : (cpu, at, to) => {
+      emit({ at, cpu, kind: 'idle', name: 'waits', duration: to - at })
+    },
+  })
+
+  // Silicon. Its own interrupts have nobody to go to: the host is a program, and polls nothing.
+  const model = configureModel(epycGenoa)
+  const silicon = createSnpSilicon({
+    memory, model, seed, processors: () => processors.seats.map(({ processor }) => processor),
+    charge: (time) => { loop.charge(time) },
+  })
+  const processors: Processors = createProcessors({
+    seats: [], memory, count: vcpus, engine: options.engine, model, extensions: silicon.extensions,
+    holeStart: lowMemory(hostBytes),
+    now: () => loop.now(), random64: createRandom(seed, 'processors').next64,
+    picAcknowledge: () => -1, eoiBroadcast: () => undefined, onChange: () => undefined,
+    emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
+  })
+  const physical = processors.seats.map(({ processor }) => processor)
+
+  // The guest's platform. Its devices reach what the guest shares.
+  const observation: Observation = {
+    sync: () => { clock.advanceTo(loop.now()) },
+    charge: (time) => { loop.charge(time) },
+    onAccess: emit === undefined ? undefined : (name, write, offset, size, value) => {
+      tell('device', name, { write, offset, size, value })
+    },
+  }
+  const ports = createIoBus(0x1_0000)
+  const mmio = createIoBus(2 ** 52)
+  const dma = {
+    read: (address: number, target: Uint8Array): boolean => guest.memory.read(address, target),
+    write: (address: number, bytes: Uint8Array): boolean => guest.memory.write(address, bytes),
+  }
+  const serialOut = new Uint8Array(1)
+  const virtio = createDevices(options, dma, clock, (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  const guestRam = ramOf([
+    { start: 0, length: 0xa_0000, type: E820Type.RAM },
+    ...pcMemoryMap(options.memory).filter((r) => r.start >= MiB),
+  ])
+  const platform = createPlatform({
+    ...observation, memory: { ports, mmio }, clock, cmos: memoryCmos(guestRam), testDevices: testDevices(options.devices),
+    deliver: (message) => routeMessage(guest.apics, message),
+    picOutput: (level) => { guest.apics[0].setLint(0, level) },
+    onSerial: (byte) => {
+      serialOut[0] = byte
+      options.onSerial?.(serialOut)
+    },
+    onDebugConsole: (byte) => { options.onDebugConsole?.(byte) },
+    onPowerOff: () => { end({ reason: 'poweroff' }) },
+    onReset: (by) => { end({ reason: 'reset', by }) },
+    onDebugExit: (status) => { end({ reason: 'debug-exit', code: status >> 1, status }) },
+    virtio,
+  })
+
+  // The host's program, and its guest.
+  const host = createReferenceHost({
+    memory, map, processors: physical, rmp: silicon.rmp, psp: silicon.psp, maxSnpAsid: silicon.maxSnpAsid,
+    writeBackCaches: silicon.writeBackCaches, certificates: silicon.certificates,
+    charge: (time) => { loop.charge(time) },
+  })
+  const guest: SnpGuest = createSnpGuest({
+    host, memory, rmp: silicon.rmp, svms: physical.map((processor) => silicon.svmOf(processor.cpu)),
+    image: createImage(options, silicon.encryption.cBit), ram: guestRam, holeStart: lowMemory(options.memory),
+    encryption: silicon.encryption, ports, mmio,
+    now: () => loop.now(), charge: (time) => { loop.charge(time) },
+    picAcknowledge: () => platform.pic.acknowledge(),
+    eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
+    onChange: (index) => { if (seats.length > index) loop.changed(seats[index]) },
+    onEnd: ({ why }) => { end({ reason: 'shutdown', message: why, state: physical.flatMap(stateLines) }) },
+    onExit: emit === undefined ? undefined : (cpu, name, malformed) => {
+      emit({ at: loop.now(), cpu, kind: 'vmexit', name, ...(malformed !== undefined && { data: { malformed } }) })
+    },
+  })
+  for (const vcpu of guest.vcpus) seats.push({ processor: vcpu, apic: vcpu.apic })
+  tell('machine', 'power-on')
+
+  return {
+    memory, processors,
+    variables: () => undefined,
+    run({ instructions }) {
+      try {
+        const idleUntil = loop.run(instructions, () => ended !== null)
+        processors.engine.jit?.flush()
+        if (ended !== null) return ended
+        if (idleUntil === undefined) return { reason: 'budget' }
+        return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }
+      } catch (error) {
+        if (!(error instanceof BackingExhausted)) throw error
+        end({ reason: 'shutdown', message: error.message, state: stateLines(physical[loop.current()]) })
+        return ended as unknown as RunResult
+      }
+    },
+    serialInput: (bytes) => platform.serial.receive(bytes),
+    consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
+    stats: () => ({
+      ...collectStats(memory, processors, loop), snp: guest.stats(), ...(hash !== undefined && { traceHash: hash.digest() }),
+    }),
+    places: () => processors.seats.map(placeOf),
+    watch: refuseDebugger,
+    step: refuseDebugger,
+    snapshot() {
+      throw new MachineError('cc', 'snapshot', 'snp; a snapshot of a confidential guest is not in this version yet')
+    },
+    describe: (cpu) => stateLines(physical[cpu]),
+  }
+}

@@ -1,0 +1,110 @@
+/** AMD silicon with SEV-SNP: what it adds to processors and memory, the chip's identity, and the firmware of its PSP. */
+import { COSTS } from '@cofferdam/host'
+import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
+import type { PhysicalMemory } from '@cofferdam/memory'
+import { createPsp, createRmpTable, createSevIdentity, createSevSilicon, machineCertificates } from '@cofferdam/sev'
+import type { PspPlatform } from '@cofferdam/sev'
+import { Msr, SysCfg } from '@cofferdam/spec'
+import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
+import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
+
+export interface SnpSiliconOptions {
+  readonly memory: PhysicalMemory
+  readonly model: CpuModel
+  readonly seed: number
+  /** The processors, once they are there. */
+  readonly processors: () => readonly Processor[]
+  /** The running processor's instruction takes so many nanoseconds longer. */
+  readonly charge: (nanoseconds: number) => void
+}
+
+export interface SnpSilicon {
+  readonly extensions: readonly Extension[]
+  svmOf(cpu: Cpu): Svm
+  readonly rmp: RmpInstructions
+  readonly psp: Psp
+  /** What guests are told about encryption. */
+  readonly encryption: EncryptionFacts
+  /** Highest ASID that an SNP guest may have. */
+  readonly maxSnpAsid: number
+  /** WBINVD on a processor. */
+  writeBackCaches(processor: number): void
+  /** The chain of certificates that vouches for the chip's reports, as hosts hand it to guests. */
+  certificates(): Uint8Array
+}
+
+/** Position of the C-bit, and the ASIDs: SNP guests have those below `MIN_SEV_ASID` (as the silicon's CPUID says). */
+const C_BIT = 51
+const MAX_ASID = 1006
+const MIN_SEV_ASID = 512
+
+/** The seed as the bytes that everything about the chip is derived from. */
+function seedBytes(seed: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, BigInt(seed)), true)
+  return bytes
+}
+
+const word = (cpu: Cpu, index: number): bigint => systemOf(cpu).held.get(index) ?? 0n
+
+/** CPUID of a processor with an XCR0 and XSS of the caller's choice: sizes in leaf 0Dh depend on them. */
+function cpuidWith(cpu: Cpu, [leaf, subleaf]: readonly [number, number], xcr0: bigint, xss: bigint) {
+  const { views } = cpu
+  const out = new Uint32Array(4)
+  const kept = [views.u32[state.XCR0 >>> 2], views.u64[state.XSS >>> 3]] as const
+  views.u32[state.XCR0 >>> 2] = Number(xcr0 & 0xffff_ffffn)
+  views.u64[state.XSS >>> 3] = xss
+  answerCpuid(cpu, systemOf(cpu), leaf, subleaf, out)
+  views.u32[state.XCR0 >>> 2] = kept[0]
+  views.u64[state.XSS >>> 3] = kept[1]
+  return [out[0], out[1], out[2], out[3]] as const
+}
+
+/** The rest of the machine, as the PSP sees it. */
+const platformOf = (processors: () => readonly Processor[], turnOff: () => void): PspPlatform => {
+  const cpu = (index: number): Cpu => {
+    const processor = processors()[index]
+    processor.activate()
+    return processor.cpu
+  }
+  return {
+    get processors() { return processors().length },
+    syscfg: (p) => word(cpu(p), Msr.AMD_SYSCFG),
+    hsavePa: (p) => word(cpu(p), Msr.AMD_VM_HSAVE_PA),
+    rmpMsrs: (p) => ({
+      base: word(cpu(p), Msr.AMD_RMP_BASE), end: word(cpu(p), Msr.AMD_RMP_END), cfg: word(cpu(p), Msr.AMD_RMP_CFG),
+    }),
+    // No device reaches memory except through the host's own program.
+    iommuReady: () => true,
+    cpuid: (leaf, subleaf, xcr0, xss) => cpuidWith(cpu(0), [leaf, subleaf], xcr0, xss),
+    disableSnp() {
+      for (let p = 0; p < processors().length; p++) {
+        const { held } = systemOf(cpu(p))
+        held.set(Msr.AMD_SYSCFG, (held.get(Msr.AMD_SYSCFG) ?? 0n) & ~SysCfg.mask.SecureNestedPagingEn)
+      }
+      turnOff()
+    },
+  }
+}
+
+export function createSnpSilicon({ memory, model, seed, processors, charge }: SnpSiliconOptions): SnpSilicon {
+  const table = createRmpTable(memory)
+  const sev = createSevSilicon({
+    memory, rmp: table, cBit: C_BIT, maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID,
+    charge: (_processor, operation) => { charge(COSTS[operation]) },
+  })
+  const identity = createSevIdentity(seedBytes(seed), 'Genoa')
+  const psp = createPsp({
+    memory, rmp: table, identity, platform: platformOf(processors, () => { table.enabled = false }),
+    facts: {
+      maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID, signature: cpuidSignature(model), tscKhz: model.tscHz / 1000,
+    },
+    forget: (page, pages) => { sev.flush([{ page, pages }]) },
+  })
+  return {
+    extensions: sev.extensions, svmOf: sev.svmOf, rmp: sev, psp, maxSnpAsid: MIN_SEV_ASID - 1,
+    encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: true },
+    writeBackCaches: (processor) => { psp.wbinvd(processor) },
+    certificates: () => machineCertificates(identity, psp.state.reportedTcb),
+  }
+}

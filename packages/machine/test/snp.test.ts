@@ -1,0 +1,137 @@
+import { Reg } from '@cofferdam/boot'
+import type { Assembler } from '@cofferdam/boot'
+import { GhcbMsrTermination, Msr } from '@cofferdam/spec'
+import { describe, expect, it } from 'vitest'
+import { createMachine } from '../src/index.ts'
+import type { Machine, MachineOptions, RunResult } from '../src/index.ts'
+import { bzImage } from './kernels.ts'
+
+const { rax, rbx, rcx, rdx, r8 } = Reg
+const MiB = 2 ** 20
+/** A reason set of nobody's. */
+const OWN = 9
+
+const create = (code: (asm: Assembler) => void, options: Partial<MachineOptions> = {}): Machine => createMachine({
+  kernel: bzImage(code), append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
+  onSerial: () => undefined, ...options,
+})
+
+/** Termination with a reason: the low byte of RBX in set OWN. */
+function report(asm: Assembler): void {
+  asm.set(rax, 0xff)
+  asm.alu('and', rbx, rax)
+  asm.shiftLeft(rbx, 16)
+  asm.set(rax, Number(GhcbMsrTermination.pack({ info: 0x100n, reasonSet: BigInt(OWN), reason: 0n })))
+  asm.alu('or', rax, rbx)
+  asm.set(rdx, 0)
+  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
+  asm.plain('wrmsr')
+  asm.plain('vmgexit')
+}
+
+/** Runs to the end. */
+const outcome = (machine: Machine): RunResult => machine.run({ instructions: 5e6 })
+const messageOf = (result: RunResult): string => ('message' in result ? result.message : result.reason)
+
+/** What the kernel leaves in the low byte of RBX. */
+function reported(code: (asm: Assembler) => void, options?: Partial<MachineOptions>): number {
+  const message = messageOf(outcome(create((asm) => {
+    code(asm)
+    report(asm)
+  }, options)))
+  expect(message).toContain(`set ${OWN}`)
+  return Number(/reason (0x[\da-f]+|\d+)/.exec(message)?.[1])
+}
+
+describe('an SNP guest', () => {
+  it('runs with SEV, SEV-ES and SEV-SNP active', () => {
+    expect(reported((asm) => {
+      asm.set(rcx, Msr.AMD_SEV_STATUS)
+      asm.plain('rdmsr')
+      asm.move(rbx, rax)
+    })).toBe(7)
+  })
+
+  it('ends with the reason that it gives, in words', () => {
+    const machine = create((asm) => {
+      asm.set(rax, 0x100 | 2 << 16)
+      asm.set(rdx, 0)
+      asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
+      asm.plain('wrmsr')
+      asm.plain('vmgexit')
+    })
+    const result = outcome(machine)
+    expect(result).toMatchObject({ reason: 'shutdown' })
+    expect(messageOf(result)).toMatch(/SEV-SNP/)
+    expect(outcome(machine)).toEqual(result)
+  })
+
+  it('is entered with its memory map accepted: PVALIDATE of its own page changes nothing (CF)', () => {
+    expect(reported((asm) => {
+      asm.set(rax, 0x100_0000)
+      asm.set(rcx, 0)
+      asm.set(rdx, 1)
+      asm.plain('pvalidate')
+      asm.set(rbx, 1)
+      asm.jumpIf('b', 'unchanged')
+      asm.set(rbx, 0)
+      asm.label('unchanged')
+    })).toBe(1)
+  })
+
+  it('is shut down when it takes #VC without a handler, as for CPUID', () => {
+    const result = outcome(create((asm) => { asm.plain('cpuid') }))
+    expect(result).toMatchObject({ reason: 'shutdown' })
+    expect(messageOf(result)).toMatch(/shut ?down|triple fault/i)
+  })
+
+  it('shows its host ciphertext only', () => {
+    const marker = 0x5ec2_e75e_c2e7_5ec3n
+    const machine = create((asm) => {
+      asm.set(rax, marker)
+      asm.set(r8, 0x180_0000)
+      asm.store(r8, 0, rax)
+      asm.label('forever')
+      asm.jump('forever')
+    })
+    expect(machine.run({ instructions: 2e6 })).toEqual({ reason: 'budget' })
+    const { ram } = machine.memory
+    const page = new Uint8Array(4096)
+    const words = new BigUint64Array(page.buffer)
+    let pages = 0
+    for (const { start, length } of ram) {
+      for (let at = start; at < start + length; at += 4096) {
+        machine.memory.read(at, page)
+        expect(words.includes(marker)).toBe(false)
+        pages++
+      }
+    }
+    expect(pages * 4096).toBeGreaterThan(64 * MiB)
+  })
+
+  it('gets memory of its host as it accepts it, 2 MiB at a time', () => {
+    const machine = create((asm) => { asm.plain('hlt') }, { memory: 256 * MiB, accept: 'eager' })
+    outcome(machine)
+    const { snp } = machine.stats()
+    expect(snp?.memory.backed).toBe(256 * MiB)
+    expect(snp?.memory.assigned2M).toBeGreaterThan(100)
+  })
+
+  it('does the same with either engine, and every time', () => {
+    const hashes = (['interp', 'jit', 'jit'] as const).map((engine) => {
+      const machine = create((asm) => {
+        asm.set(rbx, 42)
+        report(asm)
+      }, { engine, traceHash: true })
+      expect(messageOf(outcome(machine))).toMatch(/0x2a/)
+      const { traceHash, instructions, virtualTime } = machine.stats()
+      return { traceHash, instructions, virtualTime }
+    })
+    expect(hashes[1]).toEqual(hashes[0])
+    expect(hashes[2]).toEqual(hashes[0])
+  })
+
+  it('needs a kernel', () => {
+    expect(() => create(() => undefined, { kernel: undefined })).toThrow(/kernel/)
+  })
+})
