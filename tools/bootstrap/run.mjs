@@ -19,7 +19,8 @@ const turbo = ['run', '--output-logs=errors-only', '--log-order=grouped', '--con
 
 const commands = {
   /** Everything, then `cofferdam boot`. */
-  start: async (args) => cofferdam(['boot', ...args]),
+  // What the project is for, first. Options given here win: `npm start -- --cc none`.
+  start: async (args) => cofferdam(['boot', '--cc', 'snp', ...args]),
   cofferdam,
   build: async () => build(),
   test: async (args) => runTests(args, { run, say, turbo }),
