@@ -1,4 +1,4 @@
-// Launches a guest of one page through the firmware, asks for a report as the guest would, and verifies it by the chain.
+// Launches a guest of one page through the firmware, asks for a report as the guest would, and verifies it.
 import { createPhysicalMemory } from '@cofferdam/memory'
 import {
   GuestMessageType, PspCommand, ReportRequest, ReportResponseHeader, RmpState, SnpActivate, SnpAddress,
@@ -51,7 +51,8 @@ run('SNP_LAUNCH_FINISH', SnpLaunchFinish.create({ gctxPaddr }))
 // A guest finds its keys in its secrets page; here they are taken from the firmware's own state.
 const key = psp.state.guests.get(0x300)?.vmpck[0] ?? new Uint8Array(32)
 const payload = ReportRequest.create({ reportData: new TextEncoder().encode('a nonce') })
-memory.write(0x9000, sealMessage(key, { type: GuestMessageType.REPORT_REQ, version: 1, sequence: 1n, vmpck: 0, payload }))
+const type = GuestMessageType.REPORT_REQ
+memory.write(0x9000, sealMessage(key, { type, version: 1, sequence: 1n, vmpck: 0, payload }))
 give(0x301, 0n, 0)
 run('SNP_GUEST_REQUEST', SnpGuestRequest.create({ gctxPaddr, requestPaddr: 0x9000n, responsePaddr: 0x30_1000n }))
 const answer = new Uint8Array(4096)
@@ -63,4 +64,4 @@ const verdict = verifyReport({
   report, endorsement: identity.vcekCertificate(psp.state.reportedTcb), intermediate: identity.ask(),
   root: identity.ark(),
 })
-console.log(verdict.ok ? `accepted: signed by the ${verdict.signer} of a ${verdict.product}` : `refused: ${verdict.reason}`)
+console.log(verdict.ok ? `accepted: the ${verdict.signer} of a ${verdict.product}` : `refused: ${verdict.reason}`)

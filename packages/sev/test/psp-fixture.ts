@@ -42,7 +42,9 @@ export interface PspFixture {
   /** Gives pages to the firmware. */
   firmwarePage(page: number): void
   /** RMPUPDATE. */
-  assign(page: number, a: { gpa?: number; asid?: number; immutable?: number; assigned?: number; large?: boolean }): number
+  assign(page: number, to: {
+    gpa?: number; asid?: number; immutable?: number; assigned?: number; large?: boolean
+  }): number
 }
 
 export interface FixtureOptions {

@@ -102,7 +102,8 @@ describe('a guest context', () => {
     const f = runningGuest()
     const request = SnpGuestStatus.create({ gctxPaddr, statusPaddr: at(0x701) })
     expect(f.run('SNP_GUEST_STATUS', request)).toBe(S.SUCCESS)
-    expect(SnpGuestStatusResult.read(viewOf(f.bytes(0x70_1000, 32)))).toMatchObject({ policy: POLICY, asid: 1, state: 2 })
+    const status = SnpGuestStatusResult.read(viewOf(f.bytes(0x70_1000, 32)))
+    expect(status).toMatchObject({ policy: POLICY, asid: 1, state: 2 })
     expect(f.run('SNP_DECOMMISSION', SnpAddress.create({ address: gctxPaddr }))).toBe(S.SUCCESS)
     expect(f.run('SNP_DECOMMISSION', SnpAddress.create({ address: gctxPaddr }))).toBe(S.INVALID_GUEST)
     expect(stateOf(f, CONTEXT)).toMatch(/^firmware/)
@@ -280,14 +281,15 @@ const encoded = (secret: Uint8Array): Uint8Array => encodeEcdsaKey(p384.getPubli
 
 describe('SNP_LAUNCH_FINISH', () => {
   const block = (f: PspFixture, fields: Parameters<typeof SnpIdBlock.create>[0] = {}): Uint8Array => SnpIdBlock.create({
-    launchDigest: guestOf(f).digest, version: 1, guestSvn: 3, policy: POLICY, familyId: new Uint8Array(16).fill(6), ...fields,
+    launchDigest: guestOf(f).digest, version: 1, guestSvn: 3, policy: POLICY, familyId: new Uint8Array(16).fill(6),
+    ...fields,
   })
-  const auth = (bytes: Uint8Array, fields: Parameters<typeof SnpIdAuth.create>[0] = {}): Uint8Array => SnpIdAuth.create({
+  const auth = (bytes: Uint8Array, fields: Parameters<typeof SnpIdAuth.create>[0] = {}) => SnpIdAuth.create({
     idKeyAlgorithm: 1, authorKeyAlgorithm: 1, idBlockSignature: ecdsaSign(idKey, bytes), idKey: encoded(idKey),
     idKeySignature: ecdsaSign(authorKey, encoded(idKey)), authorKey: encoded(authorKey), ...fields,
   })
-  const run = (make: (f: PspFixture) => { block: Uint8Array; auth: Uint8Array }, flags = { ID_BLOCK_EN: 1, AUTH_KEY_EN: 1 },
-    ): [number, PspFixture] => {
+  type Make = (f: PspFixture) => { block: Uint8Array; auth: Uint8Array }
+  const run = (make: Make, flags = { ID_BLOCK_EN: 1, AUTH_KEY_EN: 1 }): [number, PspFixture] => {
     const f = launching()
     launchPage(f, 0x300, T.NORMAL)
     const made = make(f)
@@ -315,7 +317,8 @@ describe('SNP_LAUNCH_FINISH', () => {
     expect(run(signed({}, { idKey: new Uint8Array(1028) }))[0]).toBe(S.INVALID_PARAM)
     expect(run(signed({}, { idBlockSignature: new Uint8Array(512) }))[0]).toBe(S.BAD_SIGNATURE)
     expect(run(signed({}, { idKeySignature: new Uint8Array(512) }))[0]).toBe(S.BAD_SIGNATURE)
-    expect(run(signed({}, { idKeySignature: new Uint8Array(512) }), { ID_BLOCK_EN: 1, AUTH_KEY_EN: 0 })[0]).toBe(S.SUCCESS)
+    const unsigned = signed({}, { idKeySignature: new Uint8Array(512) })
+    expect(run(unsigned, { ID_BLOCK_EN: 1, AUTH_KEY_EN: 0 })[0]).toBe(S.SUCCESS)
     expect(run(signed(), { ID_BLOCK_EN: 0, AUTH_KEY_EN: 1 })[0]).toBe(S.INVALID_PARAM)
   })
   it('keeps what the host says of the guest', () => {
@@ -362,10 +365,13 @@ describe('pages', () => {
     expect(init(0x300)).toBe(S.SUCCESS)
     expect(stateOf(f, 0x300)).toMatch(/^metadata/)
     expect(reclaim(f, at(0x300))).toBe(S.SUCCESS)
-    f.memory.write(0x9000, concat(SnpRangeListHeader.create({ count: 1 }), SnpRange.create({ base: at(0x310), pageCount: 1 })))
-    expect(f.run('SNP_PAGE_SET_STATE', SnpPageSetState.create({ length: 16, listPaddr: 0x9000n }))).toBe(S.SUCCESS)
+    const range = SnpRange.create({ base: at(0x310), pageCount: 1 })
+    f.memory.write(0x9000, concat(SnpRangeListHeader.create({ count: 1 }), range))
+    const set = (length: number): number =>
+      f.run('SNP_PAGE_SET_STATE', SnpPageSetState.create({ length, listPaddr: 0x9000n }))
+    expect(set(16)).toBe(S.SUCCESS)
     expect(stateOf(f, 0x310)).toMatch(/^hv-fixed/)
-    expect(f.run('SNP_PAGE_SET_STATE', SnpPageSetState.create({ length: 8, listPaddr: 0x9000n }))).toBe(S.INVALID_LENGTH)
+    expect(set(8)).toBe(S.INVALID_LENGTH)
   })
   it('are neither moved nor swapped', () => {
     const f = runningGuest()
@@ -386,7 +392,8 @@ describe('pages', () => {
     expect(decrypt()).toBe(S.SUCCESS)
     expect(f.bytes(0x32_0000, 4096).every((b) => b === 0x5a)).toBe(true)
     f.memory.write(0x9000, new Uint8Array(4096).fill(1))
-    expect(f.run('SNP_DBG_ENCRYPT', SnpDebug.create({ gctxPaddr, srcPaddr: 0x9000n, dstPaddr: at(0x300) }))).toBe(S.SUCCESS)
+    const encrypt = SnpDebug.create({ gctxPaddr, srcPaddr: 0x9000n, dstPaddr: at(0x300) })
+    expect(f.run('SNP_DBG_ENCRYPT', encrypt)).toBe(S.SUCCESS)
     expect(f.bytes(0x30_0000, 4096, 1).every((b) => b === 1)).toBe(true)
     expect(f.run('SNP_DBG_DECRYPT', SnpDebug.create({ gctxPaddr, srcPaddr: at(0x301), dstPaddr: at(0x320) })))
       .toBe(S.INVALID_PAGE_OWNER)

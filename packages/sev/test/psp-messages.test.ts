@@ -10,7 +10,9 @@ import {
 } from '../src/index.ts'
 import type { GuestMessage } from '../src/index.ts'
 import { toHex, viewOf } from '../src/bytes.ts'
-import { CONTEXT, REQUEST, RESPONSE, finish, identity, launchPage, pspFixture, runningGuest, startGuest } from './psp-fixture.ts'
+import {
+  CONTEXT, REQUEST, RESPONSE, finish, identity, launchPage, pspFixture, runningGuest, startGuest,
+} from './psp-fixture.ts'
 import type { FixtureOptions, PspFixture } from './psp-fixture.ts'
 
 const S = PspStatus
@@ -30,7 +32,7 @@ function sendPage(f: PspFixture, page: Uint8Array): number {
 }
 
 /** Sends a message as the guest's driver does; the payload of the answer. */
-function ask(f: PspFixture, message: Partial<GuestMessage> & { payload: Uint8Array }): { status: number; answer: Uint8Array } {
+function ask(f: PspFixture, message: Partial<GuestMessage> & { payload: Uint8Array }) {
   const guest = guestOf(f)
   const vmpck = message.vmpck ?? 0
   const full = {
@@ -42,13 +44,14 @@ function ask(f: PspFixture, message: Partial<GuestMessage> & { payload: Uint8Arr
   return { status, answer: status === S.SUCCESS ? openMessage(key, page) ?? new Uint8Array() : new Uint8Array() }
 }
 
-const reportRequest = (fields: Parameters<typeof ReportRequest.create>[0] = {}): Uint8Array => ReportRequest.create(fields)
+const reportRequest = (fields: Parameters<typeof ReportRequest.create>[0] = {}) => ReportRequest.create(fields)
 
 /** A report, and what its header said. */
 function report(f: PspFixture, fields: Parameters<typeof ReportRequest.create>[0] = {}, vmpck = 0) {
   const { answer } = ask(f, { payload: reportRequest(fields), vmpck })
   const header = ReportResponseHeader.read(viewOf(answer))
-  return { status: header.status, bytes: answer.slice(ReportResponseHeader.size, ReportResponseHeader.size + header.reportSize) }
+  const start = ReportResponseHeader.size
+  return { status: header.status, bytes: answer.slice(start, start + header.reportSize) }
 }
 
 describe('an attestation report', () => {
@@ -64,7 +67,8 @@ describe('an attestation report', () => {
     expect(verdict).toMatchObject({ ok: true, product: 'Milan', signer: 'VCEK' })
     expect(parseReport(bytes)).toMatchObject({
       version: reportVersion, vmpl: 1, reportData, measurement: guestOf(f).digest, reportId: guestOf(f).reportId,
-      chipId: identity.chipId, cpuidFamily: reportVersion >= 3 ? 0x19 : 0, launchMitVector: reportVersion >= 5 ? 3n : 0n,
+      chipId: identity.chipId, cpuidFamily: reportVersion >= 3 ? 0x19 : 0,
+      launchMitVector: reportVersion >= 5 ? 3n : 0n,
     })
   })
   it('speaks for no VMPL above that of the key', () => {
@@ -108,7 +112,8 @@ describe('the channel', () => {
     expect(sendPage(f, sealMessage(key, { ...message, sequence: 3n }))).toBe(S.INVALID_PARAM)
     expect(sendPage(f, first)).toBe(S.SUCCESS)
     const answer = f.bytes(RESPONSE * 4096, 4096)
-    expect(GuestMessageHeader.read(viewOf(answer))).toMatchObject({ sequence: 2n, messageType: GuestMessageType.REPORT_RSP })
+    const header = GuestMessageHeader.read(viewOf(answer))
+    expect(header).toMatchObject({ sequence: 2n, messageType: GuestMessageType.REPORT_RSP })
     // The same message again, and one that comes too late.
     expect(sendPage(f, first)).toBe(S.INVALID_PARAM)
     expect(sendPage(f, sealMessage(key, { ...message, sequence: 2n }))).toBe(S.INVALID_PARAM)
@@ -146,7 +151,9 @@ describe('the channel', () => {
     expect(bad({ messageSize: 0xfff })).toBe(S.INVALID_PARAM)
     expect(bad({ vmpck: 4 })).toBe(S.INVALID_PARAM)
     expect(bad({ messageType: 17 })).toBe(S.BAD_MEASUREMENT)
-    for (const type of [0, 1, 7, 9, 99]) expect(ask(f, { type, payload: new Uint8Array(128) }).status).toBe(S.INVALID_PARAM)
+    for (const type of [0, 1, 7, 9, 99]) {
+      expect(ask(f, { type, payload: new Uint8Array(128) }).status).toBe(S.INVALID_PARAM)
+    }
     expect(ask(f, { version: 2, payload: reportRequest() }).status).toBe(S.INVALID_PARAM)
     expect(ask(f, { payload: new Uint8Array(8) }).status).toBe(S.INVALID_PARAM)
     // A refused message does not use up its number.
@@ -200,7 +207,8 @@ describe('a derived key', () => {
     const other = createSevIdentity(Uint8Array.of(7))
     const keys = [
       key(measured(1), { guestFieldSelect: select }), key(measured(2), { guestFieldSelect: select }),
-      key(measured(1, { who: other }), { guestFieldSelect: select }), key(measured(1), { guestFieldSelect: select, vmpl: 1 }),
+      key(measured(1, { who: other }), { guestFieldSelect: select }),
+      key(measured(1), { guestFieldSelect: select, vmpl: 1 }),
       key(measured(1)), key(measured(1), { guestFieldSelect: KeyFieldSelect.pack({ GUEST_POLICY: 1n }) }),
     ]
     expect(new Set(keys).size).toBe(keys.length)
@@ -223,7 +231,8 @@ describe('TSC information', () => {
   it('scales the TSC to the frequency that was asked for', () => {
     const f = runningGuest({ facts: { tscFactor: 200 } })
     const { answer } = ask(f, { type: GuestMessageType.TSC_INFO_REQ, payload: new Uint8Array(128) })
-    expect(TscInfoResponse.read(viewOf(answer))).toMatchObject({ status: 0, tscScale: 1n << 32n, tscOffset: 0n, tscFactor: 200 })
+    expect(TscInfoResponse.read(viewOf(answer)))
+      .toMatchObject({ status: 0, tscScale: 1n << 32n, tscOffset: 0n, tscFactor: 200 })
     const bad = ask(f, { type: GuestMessageType.TSC_INFO_REQ, payload: new Uint8Array(128).fill(1) })
     expect(TscInfoResponse.read(viewOf(bad.answer)).status).toBe(GuestMessageStatus.INVALID_PARAM)
   })

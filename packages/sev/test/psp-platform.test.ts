@@ -116,7 +116,8 @@ describe('SNP_PLATFORM_STATUS and SNP_FEATURE_INFO', () => {
 })
 
 describe('SNP_SHUTDOWN_EX', () => {
-  const down = (f: PspFixture, flags = 1): number => f.run('SNP_SHUTDOWN_EX', SnpShutdownEx.create({ length: 8, flags }))
+  const down = (f: PspFixture, flags = 1): number =>
+    f.run('SNP_SHUTDOWN_EX', SnpShutdownEx.create({ length: 8, flags }))
   it('ends guests, and wants their ASIDs flushed first', () => {
     const f = pspFixture()
     startGuest(f)
@@ -146,7 +147,8 @@ describe('SNP_SHUTDOWN_EX', () => {
 describe('SNP_CONFIG and SNP_COMMIT', () => {
   it('report no TCB above the committed one', () => {
     const f = pspFixture()
-    const config = (reportedTcb: bigint, flags = 0): number => f.run('SNP_CONFIG', SnpConfig.create({ reportedTcb, flags }))
+    const config = (reportedTcb: bigint, flags = 0): number =>
+      f.run('SNP_CONFIG', SnpConfig.create({ reportedTcb, flags }))
     const lower = encodeTcb('Milan', { fmc: 0, bootLoader: 3, tee: 0, snp: 8, microcode: 115 })
     expect(config(lower, 3)).toBe(S.SUCCESS)
     expect(f.psp.state).toMatchObject({ reportedTcb: lower, maskChipId: true, maskChipKey: true })

@@ -6,7 +6,6 @@
 import { FRAME_NONE, FRAME_WATCHED } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { RmpFields } from './entry.ts'
-import { encodeRmpEntry } from './entry.ts'
 import { rmpEntryAddress, rmpGeometry } from './geometry.ts'
 import type { RmpGeometry, RmpMsrs, RmpProblem, SegmentLimits } from './geometry.ts'
 
@@ -51,8 +50,8 @@ export interface RmpTable {
    * @throws RangeError for a page without an entry, and for a 4 KiB entry inside a 2 MiB page
    */
   write(page: number, fields: Readonly<RmpFields>): void
-  /** Writes all entries of a 2 MiB region as 4 KiB pages of its own, from what `fields` gives for each. */
-  writeSmall(firstPage: number, fields: (index: number) => Readonly<RmpFields>): void
+  /** Writes all entries of a 2 MiB region as 4 KiB pages, with guest pages from `fields.guestPage` on. */
+  writeSmall(firstPage: number, fields: Readonly<RmpFields>): void
   /** Marks the 4 KiB page that a processor runs from, or takes the mark away. VMRUN and #VMEXIT do, often. */
   setInUse(page: number, on: boolean): void
   /** Changes the flags of the deciding entry in place: validated, VMSA, permissions, in use, immutable. */
@@ -128,51 +127,51 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
     return findOwn(page)
   }
 
-  /** Writes one entry as it stands in memory. */
-  const store = (page: number, fields: Readonly<RmpFields>, subpages: number): void => {
+  /** Writes one entry as it stands in memory: four words, as `encodeRmpEntry` has them. */
+  const store = (page: number, fields: Readonly<RmpFields>, guestPage: number, large: boolean, subpages: number) => {
     const address = entryAddress(page)
     if (address < 0) throw new RangeError(`page 0x${page.toString(16)} has no RMP entry`)
     const target = Math.floor(address / PAGE)
     const word = memory.frameWord(target)
     if (word === FRAME_NONE) return
-    const { low, high } = encodeRmpEntry(fields, subpages)
+    const low = (fields.assigned ? 1 : 0) | (large ? 2 : 0) | (fields.immutable ? 4 : 0) | (guestPage << 12)
+    const high = Math.floor(guestPage / TWO_20) | (fields.asid << 19) | (fields.vmsa ? 0x2000_0000 : 0) |
+      (fields.validated ? 0x4000_0000 : 0)
+    const top = subpages | (fields.inUse ? 0x400 : 0)
     // An entry that stays zero takes no frame.
-    if (word < PAGE && !memory.filled && low === 0n && high === 0n) return
-    const at = (memory.backPage(target) + (address % PAGE)) >>> 3
-    u64[at] = low
-    u64[at + 1] = high
+    if (word < PAGE && !memory.filled && (low | high | fields.permissions | top) === 0) return
+    const at = (memory.backPage(target) + (address % PAGE)) >>> 2
+    i32[at] = low
+    i32[at + 1] = high
+    i32[at + 2] = fields.permissions
+    i32[at + 3] = top
     if ((word & FRAME_WATCHED) !== 0) memory.notifyWrite(address, 16)
   }
 
   /** Adds to the count in the first entry of a region. */
   const count = (first: number, by: number): void => {
     if (by === 0 || !findOwn(first)) return
-    store(first, found, found.subpages + by)
+    store(first, found, found.guestPage, found.large, found.subpages + by)
   }
 
   const writeOne = (page: number, fields: Readonly<RmpFields>): void => {
     const index = page % LARGE_PAGES
     if (!findOwn(page)) throw new RangeError(`page 0x${page.toString(16)} has no RMP entry`)
     if (index === 0) {
-      store(page, fields, found.subpages)
+      store(page, fields, fields.guestPage, false, found.subpages)
       return
     }
     const before = found.assigned ? 1 : 0
-    store(page, fields, 0)
+    store(page, fields, fields.guestPage, false, 0)
     count(page - index, (fields.assigned ? 1 : 0) - before)
   }
 
-  const writeSmall: RmpTable['writeSmall'] = (firstPage, fields) => {
-    let subpages = 0
-    for (let i = LARGE_PAGES - 1; i >= 0; i--) {
-      const entry = fields(i)
-      if (i > 0 && entry.assigned) subpages += 1
-      store(firstPage + i, { ...entry, large: false }, i === 0 ? subpages : 0)
+  const writeRegion = (firstPage: number, fields: Readonly<RmpFields>, large: boolean): void => {
+    const subpages = fields.assigned && !large ? LARGE_PAGES - 1 : 0
+    for (let i = 0; i < LARGE_PAGES; i++) {
+      const guestPage = fields.assigned ? fields.guestPage + i : 0
+      store(firstPage + i, fields, guestPage, large, i === 0 ? subpages : 0)
     }
-  }
-
-  const writeLarge = (firstPage: number, fields: Readonly<RmpFields>): void => {
-    for (let i = 0; i < LARGE_PAGES; i++) store(firstPage + i, { ...fields, guestPage: fields.guestPage + i }, 0)
   }
 
   const copy = (): RmpFields => {
@@ -185,7 +184,8 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
       return geometry
     },
     enabled: false,
-    found, find, findOwn, entryAddress, writeSmall,
+    found, find, findOwn, entryAddress,
+    writeSmall: (firstPage, fields) => { writeRegion(firstPage, fields, false) },
     load(msrs, limits) {
       const result = rmpGeometry(msrs, readQword, limits)
       geometry = typeof result === 'string' ? null : result
@@ -198,7 +198,7 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
     write(page, fields) {
       if (fields.large) {
         if (page % LARGE_PAGES !== 0) throw new RangeError(`page 0x${page.toString(16)} begins no 2 MiB page`)
-        writeLarge(page, fields)
+        writeRegion(page, fields, true)
         return
       }
       if (page % LARGE_PAGES !== 0 && findOwn(page - (page % LARGE_PAGES)) && found.assigned && found.large) {
@@ -218,10 +218,9 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
       if (!find(page)) throw new RangeError(`page 0x${page.toString(16)} has no RMP entry`)
       const first = found.large && found.assigned ? page - (page % LARGE_PAGES) : page
       if (first !== page) found.guestPage -= page - first
-      const { subpages } = found
-      const now = { ...copy(), ...fields }
       // The validated bit, the permissions and the rest of a 2 MiB page stand in its first entry alone.
-      store(first, now, subpages)
+      Object.assign(found, fields)
+      store(first, found, found.guestPage, found.large, found.subpages)
     },
   }
   return table

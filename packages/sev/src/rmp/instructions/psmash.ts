@@ -22,6 +22,6 @@ export function psmash(rmp: RmpTable, { agent, address }: PsmashRequest): RmpDon
   if (!entry.assigned || !entry.large) return done(PSMASH_FAIL_BADADDR)
   if (entry.immutable) return done(RmpStatus.FAIL_PERMISSION)
   if (entry.inUse) return done(RmpStatus.FAIL_INUSE)
-  rmp.writeSmall(page, (i) => ({ ...entry, guestPage: entry.guestPage + i }))
+  rmp.writeSmall(page, entry)
   return done(RmpStatus.SUCCESS, [{ page, pages: LARGE_PAGES }])
 }
