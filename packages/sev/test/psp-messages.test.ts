@@ -1,3 +1,5 @@
+import { SnapshotError } from '@cofferdam/devices'
+import type { Plain } from '@cofferdam/devices'
 import fc from 'fast-check'
 import {
   CertGuid, GuestMessageHeader, GuestMessageStatus, GuestMessageType, KeyFieldSelect, KeyRequest, KeyResponse,
@@ -235,6 +237,32 @@ describe('TSC information', () => {
       .toMatchObject({ status: 0, tscScale: 1n << 32n, tscOffset: 0n, tscFactor: 200 })
     const bad = ask(f, { type: GuestMessageType.TSC_INFO_REQ, payload: new Uint8Array(128).fill(1) })
     expect(TscInfoResponse.read(viewOf(bad.answer)).status).toBe(GuestMessageStatus.INVALID_PARAM)
+  })
+})
+
+describe('a snapshot', () => {
+  it('carries the firmware on where it was', () => {
+    const f = measured(1)
+    f.memory.write(0x9000, wrapVlek(identity, new Uint8Array(384).fill(3), f.psp.state.committedTcb))
+    f.run('SNP_VLEK_LOAD', SnpVlekLoad.create({ length: 16, wrappedPaddr: 0x9000n }))
+    report(f)
+    const saved: unknown = JSON.parse(JSON.stringify(f.psp.snapshot()))
+    const next = report(f)
+    f.psp.restore(saved as Plain)
+    expect(guestOf(f).messages[0]).toBe(2n)
+    expect(toHex(report(f).bytes)).toBe(toHex(next.bytes))
+    expect(JSON.stringify(f.psp.snapshot())).not.toBe(JSON.stringify(saved))
+  })
+  it('that does not fit changes nothing', () => {
+    const f = measured(1)
+    const before = JSON.stringify(f.psp.snapshot())
+    const saved = JSON.parse(before) as Record<string, Plain>
+    for (const bad of [null, {}, { ...saved, scalars: null }, { ...saved, guests: [{}] },
+      { ...saved, dirtyAsids: ['x'] },
+      { ...saved, scalars: { ...saved.scalars as object, currentTcb: 'x' } }] as Plain[]) {
+      expect(() => { f.psp.restore(bad) }).toThrow(SnapshotError)
+    }
+    expect(JSON.stringify(f.psp.snapshot())).toBe(before)
   })
 })
 

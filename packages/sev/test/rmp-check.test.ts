@@ -1,7 +1,8 @@
 import { NestedFaultInfo, PageFaultError } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import {
-  RMP_EXEMPT, RmpCheck, createRmpGuard, describeRmpEntry, enterVmsa, leaveVmsa, rmpFault, rmpPageState, vmsaProblem,
+  RMP_EXEMPT, RmpCheck, createRmpGuard, createRmpTable, describeRmpEntry, enterVmsa, leaveVmsa, rmpFault, rmpPageState,
+  vmsaProblem,
 } from '../src/index.ts'
 import type { RmpTable } from '../src/index.ts'
 import { COVERED, adjust, fixture, guestAccess, hostAccess, smash, status, update, validate } from './rmp-fixture.ts'
@@ -170,4 +171,13 @@ describe('an entry', () => {
     const entry = rmp.read(30)
     expect(entry === null ? '' : rmpPageState(entry)).toBe('firmware')
   })
+})
+
+it('the table goes on from a snapshot over the same memory', () => {
+  const { memory, rmp } = fixture()
+  update(rmp, 10, { gpa: 40 })
+  const other = createRmpTable(memory)
+  other.restore(JSON.parse(JSON.stringify(rmp.snapshot())) as ReturnType<RmpTable['snapshot']>)
+  expect(other.enabled).toBe(true)
+  expect(other.read(10)).toEqual(rmp.read(10))
 })

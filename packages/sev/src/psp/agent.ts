@@ -3,6 +3,7 @@
  * and works on physical memory and the RMP as the PSP does, past all guards. All its randomness is from the machine's
  * seed.
  */
+import type { Plain } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { PspStatus, SevPlatformState, SnpPlatformState } from '@cofferdam/spec'
 import { viewOf } from '../bytes.ts'
@@ -10,8 +11,11 @@ import type { SevIdentity } from '../identity/machine.ts'
 import { encodeTcb } from '../identity/tcb.ts'
 import type { RmpTable } from '../rmp/table.ts'
 import { PSP_COMMANDS } from './commands/index.ts'
+import { emptyContext } from './commands/snp-guest.ts'
 import { isRam } from './pages.ts'
+import { restorePsp, savePsp } from './snapshot.ts'
 import type { Firmware, PspFacts, PspPlatform, PspState } from './types.ts'
+import { VLEK_SEED_BYTES } from './vlek.ts'
 
 export interface PspOptions {
   readonly memory: PhysicalMemory
@@ -41,9 +45,12 @@ export interface Psp {
   command(id: number, buffer: number): number
   /** A processor has written back and invalidated its caches (WBINVD). */
   wbinvd(processor: number): void
-  /** What lasts between commands; plain data, for snapshots and for those who look. */
+  /** What lasts between commands, for those who look. */
   readonly state: PspState
   readonly facts: PspFacts
+  /** The state as JSON carries it, and back. @throws SnapshotError when it does not fit */
+  snapshot(): Plain
+  restore(saved: Plain): void
 }
 
 function initialState(tcb: bigint): PspState {
@@ -69,6 +76,8 @@ export function createPsp(options: PspOptions): Psp {
   }
   return {
     state, facts,
+    snapshot: () => savePsp(state),
+    restore(saved) { restorePsp(state, saved, emptyContext(0), VLEK_SEED_BYTES) },
     wbinvd(processor) { state.unflushed.delete(processor) },
     command(id, address) {
       const handler = PSP_COMMANDS.get(id)

@@ -23,6 +23,14 @@ export interface FoundEntry extends RmpFields {
   subpages: number
 }
 
+/** What a snapshot keeps of the table beside memory: the MSRs in hexadecimal. */
+export interface RmpTableState {
+  readonly enabled: boolean
+  readonly base: string
+  readonly end: string
+  readonly cfg: string
+}
+
 export interface RmpTable {
   /** Where the table lies, or null before `load`. */
   readonly geometry: RmpGeometry | null
@@ -54,6 +62,10 @@ export interface RmpTable {
   writeSmall(firstPage: number, fields: Readonly<RmpFields>): void
   /** Marks the 4 KiB page that a processor runs from, or takes the mark away. VMRUN and #VMEXIT do, often. */
   setInUse(page: number, on: boolean): void
+  /** The MSRs' values and whether SNP is on, as JSON carries them; the entries are in memory. */
+  snapshot(): RmpTableState
+  /** Takes them back; memory has to be back before, for the segment table. */
+  restore(saved: RmpTableState): void
   /** Changes the flags of the deciding entry in place: validated, VMSA, permissions, in use, immutable. */
   change(page: number, fields: Partial<RmpFields>): void
 }
@@ -62,6 +74,7 @@ export interface RmpTable {
 export function createRmpTable(memory: PhysicalMemory): RmpTable {
   const { i32, u64 } = memory.views
   let geometry: RmpGeometry | null = null
+  let loaded: RmpMsrs = { base: 0n, end: 0n, cfg: 0n }
   const found: FoundEntry = {
     assigned: false, large: false, immutable: false, guestPage: 2 ** 40, asid: 0, vmsa: false, validated: false,
     permissions: 2 ** 31, inUse: false, subpages: 0,
@@ -187,9 +200,19 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
     found, find, findOwn, entryAddress,
     writeSmall: (firstPage, fields) => { writeRegion(firstPage, fields, false) },
     load(msrs, limits) {
+      loaded = msrs
       const result = rmpGeometry(msrs, readQword, limits)
       geometry = typeof result === 'string' ? null : result
       return typeof result === 'string' ? result : null
+    },
+    snapshot: () => ({
+      enabled: table.enabled, base: loaded.base.toString(16), end: loaded.end.toString(16),
+      cfg: loaded.cfg.toString(16),
+    }),
+    restore({ enabled, base, end, cfg }) {
+      const msr = (text: string): bigint => (/^[\da-f]{1,16}$/.test(text) ? BigInt(`0x${text}`) : 0n)
+      table.load({ base: msr(base), end: msr(end), cfg: msr(cfg) })
+      table.enabled = enabled
     },
     covers: (page) => entryAddress(page) >= 0,
     read: (page) => (find(page) ? copy() : null),

@@ -21,7 +21,8 @@ export const gctxCreate: PspHandler = {
   },
 }
 
-function emptyContext(page: number): GuestContext {
+/** A guest without anything. */
+export function emptyContext(page: number): GuestContext {
   const zero = (length: number): Uint8Array => new Uint8Array(length)
   return {
     page, state: SnpGuestState.INIT, asid: 0, policy: 0n, vek: zero(32), digest: zero(48), imi: false,
