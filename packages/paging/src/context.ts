@@ -165,6 +165,8 @@ export function configureWalk(ctx: WalkContext, regs: PagingRegisters): void {
   // Protection keys exist in 4- and 5-level paging only (§4.6.2); the NX bit from PAE on.
   if (format < FORMAT_4_LEVEL) mode &= ~(MODE_PKE | MODE_PKS)
   if (format < FORMAT_PAE) mode &= ~MODE_NXE
+  // Without paging there are no pages of user or supervisor (§4.1.1).
+  if (format === FORMAT_NONE) mode &= ~(MODE_SMEP | MODE_SMAP | MODE_WP)
   ctx.mode = mode
   let reserved = reservedAddress(ctx.physicalBits, ctx.keyHigh)
   if ((mode & MODE_NXE) === 0) reserved |= 1 << 31

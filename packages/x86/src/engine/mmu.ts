@@ -268,15 +268,20 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   /**
    * Puts what the last walk found into the TLBs of the present mode. The side that was not asked for gets its entry only
    * where that displaces no other page: an instruction that reads one page and writes another of the same index would
-   * displace one with the other for ever. Unbacked RAM is read through the frame of zeros.
+   * displace one with the other for ever. Unbacked RAM is read through the frame of zeros. Answers whether the side that
+   * was asked for has its entry now: else nobody may go by it.
    */
-  const fill = (low: number, high: number, page: number, user: number, write: boolean): void => {
+  const fill = (low: number, high: number, page: number, user: number, write: boolean): boolean => {
+    let filled = false
     const { perms, pkey } = result
     const base = i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4)
     const word = memory.frameWord(page)
     const frame = word < PAGE ? memory.zeroFrame : word - (word % PAGE)
     if (rightsError(context.mode, perms, pkey, context.pkru, user) === 0) {
-      if (!write || isFree(base, low, high)) setEntry(base, low, high, frame, page, false)
+      if (!write || isFree(base, low, high)) {
+        setEntry(base, low, high, frame, page, false)
+        filled = !write
+      }
     }
     const writable = (perms & (PERM_DIRTY | PERM_NESTED_WRITE)) === (PERM_DIRTY | PERM_NESTED_WRITE)
     if (writable && word >= PAGE && rightsError(context.mode, perms, pkey, context.pkru, user | ACCESS_WRITE) === 0) {
@@ -284,9 +289,11 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       const allowed = memory.guards.length === 0 || (request.access & 2) !== 0
       if (allowed && (write || isFree(base + TLB_WRITE, low, high))) {
         setEntry(base + TLB_WRITE, low, high, frame, page, (word & HEARD) !== 0)
+        if (write) filled = true
       }
     }
     if (result.shift > 12) large.add(high * 2048 + (low >>> 21))
+    return filled
   }
 
   /** Lets an unbacked page be read as the zeros it holds. */
@@ -294,7 +301,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     if (mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))) return 0
     memory.readAsZero(page)
     if (zeroEntries.length === LOG_SIZE) forgetZeros()
-    fill(low, high, page, user, false)
+    if (!fill(low, high, page, user, false)) return 0
     zeroEntries.push(i32[TLB_BASE >>> 2] + (((low >>> 12) & (TLB_ENTRIES - 1)) << 4))
     return 1
   }
@@ -455,7 +462,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       }
       if (mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))) return 0
       if (known >= 0) unwatch(low)
-      else fill(low, high, page, user, write)
+      else if (!fill(low, high, page, user, write)) return 0
       return write && heard ? 0 : 1
     },
     slow(low, high, info) {

@@ -628,6 +628,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
   /** #DB replaces B0–B3 and leaves BD and BS to software (SDM vol. 3 §18.2.3). */
   const setDr6 = (bits: number): void => { i32[DR6 >>> 2] = (i32[DR6 >>> 2] & ~0xf) | bits }
 
+  /** Entering the handler of a trap was a trap. */
+  let endless = false
+
   /** Traps of the instruction before: single step, data and port breakpoints. */
   const takeTraps = (): void => {
     const bits = breakpoints.hits & ~HOST_HIT
@@ -636,6 +639,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
       stop()
     }
     breakpoints.hits = 0
+    endless = false
     if (bits === 0) return
     setDr6(bits)
     processor.halted = false
@@ -644,6 +648,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
     nextRip = i64[RIP >>> 3]
     deliverException(cpu, VECTOR.DB)
     i64[RIP >>> 3] = nextRip
+    // A stack that is watched: entering the handler is the next trap, for ever. That must take time.
+    endless = breakpoints.hits !== 0
+    if (endless) i32[BUDGET >>> 2]--
   }
 
   /** The debugger's watch that ended the slice. */
@@ -730,7 +737,10 @@ export function createProcessor(options: ProcessorOptions): Processor {
           else stepDebugged()
           continue
         }
-        if (breakpoints.hits !== 0) takeTraps()
+        if (breakpoints.hits !== 0) {
+          if (endless && i32[BUDGET >>> 2] <= 0) return
+          takeTraps()
+        }
         if (i32[EVENT >>> 2] !== 0) attend()
         if (supervised()) continue
         if (ending || i32[BUDGET >>> 2] <= 0 || processor.halted || processor.stopped !== '') return

@@ -68,3 +68,15 @@ describe.each(['interp', 'jit'] as const)('RAM that nobody has written, in the %
     }
   })
 })
+
+describe('without paging', () => {
+  it('no right of pages counts: SMAP and SMEP may be set, and user code reads and writes', () => {
+    const bare = createBare({ width: 32, cr4: 0x30_0000 })
+    bare.poke64(AT.data, 0x55n)
+    bare.program('8b 06 89 07 f4 ; mov eax,[esi]; mov [edi],eax; hlt')
+    bare.set({ rsi: AT.data, rdi: AT.data + 0x1000 })
+    bare.run(10)
+    expect(bare.get('rax')).toBe(0x55n)
+    expect(bare.peek(AT.data + 0x1000, 4)).toBe(0x55n)
+  })
+})
