@@ -10,7 +10,7 @@ import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE } from './uop.ts'
 
 /** What is remembered of translations, apart from where frames are and from decoded code. */
 export interface Translations {
-  /** TLB entries, {@link ENTRY_WORDS} words each: number, linear page (address bits 31:12, 63:32), physical page. */
+  /** TLB entries, `ENTRY_WORDS` words each: number, linear page (address bits 31:12, 63:32), physical page. */
   readonly entries: Uint32Array
   /** Numbers of the entries that are not global, in the order of their making, as far as noted; how many were made. */
   readonly log: Uint16Array
@@ -20,7 +20,7 @@ export interface Translations {
   readonly pdptes: Int32Array
   /** Numbers of the entries through which unbacked RAM is, or was, read as zeros. */
   readonly zeros: Uint16Array
-  /** Translations for fetching, {@link FETCH_WORDS} numbers each: linear page, physical page, mode, base, limit, FETCH. */
+  /** Translations for fetching, `FETCH_WORDS` numbers each: linear page, physical page, mode, base, limit, FETCH. */
   readonly fetches: Float64Array
   readonly misses: number
 }
