@@ -3,15 +3,14 @@ import { layOutFirmware, loadKernel, lowMemory, memoryCmos, pcMemoryMap } from '
 import type { AcpiPlatform, SmbiosInfo } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation } from '@cofferdam/devices'
-import { BackingExhausted } from '@cofferdam/memory'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
 import { createEmit, createRam, SMBIOS } from './board.ts'
 import type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
+import { createCourse } from './course.ts'
 import { createDevices, createDma, diskSlots, isConsole, testDevices } from './devices.ts'
 import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
-import type { EventKind } from './events.ts'
 import { checkOptions, MachineError } from './options.ts'
-import type { MachineOptions, RunResult } from './options.ts'
+import type { MachineOptions } from './options.ts'
 import { createProcessors, processorsOverhead } from './processors.ts'
 import type { Processors, Seat } from './processors.ts'
 import { createRandom } from './random.ts'
@@ -51,21 +50,11 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const overhead = processorsOverhead(vcpus) + (layout === undefined ? 0 : firmwareOverhead(layout))
   const memory = createRam(options.memory, overhead)
   const { emit, hash } = createEmit(options)
-  let ended: RunResult | null = null
-
-  const tell = (kind: EventKind, name: string, data?: Record<string, number | string | boolean>): void => {
-    emit?.({ at: loop.now(), cpu: loop.current(), kind, name, data })
-  }
-  const end = (result: RunResult): void => {
-    if (ended !== null) return
-    ended = result
-    tell('machine', result.reason)
-    loop.stop()
-  }
+  const course = createCourse({ loop: () => loop, emit, listeners: options })
+  const { tell, end } = course
 
   const clock = createVirtualClock({ onEarlier: (time) => { loop.earlier(time) } })
   const sync = (): void => { clock.advanceTo(loop.now()) }
-  const serialOut = new Uint8Array(1)
 
   const seats: Seat[] = []
   const model = configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids)
@@ -99,15 +88,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     }),
     deliver: (message) => routeMessage(processors.apics, message),
     picOutput: (level) => { processors.apics[0].setLint(0, level) },
-    onSerial: (byte) => {
-      serialOut[0] = byte
-      options.onSerial?.(serialOut)
-    },
-    onDebugConsole: (byte) => { options.onDebugConsole?.(byte) },
-    onPowerOff: () => { end({ reason: 'poweroff' }) },
-    onReset: (by) => { end({ reason: 'reset', by }) },
-    // QEMU's status is twice what was written, and 1.
-    onDebugExit: (status) => { end({ reason: 'debug-exit', code: status >> 1, status }) },
+    ...course.outputs,
     virtio,
   })
 
@@ -151,32 +132,22 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
 
   /** Whether the machine has ended; a processor that shut down ends it. */
   const isDone = (): boolean => {
-    const down = ended === null ? seats.find(({ processor }) => processor.stopped !== '') : undefined
+    const down = course.ended() === null ? seats.find(({ processor }) => processor.stopped !== '') : undefined
     if (down !== undefined) {
       end({ reason: 'shutdown', message: shutdownMessage(down.processor), state: stateLines(down.processor) })
     }
-    return ended !== null
+    return course.ended() !== null
   }
+  const flush = (): void => { processors.engine.jit?.flush() }
 
   return {
     memory, processors,
     variables: () => firmware?.variables(),
     run({ instructions }) {
-      try {
-        const idleUntil = loop.run(instructions, isDone)
-        processors.engine.jit?.flush()
-        if (isDone() && ended !== null) return ended
-        const cpu = loop.watchHit()
-        const watch = cpu < 0 ? null : seats[cpu].processor.trapped
-        if (watch !== null) return { reason: 'watch', cpu, watch }
-        if (idleUntil === undefined) return { reason: 'budget' }
-        return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }
-      } catch (error) {
-        if (!(error instanceof BackingExhausted)) throw error
-        const { processor } = seats[loop.current()]
-        end({ reason: 'shutdown', message: error.message, state: stateLines(processor) })
-        return ended as unknown as RunResult
-      }
+      const result = course.run(instructions, isDone, flush, () => stateLines(seats[loop.current()].processor))
+      const cpu = course.ended() === null ? loop.watchHit() : -1
+      const watch = cpu < 0 ? null : seats[cpu].processor.trapped
+      return watch === null ? result : { reason: 'watch', cpu, watch }
     },
     serialInput: (bytes) => platform.serial.receive(bytes),
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,

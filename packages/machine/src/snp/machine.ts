@@ -5,15 +5,15 @@ import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation } from '@cofferdam/devices'
 import { createReferenceHost, createSnpGuest } from '@cofferdam/host'
 import type { SnpGuest } from '@cofferdam/host'
-import { BackingExhausted, createIoBus } from '@cofferdam/memory'
+import { createIoBus } from '@cofferdam/memory'
 import { E820Type } from '@cofferdam/spec'
 import { configureModel, epycGenoa, routeMessage } from '@cofferdam/x86'
 import { createEmit, createRam, SMBIOS } from '../board.ts'
 import type { Machine } from '../board.ts'
+import { createCourse } from '../course.ts'
 import { createDevices, isConsole, testDevices } from '../devices.ts'
-import type { EventKind } from '../events.ts'
 import { MachineError } from '../options.ts'
-import type { MachineOptions, RunResult } from '../options.ts'
+import type { MachineOptions } from '../options.ts'
 import { createProcessors, processorsOverhead } from '../processors.ts'
 import type { Processors } from '../processors.ts'
 import { createRandom } from '../random.ts'
@@ -56,17 +56,8 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const map = pcMemoryMap(hostBytes)
   const memory = createRam(hostBytes, processorsOverhead(vcpus))
   const { emit, hash } = createEmit(options)
-  let ended: RunResult | null = null
-
-  const tell = (kind: EventKind, name: string, data?: Record<string, number | string | boolean>): void => {
-    emit?.({ at: loop.now(), cpu: loop.current(), kind, name, data })
-  }
-  const end = (result: RunResult): void => {
-    if (ended !== null) return
-    ended = result
-    tell('machine', result.reason)
-    loop.stop()
-  }
+  const course = createCourse({ loop: () => loop, emit, listeners: options })
+  const { tell, end } = course
   const clock = createVirtualClock({ onEarlier: (time) => { loop.earlier(time) } })
   const seats: Seat[] = []
   const loop = createRunLoop({
@@ -108,7 +99,6 @@ export function createSnpMachine(options: MachineOptions): Machine {
     read: (address: number, target: Uint8Array): boolean => guest.memory.read(address, target),
     write: (address: number, bytes: Uint8Array): boolean => guest.memory.write(address, bytes),
   }
-  const serialOut = new Uint8Array(1)
   const virtio = createDevices(options, dma, clock, (device, reason) => { tell('device', `${device} broken`, { reason }) })
   const guestRam = ramOf([
     { start: 0, length: 0xa_0000, type: E820Type.RAM },
@@ -118,14 +108,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     ...observation, memory: { ports, mmio }, clock, cmos: memoryCmos(guestRam), testDevices: testDevices(options.devices),
     deliver: (message) => routeMessage(guest.apics, message),
     picOutput: (level) => { guest.apics[0].setLint(0, level) },
-    onSerial: (byte) => {
-      serialOut[0] = byte
-      options.onSerial?.(serialOut)
-    },
-    onDebugConsole: (byte) => { options.onDebugConsole?.(byte) },
-    onPowerOff: () => { end({ reason: 'poweroff' }) },
-    onReset: (by) => { end({ reason: 'reset', by }) },
-    onDebugExit: (status) => { end({ reason: 'debug-exit', code: status >> 1, status }) },
+    ...course.outputs,
     virtio,
   })
 
@@ -154,19 +137,10 @@ export function createSnpMachine(options: MachineOptions): Machine {
   return {
     memory, processors,
     variables: () => undefined,
-    run({ instructions }) {
-      try {
-        const idleUntil = loop.run(instructions, () => ended !== null)
-        processors.engine.jit?.flush()
-        if (ended !== null) return ended
-        if (idleUntil === undefined) return { reason: 'budget' }
-        return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }
-      } catch (error) {
-        if (!(error instanceof BackingExhausted)) throw error
-        end({ reason: 'shutdown', message: error.message, state: stateLines(physical[loop.current()]) })
-        return ended as unknown as RunResult
-      }
-    },
+    run: ({ instructions }) => course.run(
+      instructions, () => course.ended() !== null, () => { processors.engine.jit?.flush() },
+      () => stateLines(physical[loop.current()]),
+    ),
     serialInput: (bytes) => platform.serial.receive(bytes),
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({

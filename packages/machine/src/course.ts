@@ -1,0 +1,82 @@
+/** The course of a machine: what it tells of itself, what its platform sends out, and how it ends, once. */
+import type { PlatformOptions } from '@cofferdam/devices'
+import { BackingExhausted } from '@cofferdam/memory'
+import type { Emit, EventKind, MachineEvent } from './events.ts'
+import type { MachineOptions, RunResult } from './options.ts'
+import type { RunLoop } from './run-loop.ts'
+
+/** What a platform has to say to the world outside. */
+type Outputs = Pick<PlatformOptions, 'onSerial' | 'onDebugConsole' | 'onPowerOff' | 'onReset' | 'onDebugExit'>
+
+export interface CourseOptions {
+  /** The loop that runs the machine; called for once there is something to tell. */
+  readonly loop: () => Pick<RunLoop, 'now' | 'current' | 'run' | 'stop'>
+  /** Who hears of what happens; undefined when nobody listens. */
+  readonly emit: Emit | undefined
+  /** Who hears of what the guest sends. */
+  readonly listeners: Pick<MachineOptions, 'onSerial' | 'onDebugConsole'>
+}
+
+export interface Course {
+  readonly outputs: Outputs
+  /** Emits an event of now. */
+  tell(kind: EventKind, name: string, data?: MachineEvent['data']): void
+  /** Ends the machine; what it ended with first stays. */
+  end(result: RunResult): void
+  /** What it ended with, or null. */
+  ended(): RunResult | null
+  /**
+   * Runs the loop, to about that many instructions.
+   * @param isDone whether the machine has ended, looked at before each slice
+   * @param flush called when the loop comes back
+   * @param state lines about the running processor, for the end when there is no more memory behind the guest's
+   */
+  run(instructions: number, isDone: () => boolean, flush: () => void, state: () => readonly string[]): RunResult
+}
+
+/** A machine's course, from power-on. */
+export function createCourse({ loop, emit, listeners }: CourseOptions): Course {
+  let ended: RunResult | null = null
+  const serialOut = new Uint8Array(1)
+
+  const tell = (kind: EventKind, name: string, data?: MachineEvent['data']): void => {
+    emit?.({ at: loop().now(), cpu: loop().current(), kind, name, data })
+  }
+  const end = (result: RunResult): void => {
+    if (ended !== null) return
+    ended = result
+    tell('machine', result.reason)
+    loop().stop()
+  }
+
+  return {
+    tell, end,
+    ended: () => ended,
+    outputs: {
+      onSerial: (byte) => {
+        serialOut[0] = byte
+        listeners.onSerial?.(serialOut)
+      },
+      onDebugConsole: (byte) => { listeners.onDebugConsole?.(byte) },
+      onPowerOff: () => { end({ reason: 'poweroff' }) },
+      onReset: (by) => { end({ reason: 'reset', by }) },
+      // QEMU's status is twice what was written, and 1.
+      onDebugExit: (status) => { end({ reason: 'debug-exit', code: status >> 1, status }) },
+    },
+    run(instructions, isDone, flush, state) {
+      try {
+        const idleUntil = loop().run(instructions, isDone)
+        flush()
+        isDone()
+        if (ended !== null) return ended
+        if (idleUntil === undefined) return { reason: 'budget' }
+        return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }
+      } catch (error) {
+        if (!(error instanceof BackingExhausted)) throw error
+        const result: RunResult = { reason: 'shutdown', message: error.message, state: state() }
+        end(result)
+        return ended ?? result
+      }
+    },
+  }
+}
