@@ -43,7 +43,10 @@ const settled = (options: MachineOptions | RestoreOptions): MachineOptions & { r
 export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const options = settled(given)
   checkOptions(options)
-  if (options.cc === 'snp') return createSnpMachine(options)
+  if (options.cc === 'snp') {
+    if (options.restore !== undefined) throw new MachineError(options.restore.name, 'cc', 'it has none; asked for snp')
+    return createSnpMachine(options)
+  }
   const { vcpus, seed } = options
   const map = pcMemoryMap(options.memory)
   const layout = options.firmware && layOutFirmware(options.firmware, options.vars)

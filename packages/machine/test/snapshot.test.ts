@@ -157,6 +157,7 @@ describe('a snapshot', () => {
     [{ vcpus: 2 }, 'snapshot: vcpus: it has 1; asked for 2'],
     [{ cpu: 'amd' }, 'snapshot: cpu: it has intel; asked for amd'],
     [{ seed: 2 }, 'snapshot: seed: it has 1; asked for 2'],
+    [{ cc: 'snp' }, 'snapshot: cc: it has none; asked for snp'],
   ] as const)('is refused for a machine of other options: %o', (other, message) => {
     const snapshot = start(restless).snapshot()
     expect(() => snapshot.fork(other)).toThrow(message)

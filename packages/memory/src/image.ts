@@ -159,8 +159,8 @@ function checkKeys({ keys, slots, pages }: PageKeysState): void {
   }
   need(keys.every((key) => key.length === MEMORY_KEY_BYTES), `keys of ${MEMORY_KEY_BYTES} bytes`)
   need(slots.every(([slot, identity]) => Number.isSafeInteger(slot) && slot >= 0 && isKey(identity)), 'slots of keys')
-  need(pages.every(([chunk, tags]) => Number.isInteger(chunk) && chunk >= 0 && tags.length === CHUNK_PAGES && tags.every(isKey)),
-    `${CHUNK_PAGES} pages for each chunk`)
+  need(pages.every(([chunk, tags]) => Number.isInteger(chunk) && chunk >= 0 && tags instanceof Uint16Array
+    && tags.length === CHUNK_PAGES && tags.every(isKey)), `${CHUNK_PAGES} pages for each chunk`)
 }
 
 /** The memory that `placeImage` fills. */

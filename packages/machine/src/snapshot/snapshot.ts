@@ -1,12 +1,14 @@
 /** A machine at one moment: what a snapshot is, how one is taken, and how a machine goes on from one. */
+import { BootError, pcMemoryMap } from '@cofferdam/boot'
 import type { Plain } from '@cofferdam/devices'
 import { SnapshotError } from '@cofferdam/devices'
 import { MemoryImageError } from '@cofferdam/memory'
 import type { MemoryImage, PhysicalMemory } from '@cofferdam/memory'
 import { ApicSnapshotError, StateError } from '@cofferdam/x86'
-import { MachineError } from '../options.ts'
+import { checkOptions, MachineError } from '../options.ts'
 import type { MachineOptions } from '../options.ts'
 import { crc32 } from './crc32.ts'
+import { misfit } from './shape.ts'
 import { captureState, restoreState, StateMisfit } from './state.ts'
 import type { MachineParts, MachineState } from './state.ts'
 
@@ -42,7 +44,7 @@ function marksOf(options: Files): SnapshotOptions['files'] {
     : [[option, { name: file.name, length: file.bytes.length, crc32: crc32(file.bytes) }]])))
 }
 
-/** A machine at one moment. It never changes: any number of machines may go on from it, side by side. */
+/** What a snapshot holds: plain data that a file can keep. */
 export interface SnapshotData {
   /** What errors call it: the name of its file. */
   readonly name: string
@@ -53,14 +55,21 @@ export interface SnapshotData {
   readonly image: MemoryImage
 }
 
-/** Takes a snapshot of a machine that is not running. */
-export const captureMachine = (
+/**
+ * Takes a snapshot of a machine that is not running.
+ * @throws MachineError naming the part that can't be in one, such as a disk with too much written over it
+ */
+export function captureMachine(
   { memory: bytes, vcpus, cpu, seed, ...files }: MachineOptions, attachment: Plain, memory: PhysicalMemory, parts: MachineParts,
-): SnapshotData => ({
-  name: 'snapshot',
-  options: { memory: bytes, vcpus, cpu, seed, files: marksOf(files) },
-  attachment, state: captureState(parts), image: memory.capture(),
-})
+): SnapshotData {
+  const name = 'snapshot'
+  const options = { memory: bytes, vcpus, cpu, seed, files: marksOf(files) }
+  try {
+    return { name, options, attachment, state: captureState(parts), image: memory.capture() }
+  } catch (error) {
+    throw asMachineError(name, error)
+  }
+}
 
 /**
  * Puts a fresh machine where a snapshot was taken.
@@ -80,12 +89,28 @@ function asMachineError(name: string, error: unknown): unknown {
   if (error instanceof MemoryImageError) {
     return new MachineError(name, `memory.${error.field}`, error.message.slice(error.field.length + 2))
   }
-  if (error instanceof SnapshotError) return new MachineError(name, `devices.${error.device}`, error.message)
+  if (error instanceof SnapshotError) {
+    const { device, field } = error
+    return new MachineError(name, `devices.${device}.${field}`, error.message.slice(`${device}: snapshot field '${field}': `.length))
+  }
   if (error instanceof ApicSnapshotError) return new MachineError(name, 'seats.apic', error.message)
   if (error instanceof StateError) {
     return new MachineError(name, `seats.processor.${error.field}`, error.message.slice(error.field.length + 2))
   }
   return error instanceof StateMisfit ? new MachineError(name, error.field, `expected ${error.expected}`) : error
+}
+
+/** Checks options that come from outside. @throws MachineError naming the snapshot and the option */
+export function checkSnapshotOptions(name: string, options: SnapshotOptions): void {
+  const found = misfit(Object.values(options.files), { list: { name: 'string', length: 'count', crc32: 'count' } }, 'files')
+  if (found !== undefined) throw new MachineError(name, found.path, `expected ${found.expected}`)
+  try {
+    checkOptions({ append: '', engine: 'auto', ...options, restore: options })
+    pcMemoryMap(options.memory)
+  } catch (error) {
+    if (!(error instanceof MachineError) && !(error instanceof BootError)) throw error
+    throw new MachineError(name, error.file, error.message.slice(error.file.length + error.field.length + 4))
+  }
 }
 
 /** The options of a machine that goes on from a snapshot. @throws MachineError for one that the snapshot has otherwise */

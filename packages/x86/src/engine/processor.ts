@@ -32,7 +32,7 @@ import type { Supervisor } from './supervisor.ts'
 import { TRANSLATE } from './translate.ts'
 import { checkRegisters, loadCounts, loadMsrs, saveCounts, saveMsrs, saveRegisters } from './processor-image.ts'
 import type { ProcessorSnapshot } from './processor-image.ts'
-import { StateError } from './translations.ts'
+import { needState, StateError } from './translations.ts'
 import { isStackAccess } from './stack-access.ts'
 import { EVENT_INTERRUPT, EVENT_STOP, EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
@@ -134,7 +134,10 @@ export interface Processor {
   /** Width of the present code segment in bytes, and CPL. */
   width(): number
   privilege(): number
-  /** The processor as data, between two slices. Taking it changes nothing. */
+  /**
+   * The processor as data, between two slices. Taking it changes nothing.
+   * @throws StateError when somebody stands above the code (`supervise`), whose state is no part of the processor's
+   */
   snapshot(): ProcessorSnapshot
   /**
    * Puts the processor into a state that one of the same model was in. Memory is there already, and so is `mmu.local`.
@@ -861,6 +864,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
     retired: () => f64[at(ICOUNT) >>> 3] + (engine.resident === area ? i32[SLICE >>> 2] - i32[BUDGET >>> 2] - uncharged : 0),
     activate,
     snapshot() {
+      needState(supervisor === null, 'supervisor', 'a processor without one: what it knows of its guests is not kept')
       activate()
       const { nmiBlocked, monitorAddress } = system
       return {
@@ -871,6 +875,7 @@ export function createProcessor(options: ProcessorOptions): Processor {
       }
     },
     restore(saved) {
+      needState(supervisor === null, 'supervisor', 'a processor without one: what it knows of its guests is not kept')
       activate()
       checkRegisters(saved.registers, system)
       u8.set(saved.registers, HOT)

@@ -1,0 +1,224 @@
+/**
+ * Snapshots as files. All numbers are little-endian:
+ *
+ *     0  16 bytes  what it is: MAGIC
+ *    16  u32       version of this layout
+ *    20  u32       length of the directory
+ *    24  u32       CRC-32 of the directory
+ *    28            the directory, MessagePack: see `Directory`
+ *                  then the sections, one behind the other
+ *
+ * Every section is compressed by itself and has its own checksum, so that whoever reads a file can do several at once
+ * and never needs more memory than what the machine had in use.
+ */
+import type { Plain } from '@cofferdam/devices'
+import { IMAGE_PIECE } from '@cofferdam/memory'
+import type { MemoryImage } from '@cofferdam/memory'
+import { stateLayout } from '@cofferdam/x86'
+import type { Snapshot } from '../board.ts'
+import { asSnapshot } from '../machine.ts'
+import { MachineError } from '../options.ts'
+import { plainCodec } from './codec.ts'
+import type { SnapshotCodec } from './codec.ts'
+import { crc32 } from './crc32.ts'
+import { pack, unpack } from './pack.ts'
+import { misfit } from './shape.ts'
+import type { Shape } from './shape.ts'
+import { checkSnapshotOptions } from './snapshot.ts'
+import type { SnapshotData, SnapshotOptions } from './snapshot.ts'
+import type { MachineState } from './state.ts'
+
+/** The first bytes; a transfer that changes line ends or cuts the eighth bit breaks them. */
+const MAGIC = Uint8Array.of(0x89, ...new TextEncoder().encode('COFFERDAM\r\n'), 0x1a, 0x0a, 0, 0)
+/** Version of the layout and of what the sections hold. */
+export const SNAPSHOT_VERSION = 1
+const HEADER = 28
+/** Longest directory: a piece of memory takes some 20 bytes of it. */
+const LONGEST_DIRECTORY = 2 ** 20
+/** Longest state when it is unpacked: that of a machine with 64 processors and full TLBs, and overlays of its disks. */
+const LONGEST_STATE = 2 ** 29
+/** Bytes that a memory can have in frames at most: it lies in one WebAssembly memory. */
+const MOST_BACKED = 2 ** 32
+/** Sections that are compressed or unpacked at a time. */
+const AT_ONCE = 4
+
+/** One section: where it is, and what it becomes. */
+type Section = readonly [stored: number, length: number, crc32: number]
+
+interface Directory {
+  /** What made the file; another layout of registers is another version. */
+  readonly layout: number
+  readonly options: SnapshotOptions
+  readonly codec: string
+  /** The state, then pieces of memory, each stored bytes, bytes when unpacked, checksum of the stored bytes. */
+  readonly sections: readonly Section[]
+}
+
+const DIRECTORY: Shape = {
+  layout: 'count',
+  options: { memory: 'count', vcpus: 'count', cpu: 'string', seed: 'integer', files: {} },
+  codec: 'string',
+  sections: { list: { list: 'count' } },
+}
+
+/** The first section. */
+interface Body {
+  readonly attachment: Plain
+  readonly state: MachineState
+  readonly image: Omit<MemoryImage, 'contents'>
+}
+
+const BODY: Shape = {
+  attachment: 'any',
+  state: {},
+  image: {
+    stored: Uint32Array, zero: Uint32Array, packed: Uint32Array, patterns: Uint32Array, packAbove: 'count',
+    readAsZero: Uint32Array,
+    keys: { keys: { list: Uint8Array }, slots: { list: { list: 'count' } }, pages: { list: { list: 'any' } } },
+  },
+}
+
+const layoutMark = crc32(new TextEncoder().encode(stateLayout))
+
+/** Does `work` for each item, `AT_ONCE` at a time; the results in the items' order. */
+async function eachAtOnce<T, R>(items: readonly T[], work: (item: T, index: number) => R | Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  let next = 0
+  const worker = async (): Promise<void> => {
+    while (next < items.length) {
+      const index = next++
+      results[index] = await work(items[index], index)
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+  return results
+}
+
+/**
+ * A snapshot as the bytes of a file.
+ * @throws MachineError for a state that is longer than a file may hold: of disks with much that was written over them
+ */
+export async function encodeSnapshot(snapshot: SnapshotData, codec: SnapshotCodec = plainCodec): Promise<Uint8Array> {
+  const { contents, ...image } = snapshot.image
+  const body: Body = { attachment: snapshot.attachment, state: snapshot.state, image }
+  const parts = [pack(body), ...contents]
+  if (parts[0].length > LONGEST_STATE) {
+    throw new MachineError(snapshot.name, 'state', `expected at most ${LONGEST_STATE} bytes, got ${parts[0].length}`)
+  }
+  const stored = await eachAtOnce(parts, (part) => codec.compress(part))
+  const directory: Directory = {
+    layout: layoutMark, options: snapshot.options, codec: codec.name,
+    sections: stored.map((bytes, i) => [bytes.length, parts[i].length, crc32(bytes)]),
+  }
+  const packed = pack(directory)
+  const file = new Uint8Array(stored.reduce((sum, { length }) => sum + length, HEADER + packed.length))
+  const view = new DataView(file.buffer)
+  file.set(MAGIC)
+  view.setUint32(16, SNAPSHOT_VERSION, true)
+  view.setUint32(20, packed.length, true)
+  view.setUint32(24, crc32(packed), true)
+  let at = HEADER
+  for (const bytes of [packed, ...stored]) {
+    file.set(bytes, at)
+    at += bytes.length
+  }
+  return file
+}
+
+/** How `decodeSnapshot` reads. */
+export interface DecodeOptions {
+  /** What errors call the file. */
+  readonly name?: string
+  /** What may have compressed it, besides `plainCodec`. */
+  readonly codecs?: readonly SnapshotCodec[]
+}
+
+/** The directory of a file, and where it ends. @throws MachineError */
+function readDirectory(file: Uint8Array, name: string): { directory: Directory, end: number } {
+  const refuse = (field: string, problem: string): never => { throw new MachineError(name, field, problem) }
+  if (MAGIC.some((byte, i) => file[i] !== byte)) refuse('magic', 'expected a snapshot of Cofferdam')
+  if (file.length < HEADER) refuse('header', `expected ${HEADER} bytes, got ${file.length}: the file is cut off`)
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength)
+  const [version, length, sum] = [16, 20, 24].map((at) => view.getUint32(at, true))
+  if (version !== SNAPSHOT_VERSION) refuse('version', `expected ${SNAPSHOT_VERSION}, got ${version}`)
+  if (length > LONGEST_DIRECTORY) refuse('directory', `expected at most ${LONGEST_DIRECTORY} bytes, got ${length}`)
+  const end = HEADER + length
+  if (file.length < end) refuse('directory', `expected ${length} bytes, got ${file.length - HEADER}: the file is cut off`)
+  const packed = file.subarray(HEADER, end)
+  if (crc32(packed) !== sum) refuse('directory', 'expected another checksum: the file is damaged')
+  const directory = unpackAs(packed, DIRECTORY, name, 'directory') as Directory
+  if (directory.layout !== layoutMark) refuse('layout', 'expected a snapshot of this version of Cofferdam, got another one\'s')
+  checkSnapshotOptions(name, directory.options)
+  const { sections } = directory
+  if (sections.length === 0 || sections.some((section) => section.length !== 3)) refuse('sections', 'expected three numbers each')
+  return { directory, end }
+}
+
+/** @throws MachineError naming the part of `field` that has another shape */
+function unpackAs(bytes: Uint8Array, shape: Shape, name: string, field: string): unknown {
+  let value: unknown
+  try {
+    value = unpack(bytes)
+  } catch (error) {
+    throw new MachineError(name, field, `expected MessagePack (${error instanceof Error ? error.message : String(error)})`)
+  }
+  const found = misfit(value, shape)
+  if (found !== undefined) throw new MachineError(name, `${field}.${found.path}`, `expected ${found.expected}`)
+  return value
+}
+
+/**
+ * Reads a snapshot's file. Whether the state in it is one that a machine can be in is found when one is made from it.
+ * @throws MachineError for what is no such file, or damaged, cut off, or of another version
+ */
+export async function decodeSnapshot(file: Uint8Array, { name = 'snapshot', codecs = [] }: DecodeOptions = {}): Promise<Snapshot> {
+  const { directory, end } = readDirectory(file, name)
+  const codec = [plainCodec, ...codecs].find((one) => one.name === directory.codec)
+  if (codec === undefined) {
+    const known = [plainCodec, ...codecs].map((one) => one.name).join(', ')
+    throw new MachineError(name, 'codec', `expected one of ${known}; got ${directory.codec}`)
+  }
+  checkLengths(directory, file.length - end, name)
+  let at = end
+  const places = directory.sections.map(([stored]) => (at += stored) - stored)
+  const [first, ...contents] = await eachAtOnce(directory.sections, async ([stored, length, sum], i) => {
+    const bytes = file.subarray(places[i], places[i] + stored)
+    const field = i === 0 ? 'state' : `memory.contents[${i - 1}]`
+    if (crc32(bytes) !== sum) throw new MachineError(name, field, 'expected another checksum: the file is damaged')
+    return unpackSection(codec, bytes, length, name, field)
+  })
+  const { attachment, state, image } = unpackAs(first, BODY, name, 'state') as Body
+  return asSnapshot({ name, options: directory.options, attachment, state, image: { ...image, contents } })
+}
+
+/** @throws MachineError when the sections don't fill the rest of the file, or would fill more memory than there was */
+function checkLengths({ sections, options }: Directory, rest: number, name: string): void {
+  const total = sections.reduce((sum, [stored]) => sum + stored, 0)
+  if (total > rest) throw new MachineError(name, 'sections', `expected ${total} bytes, got ${rest}: the file is cut off`)
+  if (total < rest) throw new MachineError(name, 'sections', `expected ${total} bytes, got ${rest}: something follows them`)
+  const memory = sections.slice(1).reduce((sum, [, length]) => sum + length, 0)
+  if (sections[0][1] > LONGEST_STATE) {
+    throw new MachineError(name, 'sections', `expected a state of at most ${LONGEST_STATE} bytes, got ${sections[0][1]}`)
+  }
+  // Memory has no use for more, so nothing is unpacked that would not fit.
+  if (memory > Math.min(options.memory, MOST_BACKED)) {
+    throw new MachineError(name, 'sections', `expected no more than the ${options.memory} bytes of RAM, got ${memory}`)
+  }
+  if (sections.slice(1).some(([, length]) => length > IMAGE_PIECE)) {
+    throw new MachineError(name, 'sections', `expected pieces of at most ${IMAGE_PIECE} bytes`)
+  }
+}
+
+async function unpackSection(
+  codec: SnapshotCodec, bytes: Uint8Array, length: number, name: string, field: string,
+): Promise<Uint8Array> {
+  let unpacked: Uint8Array
+  try {
+    unpacked = await codec.decompress(bytes, length)
+  } catch (error) {
+    throw new MachineError(name, field, `expected ${codec.name} (${error instanceof Error ? error.message : String(error)})`)
+  }
+  // A Buffer of Node is a Uint8Array with methods of its own.
+  if (unpacked.length === length) return new Uint8Array(unpacked.buffer, unpacked.byteOffset, length)
+  throw new MachineError(name, field, `expected ${length} bytes, got ${unpacked.length}`)
+}
