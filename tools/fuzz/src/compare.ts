@@ -33,11 +33,14 @@ export interface Leave {
   readonly partial: boolean
   /** A segment's limit and a page may fault both: either will do. */
   readonly anyFault: boolean
+  /** One may fault, and the other not. */
+  readonly mayFault: boolean
   /** Status flags that are undefined afterwards. */
   readonly flags: number
 }
 
 const C1 = 0x200
+const UE = 0x10
 
 const signalOf = (b: Batch, at: number): number => b.u32[(at + OUT.SIGNAL) >> 2]
 const hangs = (b: Batch, at: number): boolean => signalOf(b, at) === SIGNAL.ALRM
@@ -50,13 +53,16 @@ export function isForeign(ours: Batch, index: number): boolean {
   return FOREIGN.some(([from, to]) => address >= from && address < to)
 }
 
+const ADDRESS_FAULTS = 1 << 12 | 1 << 13 | 1 << 14
+const isAddressFault = (vector: number): boolean => (ADDRESS_FAULTS >> vector & 1) !== 0
+
 /** Whether two records are the same. Fast: most cases are. */
 export function same(real: Batch, ours: Batch, index: number, leave: Leave): boolean {
   const at = real.at(index)
   if (hangs(real, at) && hangs(ours, at)) return true
   if (leave.lastPlace) levelLastPlace(real, ours, at)
   const faulted = signalOf(real, at) !== 0
-  if (faulted !== (signalOf(ours, at) !== 0)) return false
+  if (faulted !== (signalOf(ours, at) !== 0)) return leave.mayFault && isAddressFault((faulted ? real : ours).u32[(at + OUT.VECTOR) >> 2])
   if (faulted && !sameFault(real, ours, at, leave)) return false
   const mask = FLAGS_COMPARED & ~leave.flags
   if (((real.u32[(at + STATE.RFLAGS) >> 2] ^ ours.u32[(at + STATE.RFLAGS) >> 2]) & mask) !== 0) return false
@@ -103,13 +109,12 @@ function levelLastPlace(real: Batch, ours: Batch, at: number): void {
     ours.u16[(slot + 8) >> 1] = real.u16[(slot + 8) >> 1]
   }
   const status = (at + STATE.FSW) >> 1
-  ours.u16[status] = ours.u16[status] & ~C1 | real.u16[status] & C1
+  // Next to the least normal number it may be tiny or not.
+  const tiny = (real.u16[(at + STATE.ST + 8) >> 1] & 0x7fff) <= 1 ? UE : 0
+  ours.u16[status] = ours.u16[status] & ~(C1 | tiny) | real.u16[status] & (C1 | tiny)
 }
 
 const CARRIES_ERROR = 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17
-
-const ADDRESS_FAULTS = 1 << 12 | 1 << 13 | 1 << 14
-const isAddressFault = (vector: number): boolean => (ADDRESS_FAULTS >> vector & 1) !== 0
 
 function sameFault(real: Batch, ours: Batch, at: number, { vagueAddress, anyFault }: Leave): boolean {
   const vector = real.u32[(at + OUT.VECTOR) >> 2]

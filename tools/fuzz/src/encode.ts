@@ -366,8 +366,8 @@ function emitVex(
   const { random } = c
   const map = c.line.space - 4
   out.bytes.push(...legacy)
-  // Outside 64-bit mode the top bit of vvvv, and B, are ignored; C5 must have the former set.
-  const spare = c.mode === 64 || random.below(2) === 0 ? 0 : 8
+  // Outside 64-bit mode B is ignored, and the top bit of vvvv where it names a register; C5 must have the latter set.
+  const spare = c.mode === 64 || (c.line.flags & FORM.VVVV) === 0 || random.below(2) === 0 ? 0 : 8
   const last = ((vvvv ^ 15) & ~spare) << 3 | c.l << 2 | c.prefix
   const short = map === 1 && c.w === 0 && x === 0 && b === 0 && spare === 0 && random.below(2) === 0
   if (short) out.bytes.push(0xc5, (r ^ 1) << 7 | last)

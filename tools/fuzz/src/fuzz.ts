@@ -19,7 +19,7 @@ export interface FuzzOptions {
   readonly cases: number
   readonly seed: number
   /** Mnemonics. */
-  readonly only?: RegExp
+  readonly only?: RegExp | undefined
   readonly longest?: number
   readonly modes?: readonly Mode[]
   readonly engines?: readonly Engine[]
@@ -30,8 +30,10 @@ export interface FuzzOptions {
   readonly batches?: number
   /** Whether flags that the manuals leave undefined are compared: on the kind of processor that ours follows. */
   readonly exact?: boolean
+  /** Asked after every batch whether to stop. */
+  readonly until?: () => boolean
   /** Told after every batch. */
-  readonly onBatch?: (result: FuzzResult) => void
+  readonly onBatch?: ((result: FuzzResult) => void) | undefined
 }
 
 export interface Found {
@@ -91,7 +93,8 @@ export function fuzz(oracle: AvailableOracle, options: FuzzOptions): FuzzResult 
     cold: newBox([]), described: new Map(),
   }
   const modes = options.modes ?? MODE_CYCLE
-  for (let epoch = 0; result.ran < options.cases; epoch++) runEpoch(session, modes[epoch % modes.length])
+  const ended = (): boolean => result.ran >= options.cases || options.until?.() === true
+  for (let epoch = 0; !ended(); epoch++) runEpoch(session, modes[epoch % modes.length])
   return result
 }
 
@@ -122,7 +125,7 @@ function runEpoch(session: Session, mode: Mode): void {
     alone: exact ? () => false : leavesFlagsOpen,
   })
   let hot: Box | null = null
-  for (let n = 0; n < (options.batches ?? 4) && result.ran < options.cases; n++) {
+  for (let n = 0; n < (options.batches ?? 4) && result.ran < options.cases && options.until?.() !== true; n++) {
     const used: Used[][] = []
     for (let i = 0; i < batch.count; i++) used.push(generator.make(batch, i))
     session.oracle.run(batch, session.real)

@@ -32,6 +32,9 @@ const VAGUE_ADDRESS = names(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vm
 /** Accesses of several parts in one segment: whether the one that faults first ends by limit or by page is the microcode's. */
 const SEVERAL = names('frstor fnsave fnstenv fldenv fxsave fxrstor xsave xsaveopt xsavec xrstor pusha popa')
 
+/** Whether bytes that their mask leaves out can fault is the processor's to choose (SDM vol. 2, MASKMOVDQU). */
+const MAY_FAULT = names('maskmovq maskmovdqu')
+
 /** Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than 8 bytes at once). */
 const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter call callf maskmovq maskmovdqu')
 
@@ -48,7 +51,7 @@ export function leaveOf(used: readonly FuzzLine[], exact: boolean): Leave {
   const some = (set: ReadonlySet<string>): boolean => used.some(({ line }) => set.has(line.name))
   const undefinedFlags = (): number => used.reduce((mask, { line }) => mask | (UNDEFINED_FLAGS[line.name] ?? 0), 0)
   return {
-    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL),
+    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL), mayFault: some(MAY_FAULT),
     flags: exact ? 0 : undefinedFlags(),
   }
 }

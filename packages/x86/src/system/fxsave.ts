@@ -98,7 +98,7 @@ const legacyView = new DataView(legacy.buffer)
 /** Linear address of the area, which must be aligned to 16 bytes. */
 function areaAddress(cpu: Cpu, insn: Insn, write: boolean): bigint {
   const address = cpu.operandAddress(insn, 512, write)
-  cpu.checkAlignment?.(address, 16)
+  cpu.checkAlignment?.(address, 4)
   if ((address & 15n) !== 0n) raise(VECTOR.GP, 0)
   return address
 }

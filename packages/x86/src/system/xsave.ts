@@ -23,8 +23,8 @@ const XCOMP_BV = LEGACY_SIZE + 8
 /** Linear address of the area, aligned to 64 bytes; `size` bytes are checked against the segment. */
 function areaAddress(cpu: Cpu, insn: Insn, size: number, write: boolean): bigint {
   const address = cpu.operandAddress(insn, size, write)
-  // Where alignment is checked #AC may come instead of #GP (SDM vol. 2, XSAVE): Intel's processors raise it below 16 bytes.
-  cpu.checkAlignment?.(address, 16)
+  // Where alignment is checked #AC may come instead of #GP (SDM vol. 2, XSAVE): Intel's processors raise it below 4 bytes.
+  cpu.checkAlignment?.(address, 4)
   if ((address & 63n) !== 0n) raise(VECTOR.GP, 0)
   return address
 }
