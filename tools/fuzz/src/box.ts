@@ -29,7 +29,7 @@ const HLT = 0xf4
 const PAD = 0xcc
 const WITH_ERROR = new Set([8, 10, 11, 12, 13, 14, 17, 21])
 /** More instructions than any case has. */
-const BUDGET = 200_000
+const BUDGET = 1_500_000
 /** Vectors that user code may raise by INT n: Linux lets it have breakpoint and overflow. */
 const FOR_USERS = new Set([3, 4])
 

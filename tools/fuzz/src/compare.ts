@@ -1,5 +1,5 @@
 /** Differences between two answers to one case. */
-import { FOREIGN, IN, OUT, RECORD_HEAD, SIGNAL, STATE, type Batch } from '@cofferdam/oracle'
+import { FOREIGN, IN, OUT, RECORD_HEAD, SELECTOR, SIGNAL, STATE, type Batch } from '@cofferdam/oracle'
 
 const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
 /** Status flags, DF, NT, AC, ID. TF and RF are the harness's, IF and IOPL nobody's. */
@@ -33,6 +33,8 @@ export interface Leave {
   readonly partial: boolean
   /** A segment's limit and a page may fault both: either will do. */
   readonly anyFault: boolean
+  /** A fault may leave x87 state loaded in part. */
+  readonly partialX87: boolean
   /** One may fault, and the other not. */
   readonly mayFault: boolean
   /** Status flags that are undefined afterwards. */
@@ -45,11 +47,15 @@ const UE = 0x10
 const signalOf = (b: Batch, at: number): number => b.u32[(at + OUT.SIGNAL) >> 2]
 const hangs = (b: Batch, at: number): boolean => signalOf(b, at) === SIGNAL.ALRM
 
-/** Whether our answer is a page fault where the real processor has the oracle's own memory: nothing can be said then. */
-export function isForeign(ours: Batch, index: number): boolean {
+/**
+ * Whether our answer is a page fault where the real processor has the oracle's own memory, or (outside 64-bit mode) where
+ * Linux takes the fault for the kernel's and tries again for ever: nothing can be said then.
+ */
+export function isForeign(real: Batch, ours: Batch, index: number): boolean {
   const at = ours.at(index)
   if (signalOf(ours, at) === 0 || ours.u32[(at + OUT.VECTOR) >> 2] !== 14) return false
   const address = ours.u64[(at + OUT.CR2) >> 3]
+  if (address >> 63n !== 0n && hangs(real, at)) return true
   return FOREIGN.some(([from, to]) => address >= from && address < to)
 }
 
@@ -68,19 +74,30 @@ export function same(real: Batch, ours: Batch, index: number, leave: Leave): boo
   if (((real.u32[(at + STATE.RFLAGS) >> 2] ^ ours.u32[(at + STATE.RFLAGS) >> 2]) & mask) !== 0) return false
   const a = real.u32
   const b = ours.u32
-  for (let i = (at + STATE.GPR) >> 2; i < (at + STATE.RFLAGS) >> 2; i++) if (a[i] !== b[i]) return false
+  for (let i = (at + STATE.GPR) >> 2; i < (at + STATE.RFLAGS) >> 2; i++) if (a[i] !== b[i] && !isUpperStack(real, at, i)) return false
   for (let i = (at + STATE.FS_BASE) >> 2; i < (at + STATE.FCW) >> 2; i++) if (a[i] !== b[i]) return false
-  for (let i = (at + STATE.FCW) >> 1; i < (at + STATE.FOP + 2) >> 1; i++) if (real.u16[i] !== ours.u16[i]) return false
-  for (let i = (at + STATE.FIP) >> 2; i < (at + STATE.SELECTORS) >> 2; i++) if (a[i] !== b[i]) return false
+  if (!(leave.partialX87 && faulted) && !sameX87(real, ours, at)) return false
   for (let i = 0; i < 6; i++) if (selectorAt(real, at, i) !== selectorAt(ours, at, i)) return false
-  for (let slot = (at + STATE.ST) >> 2; slot < (at + STATE.YMM) >> 2; slot += 4) {
-    // The upper six bytes of an x87 register's slot mean nothing.
-    if (a[slot] !== b[slot] || a[slot + 1] !== b[slot + 1] || (a[slot + 2] ^ b[slot + 2]) << 16 !== 0) return false
-  }
   const end = leave.partial && faulted ? at + RECORD_HEAD : at + real.stride
   for (let i = (at + STATE.YMM) >> 2; i < end >> 2; i++) if (a[i] !== b[i]) return false
   return (leave.partial && faulted) || a[(at + OUT.STRAY) >> 2] === b[(at + OUT.STRAY) >> 2]
 }
+
+function sameX87(real: Batch, ours: Batch, at: number): boolean {
+  const a = real.u32
+  const b = ours.u32
+  for (let i = (at + STATE.FCW) >> 1; i < (at + STATE.FOP + 2) >> 1; i++) if (real.u16[i] !== ours.u16[i]) return false
+  for (let i = (at + STATE.FIP) >> 2; i < (at + STATE.SELECTORS) >> 2; i++) if (a[i] !== b[i]) return false
+  for (let slot = (at + STATE.ST) >> 2; slot < (at + STATE.YMM) >> 2; slot += 4) {
+    // The upper six bytes of an x87 register's slot mean nothing.
+    if (a[slot] !== b[slot] || a[slot + 1] !== b[slot + 1] || (a[slot + 2] ^ b[slot + 2]) << 16 !== 0) return false
+  }
+  return true
+}
+
+/** Bits 63:32 of RSP are nobody's after 64-bit mode was left (SDM vol. 1 §3.4.1.1). */
+const isUpperStack = (real: Batch, at: number, word: number): boolean =>
+  word === (at + STATE.GPR + 36) >> 2 && real.u16[(at + STATE.SELECTORS + 2) >> 1] !== SELECTOR.CODE64
 
 /** All null selectors are one: an IRET of the kernel's, at any moment, makes 1 to 3 a 0. */
 const selectorAt = (b: Batch, at: number, segment: number): number => {
@@ -116,10 +133,13 @@ function levelLastPlace(real: Batch, ours: Batch, at: number): void {
 
 const CARRIES_ERROR = 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17
 
+/** Faults that parts of an operand may raise: alignment is checked before or after the segment, too. */
+const isPartFault = (vector: number): boolean => isAddressFault(vector) || vector === 17
+
 function sameFault(real: Batch, ours: Batch, at: number, { vagueAddress, anyFault }: Leave): boolean {
   const vector = real.u32[(at + OUT.VECTOR) >> 2]
   const other = ours.u32[(at + OUT.VECTOR) >> 2]
-  if (vector !== other) return anyFault && isAddressFault(vector) && isAddressFault(other)
+  if (vector !== other) return anyFault && isPartFault(vector) && isPartFault(other)
   // For addresses above user space Linux reports P whatever the tables say (arch/x86/mm/fault.c, set_signal_archinfo).
   if (vector === 14 && real.u32[(at + OUT.CR2 + 4) >> 2] >>> 15 !== 0) ours.u32[(at + OUT.ERROR) >> 2] |= 1
   if ((CARRIES_ERROR >> vector & 1) !== 0 && real.u32[(at + OUT.ERROR) >> 2] !== ours.u32[(at + OUT.ERROR) >> 2]) return false

@@ -181,7 +181,7 @@ function runOne(session: Session, box: Box, to: Batch, i: number, mode: Mode, us
 function compareAll(session: Session, mode: Mode, used: readonly Used[][], exact: boolean): void {
   const { real, ours, batch, result } = session
   for (let i = 0; i < batch.count; i++) {
-    const equal = same(real, ours, i, leaveOf(used[i], exact)) || isForeign(ours, i)
+    const equal = same(real, ours, i, leaveOf(used[i], exact)) || isForeign(real, ours, i)
     result.coverage.note(used[i], !equal)
     if (!equal) note(session, 'processor', mode, used[i], i, ours, real)
   }

@@ -4,10 +4,11 @@
  */
 import { runCpu } from './commands/cpu.ts'
 import { runDecode } from './commands/decode.ts'
+import { runSurvive } from './commands/survive.ts'
 import { runTable } from './commands/table.ts'
 import { UsageError } from './options.ts'
 
-const commands: Readonly<Record<string, (args: string[]) => number>> = { cpu: runCpu, decode: runDecode, table: runTable }
+const commands: Readonly<Record<string, (args: string[]) => number>> = { cpu: runCpu, decode: runDecode, survive: runSurvive, table: runTable }
 
 function main([name = 'cpu', ...args]: string[]): number {
   const first = name.startsWith('-') ? 'cpu' : name

@@ -35,8 +35,11 @@ const SEVERAL = names('frstor fnsave fnstenv fldenv fxsave fxrstor xsave xsaveop
 /** Whether bytes that their mask leaves out can fault is the processor's to choose (SDM vol. 2, MASKMOVDQU). */
 const MAY_FAULT = names('maskmovq maskmovdqu')
 
+/** FRSTOR loads the environment before it reads the registers (observed on Intel processors). */
+const PARTIAL_X87 = names('frstor')
+
 /** Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than 8 bytes at once). */
-const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter call callf maskmovq maskmovdqu')
+const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter callf maskmovq maskmovdqu')
 
 /**
  * Transcendental functions: within one unit in the last place (SDM vol. 1, §8.3.10), and what sums then say is open.
@@ -51,7 +54,7 @@ export function leaveOf(used: readonly FuzzLine[], exact: boolean): Leave {
   const some = (set: ReadonlySet<string>): boolean => used.some(({ line }) => set.has(line.name))
   const undefinedFlags = (): number => used.reduce((mask, { line }) => mask | (UNDEFINED_FLAGS[line.name] ?? 0), 0)
   return {
-    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL), mayFault: some(MAY_FAULT),
+    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL), partialX87: some(PARTIAL_X87), mayFault: some(MAY_FAULT),
     flags: exact ? 0 : undefinedFlags(),
   }
 }

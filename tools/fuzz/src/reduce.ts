@@ -1,6 +1,6 @@
 /** Makes a case that differs smaller, as long as it differs: fewer bytes, and a state with less in it. */
 import { CASE, IN, RECORD_HEAD, SELECTOR, STATE, type Batch } from '@cofferdam/oracle'
-import { createInsn, decode, MODE16, MODE32, MODE64 } from '@cofferdam/x86'
+import { createInsn, decode, DECODED, MODE16, MODE32, MODE64 } from '@cofferdam/x86'
 import type { Mode } from './encode.ts'
 
 /** Whether the one case of a batch still differs. */
@@ -22,6 +22,15 @@ export function instructionStarts(code: Uint8Array, mode: Mode): number[] {
     starts.push(Math.min(at, code.length))
   }
   return starts
+}
+
+/** Whether the last instruction is all there. */
+export function isWhole(code: Uint8Array, mode: Mode): boolean {
+  const starts = instructionStarts(code, mode)
+  const last = starts[starts.length - 2]
+  const insn = createInsn()
+  decode(code, last, code.length, WIDTHS[mode], insn)
+  return insn.status === DECODED
 }
 
 /** One simplification: changes the batch's case; answers false where there is nothing to change. */
@@ -87,7 +96,8 @@ function steps(batch: Batch, mode: Mode): Step[] {
   list.push(put16(STATE.FCW, 0x37f), put16(STATE.FSW, 0), put16(STATE.FTW, 0), put16(STATE.FOP, 0))
   list.push(zeroBytes(STATE.FIP, 8), zeroBytes(STATE.FDP, 8), zeroBytes(STATE.FS_BASE, 8), zeroBytes(STATE.GS_BASE, 8))
   for (const s of [0, 3, 4, 5]) list.push(put16(STATE.SELECTORS + 2 * s, data))
-  list.push(put16(STATE.SELECTORS + 4, SELECTOR.DATA), put16(STATE.SELECTORS + 2, mode === 64 ? SELECTOR.CODE64 : SELECTOR.CODE32))
+  list.push(put16(STATE.SELECTORS + 4, SELECTOR.DATA))
+  if (mode === 32) list.push(put16(STATE.SELECTORS + 2, SELECTOR.CODE32))
   for (let i = 0; i < batch.window; i += 16) list.push(zeroBytes(RECORD_HEAD + i, 16))
   for (let bit = 1; bit <= 0x20_0000; bit <<= 1) {
     list.push((b) => (b.u32[STATE.RFLAGS >> 2] & ~0x202 & bit) !== 0 && put32(STATE.RFLAGS, b.u32[STATE.RFLAGS >> 2] & ~bit)(b))
@@ -102,6 +112,7 @@ function steps(batch: Batch, mode: Mode): Step[] {
 /** Simplifies the only case of `batch` in place; answers how many cases were tried. */
 export function reduce(batch: Batch, mode: Mode, differs: Differs): number {
   let tries = 0
+  const whole = isWhole(Uint8Array.from(codeBytes(batch)), mode)
   for (let again = true; again && tries < TRIES;) {
     again = false
     for (const step of steps(batch, mode)) {
@@ -109,7 +120,8 @@ export function reduce(batch: Batch, mode: Mode, differs: Differs): number {
       const before = batch.recordOf(0).slice()
       if (!step(batch)) continue
       tries++
-      if (differs(batch)) again = true
+      const fits = !whole || isWhole(Uint8Array.from(codeBytes(batch)), mode)
+      if (fits && differs(batch)) again = true
       else batch.recordOf(0).set(before)
     }
   }

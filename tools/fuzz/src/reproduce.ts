@@ -1,7 +1,7 @@
 /** Runs single cases on the processor and on ours: to reduce what was found, and to keep it as a test. */
 import type { Batch } from '@cofferdam/oracle'
 import { createBox } from './box.ts'
-import { identical, isForeign, same, type Leave } from './compare.ts'
+import { endOf, identical, isForeign, same, type Leave } from './compare.ts'
 import { caseBatch, type AvailableOracle, type Found } from './fuzz.ts'
 import { formName } from './inside.ts'
 import { leaveOf } from './open.ts'
@@ -27,25 +27,34 @@ export function reproducer(oracle: AvailableOracle, found: Found, exact: boolean
   const batch = caseBatch(1)
   batch.recordOf(0).set(found.record)
   const leave = leaveOf(found.used, exact)
-  reduce(batch, found.mode, (one) => differs(oracle, one, found.what, leave))
+  const first = difference(oracle, batch, found.what, leave)
+  if (first !== null) reduce(batch, found.mode, (one) => difference(oracle, one, found.what, leave) === first)
   const name = found.used.map(({ line }) => line.name).join(', ')
   return caseText(name, found.mode, caseBatch(1), batch, oracle.run(batch), 0)
 }
 
-function differs(oracle: AvailableOracle, batch: Batch, what: Found['what'], leave: Leave): boolean {
-  const box = createBox({ hotForms: [], engine: what === 'jit' ? 'jit' : 'interp' })
+/** How the engines, or the processors, end where they differ: reducing must not find another difference. Null: they agree. */
+function difference(oracle: AvailableOracle, batch: Batch, what: Found['what'], leave: Leave): string | null {
   const cold = caseBatch(1)
   try {
+    const box = createBox({ hotForms: [], engine: what === 'jit' ? 'jit' : 'interp' })
     box.load(batch)
     box.run(batch, cold, 0)
-    if (what === 'crash') return false
-    if (what === 'processor') return !same(oracle.run(batch), cold, 0, leave) && !isForeign(cold, 0)
-    if (what === 'hot') return !identical(cold, runAlone(batch).hot, 0)
-    const again = caseBatch(1)
-    box.compile(batch)
-    box.run(batch, again, 0)
-    return !identical(cold, again, 0)
-  } catch {
-    return what === 'crash'
+    if (what === 'crash') return null
+    if (what === 'processor') {
+      const real = oracle.run(batch)
+      return same(real, cold, 0, leave) || isForeign(real, cold, 0) ? null : `${kindOfEnd(real)} ${kindOfEnd(cold)}`
+    }
+    const again = what === 'hot' ? runAlone(batch).hot : caseBatch(1)
+    if (what === 'jit') {
+      box.compile(batch)
+      box.run(batch, again, 0)
+    }
+    return identical(cold, again, 0) ? null : `${kindOfEnd(cold)} ${kindOfEnd(again)}`
+  } catch (error) {
+    return what === 'crash' ? (error as Error).message : null
   }
 }
+
+/** The fault, without its address. */
+const kindOfEnd = (batch: Batch): string => endOf(batch, 0).replace(/ cr2 .*/, '')

@@ -89,12 +89,10 @@ const branchTarget = (cpu: Cpu, insn: Insn): bigint =>
   insn.kind0 === REL ? relativeTarget(cpu, insn) : checkTarget(cpu, insn, read(cpu, insn, 0))
 
 const call: Meaning = (cpu, insn) => {
-  // In 64-bit mode the return address is stored even where the target is then refused (observed on Intel processors).
-  const late = in64(insn) && insn.kind0 !== REL
-  const read64 = late ? read(cpu, insn, 0) : 0n
-  if (late) storeStack(cpu, -insn.size, insn.size, cpu.nextRip())
-  const target = late ? checkTarget(cpu, insn, read64) : branchTarget(cpu, insn)
-  if (!late) storeStack(cpu, -insn.size, insn.size, cpu.nextRip())
+  const wanted = insn.kind0 === REL ? cpu.nextRip() + BigInt(insn.rel) : read(cpu, insn, 0)
+  // The return address is stored even where the target is then refused (observed on Intel processors).
+  storeStack(cpu, -insn.size, insn.size, cpu.nextRip())
+  const target = checkTarget(cpu, insn, wanted)
   setStackOffset(cpu, stackOffset(cpu, -insn.size))
   cpu.setNextRip(target)
 }

@@ -2,6 +2,7 @@
 import { type Cpu, type Meaning } from '../cpu.ts'
 import { MEM, type Insn } from '../insn.ts'
 import { CR0, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, GPR } from '../state.ts'
+import { effectiveAddress } from '../system/effective.ts'
 import { checkWait, checkX87 } from './checks.ts'
 import { F80, NORMAL, unpack, ZERO } from './softfloat.ts'
 import { physical, updateSummary } from './x87-state.ts'
@@ -100,7 +101,8 @@ function loadEnvironment(cpu: Cpu, bytes: Uint8Array, size: number): void {
   if (!realMode(cpu)) {
     u64[FIP >> 3] = BigInt(field(3))
     u32[FCS >> 2] = field(4) & 0xffff
-    if (size === 4) u32[FOP >> 2] = field(4) >>> 16 & 0x7ff
+    // The format of 16 bits has no opcode.
+    u32[FOP >> 2] = size === 4 ? field(4) >>> 16 & 0x7ff : 0
     u64[FDP >> 3] = BigInt(field(5))
     u32[FDS >> 2] = field(6) & 0xffff
   } else {
@@ -115,9 +117,8 @@ function loadEnvironment(cpu: Cpu, bytes: Uint8Array, size: number): void {
 
 /** Linear address of an environment or a whole state, whose parts are as wide as the operand size (#AC). */
 function areaAddress(cpu: Cpu, insn: Insn, length: number, write: boolean): bigint {
-  const address = cpu.operandAddress(insn, length, write)
-  cpu.checkAlignment?.(address, insn.size)
-  return address
+  cpu.checkAlignment?.(effectiveAddress(cpu, insn), insn.size)
+  return cpu.operandAddress(insn, length, write)
 }
 
 /** FNSTENV: also masks all exceptions. */

@@ -1,10 +1,10 @@
 /** Loads and stores of numbers: FLD, FST, FILD, FIST, FISTTP, FBLD, FBSTP, constants. */
-import type { Cpu, Meaning } from '../cpu.ts'
-import { MEM } from '../insn.ts'
+import { guestFault, type Cpu, type Meaning } from '../cpu.ts'
+import { MEM, type Insn } from '../insn.ts'
 import { convert, fromInteger, toInteger } from './convert.ts'
 import { DE, DENORMAL, encode, F32, F64, F80, IE, NEAREST, OE, PE, quiet, SNAN, UE, unpack, UP, ZERO_RC, type Format }
   from './softfloat.ts'
-import { effectiveAddress } from '../system/effective.ts'
+import { effectiveAddress, effectiveOffset } from '../system/effective.ts'
 import { beginX87, env, isEmpty, pop, readSt, settle, settlePush, underflows, writeSt } from './x87-state.ts'
 
 /** Bits of an extended real in memory. */
@@ -88,6 +88,27 @@ function convertForStore(to: Format, bits: bigint): bigint {
 }
 
 /**
+ * Raises what the store would. Ten bytes are stored as eight and two, each checked for itself: the eight stay when the two
+ * fault (observed on Intel processors).
+ */
+function checkStore(cpu: Cpu, insn: Insn, address: bigint, bits: bigint, size: number): void {
+  const first = Math.min(size, 8)
+  const offset = effectiveOffset(cpu, insn)
+  const part = (from: number, length: number): void => {
+    cpu.segmentAddress(insn.seg, BigInt.asUintN(insn.addrSize * 8, offset + BigInt(from)), length, true)
+    cpu.checkWrite(address + BigInt(from), length)
+  }
+  part(0, first)
+  if (size === first) return
+  try {
+    part(first, size - first)
+  } catch (fault) {
+    if (fault === guestFault) cpu.storeBytes(address, bytesOf(BigInt.asUintN(64, bits), first))
+    throw fault
+  }
+}
+
+/**
  * Stores unless an unmasked exception keeps memory as it is, which is then not looked at: invalid operation, over- and
  * underflow (PE and C1 are then not set); a loss of precision does not.
  */
@@ -95,12 +116,7 @@ function storeValue(cpu: Cpu, insn: Parameters<Meaning>[1], bits: bigint, size: 
   const address = effectiveAddress(cpu, insn)
   const refused = (env.flags & env.unmasked & (OE | UE)) !== 0
   if (!(env.flags & env.unmasked & (IE | OE | UE))) {
-    cpu.operandAddress(insn, size, true)
-    // Ten bytes are stored as eight and two: the eight stay when the two fault (observed on Intel processors).
-    if (size === 10 && !refused && (address & 0xfffn) > 4086n && (address & 0xfffn) <= 4088n) {
-      cpu.storeBytes(address, bytesOf(BigInt.asUintN(64, bits), 8))
-    }
-    cpu.checkWrite(address, size)
+    checkStore(cpu, insn, address, bits, size)
   }
   if (refused) env.flags &= ~PE
   if (!settle(cpu, insn, 0, 0, address) || refused) return false

@@ -162,7 +162,8 @@ function logarithm(y: Float, x: Float): bigint {
     : { sig: (x.sig << BigInt(x.exp)) - 1n, exp: 0 }
   if (y.kind === INFINITY && minusOne.sig === 0n) return invalid(env, F80)
   noteDenormals(y, x)
-  if (power && minusOne.sig !== 0n) env.flags |= PE // observed: PE even where the product is exact
+  // Observed: PE even where the product is exact, but for zero.
+  if (power && minusOne.sig !== 0n && y.kind !== ZERO) env.flags |= PE
   if (power) return productWithLogarithm(y, { sig: BigInt(magnitude(scaled(x)) - 1), exp: 0 }, true)
   return productWithLogarithm(y, logarithmOf(x, minusOne), false)
 }

@@ -15,9 +15,16 @@ export function effectiveOffset(cpu: Cpu, insn: Insn): bigint {
   return BigInt.asUintN(insn.addrSize * 8, offset)
 }
 
-/** Linear address of a memory operand before any check: segment base and offset. */
-export function effectiveAddress(cpu: Cpu, insn: Insn): bigint {
-  const offset = effectiveOffset(cpu, insn)
-  if (insn.mode !== MODE64) return BigInt.asUintN(32, offset + segBase(cpu, insn.seg))
-  return insn.seg >= FS ? BigInt.asUintN(64, offset + segBase(cpu, insn.seg)) : offset
+/** Linear address of an offset in a segment, before any check. */
+export function uncheckedAddress(cpu: Cpu, insn: Insn, seg: number, offset: bigint): bigint {
+  if (insn.mode !== MODE64) return BigInt.asUintN(32, offset + segBase(cpu, seg))
+  return seg >= FS ? BigInt.asUintN(64, offset + segBase(cpu, seg)) : offset
 }
+
+/** Linear address of the selector of a far pointer in memory; its offset was read before it. */
+export const selectorAddress = (cpu: Cpu, insn: Insn): bigint => cpu.segmentAddress(
+  insn.seg, BigInt.asUintN(insn.addrSize * 8, effectiveOffset(cpu, insn) + BigInt(insn.size)), 2, false)
+
+/** Linear address of a memory operand, before any check. */
+export const effectiveAddress = (cpu: Cpu, insn: Insn): bigint =>
+  uncheckedAddress(cpu, insn, insn.seg, effectiveOffset(cpu, insn))

@@ -3,9 +3,9 @@ import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { FAR } from '../insn.ts'
-import { CS } from '../state.ts'
+import { CS, SEG, SEG_SIZE } from '../state.ts'
 import {
-  cpl, in64, isLongMode, isProtected, segSelector, setStackOffset, stackAddress, stackOffset, storeStack,
+  cpl, isLongMode, isProtected, segAttributes, segSelector, setStackOffset, stackAddress, stackOffset, storeStack,
 } from './access.ts'
 import { ATTR, SYSTEM_TYPE } from './bits.ts'
 import { callThroughGate, readGate } from './call-gate.ts'
@@ -15,6 +15,7 @@ import {
   readDescriptor,
   selectorError, setSegmentFrom,
 } from './descriptor.ts'
+import { selectorAddress } from './effective.ts'
 import { loadRealSegment } from './segments.ts'
 
 const target = createDescriptor()
@@ -28,9 +29,9 @@ function readPointer(cpu: Cpu, insn: Insn): void {
     pointer.offset = BigInt(insn.immLo >>> 0)
     return
   }
-  const address = cpu.operandAddress(insn, size + 2, false)
+  const address = cpu.operandAddress(insn, size, false)
   pointer.offset = size === 8 ? cpu.load64(address) : BigInt(cpu.load(address, size === 4 ? 4 : 2))
-  pointer.selector = cpu.load(address + BigInt(size), 2)
+  pointer.selector = cpu.load(selectorAddress(cpu, insn), 2)
 }
 
 /** Checks a direct far transfer to code at the present privilege. */
@@ -48,11 +49,29 @@ function push(cpu: Cpu, size: number, first: bigint, second: bigint): void {
   storeStack(cpu, -size * 2, size, second)
 }
 
-/** A call from compatibility mode to 64-bit code pushes as the latter does: without segment (observed on Intel processors). */
-function pushFlat(cpu: Cpu, size: number, first: bigint, second: bigint): void {
-  const width = size === 2 ? 2 : 4
-  cpu.store(stackOffset(cpu, -size), width, Number(first))
-  cpu.store(stackOffset(cpu, -size * 2), width, Number(second))
+/**
+ * Pushes the return address of a call as the code that it goes to would: where the call leaves 64-bit mode or enters it,
+ * the stack is addressed the other way (observed on Intel processors).
+ */
+function pushReturn(cpu: Cpu, insn: Insn, d: Descriptor): void {
+  const [selector, rip] = [BigInt(segSelector(cpu, CS)), cpu.nextRip()]
+  const before = segAttributes(cpu, CS)
+  const switches = isLongMode(cpu) && ((before ^ d.attributes) & ATTR.L) !== 0
+  const setAttributes = (attributes: number): void => {
+    if (!switches) return
+    cpu.views.u16[(SEG + CS * SEG_SIZE + 2) >>> 1] = attributes
+    cpu.modeChanged()
+  }
+  setAttributes(d.attributes)
+  try {
+    for (const slot of [1, 2]) cpu.checkWrite(stackAddress(cpu, -insn.size * slot, insn.size, true), insn.size)
+    // The room on the stack is looked at before the target (SDM vol. 2, CALL).
+    checkCodeOffset(cpu, pointer.offset, d)
+    push(cpu, insn.size, selector, rip)
+    setStackOffset(cpu, stackOffset(cpu, -insn.size * 2))
+  } finally {
+    setAttributes(before)
+  }
 }
 
 /** Loads CS at the present privilege and goes on at `offset`. */
@@ -118,17 +137,9 @@ const farTransfer = (isCall: boolean): Meaning => (cpu, insn) => {
   }
   if (!isCode(target.attributes)) raise(VECTOR.GP, selectorError(selector))
   checkDirect(cpu, selector, target)
-  const leaves = !in64(insn) && isLongMode(cpu) && (target.attributes & ATTR.L) !== 0
-  // The room on the stack is looked at before the target (SDM vol. 2, CALL).
-  if (isCall && !leaves) {
-    for (const slot of [1, 2]) cpu.checkWrite(stackAddress(cpu, -insn.size * slot, insn.size, true), insn.size)
-  }
-  checkCodeOffset(cpu, offset, target)
+  if (!isCall) checkCodeOffset(cpu, offset, target)
   markAccessed(cpu, target)
-  if (isCall) {
-    (leaves ? pushFlat : push)(cpu, insn.size, BigInt(segSelector(cpu, CS)), cpu.nextRip())
-    setStackOffset(cpu, stackOffset(cpu, -insn.size * 2))
-  }
+  if (isCall) pushReturn(cpu, insn, target)
   enter(cpu, selector, offset, target)
 }
 

@@ -97,7 +97,9 @@ function popFrame(cpu: Cpu, size: number, is64: boolean): void {
   if (is64 && size === 8) {
     popped.stackRead = true
     try {
-      cpu.loadBytes(stackAddress(cpu, 0, 40, false), frameBytes)
+      const at = stackAddress(cpu, 0, 40, false)
+      cpu.checkAlignment?.(at, 8)
+      cpu.loadBytes(at, frameBytes)
     } catch (fault) {
       if (fault !== guestFault) throw fault
       // Which part faults, and whether CS does before, shows when they are read in the processor's order.
@@ -124,8 +126,8 @@ function popParts(cpu: Cpu, size: number): void {
 }
 
 function popStack(cpu: Cpu, size: number): void {
-  popped.rsp = loadStack(cpu, size * 3, size)
   popped.ss = loadStack32(cpu, size * 4, size) & 0xffff
+  popped.rsp = loadStack(cpu, size * 3, size)
 }
 
 function unblockNmis(system: CpuSystem): void {

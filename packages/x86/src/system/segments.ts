@@ -9,6 +9,7 @@ import {
   setStackOffset, stackOffset, storeStack, writeU32,
 } from './access.ts'
 import type { Descriptor } from './descriptor.ts'
+import { selectorAddress } from './effective.ts'
 import {
   createDescriptor, dplOf, isConforming, isNull, isPresent, isReadable, isWritableData, markAccessed, readDescriptor,
   selectorError, setNullSegment, setSegmentFrom,
@@ -123,10 +124,10 @@ export const pushSegment: Meaning = (cpu, insn) => {
 const loadFarPointer = (seg: number): Meaning => (cpu, insn) => {
   if (operandKind(insn, 1) !== MEM || operandKind(insn, 0) !== REG) raise(VECTOR.UD)
   const { size } = insn
-  const address = cpu.operandAddress(insn, size + 2, false)
+  const address = cpu.operandAddress(insn, size, false)
   const offset64 = size === 8 ? cpu.load64(address) : 0n
   const offset = size === 8 ? 0 : cpu.load(address, size === 2 ? 2 : 4)
-  const selector = cpu.load(address + BigInt(size), 2)
+  const selector = cpu.load(selectorAddress(cpu, insn), 2)
   checkSegmentLoad(cpu, insn, seg, selector)
   if (size === 8) setGpr64(cpu, insn.reg0, offset64)
   else setGpr(cpu, insn.reg0, size, offset)

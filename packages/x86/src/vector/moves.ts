@@ -3,6 +3,7 @@ import type { Cpu, Meaning } from '../cpu.ts'
 import { MEM, MMX_REG, XMM_REG, type Insn } from '../insn.ts'
 import { FTW, GPR } from '../state.ts'
 import { checkMmx, checkVector } from '../fp/checks.ts'
+import { uncheckedAddress } from '../system/effective.ts'
 import { anyAlignment, clearTop, enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeGpr32,
   writeGpr64, writeMemory, writeMmx, writeXmm } from './operands.ts'
 import { A, B, R } from './vec.ts'
@@ -144,7 +145,9 @@ const maskmov: Meaning = (cpu, insn) => {
   const seg = insn.segOverride >= 0 ? insn.segOverride : 3
   if (mmx) enterMmx(cpu)
   const runs = maskedRuns(bytes)
-  if (runs.length > 0) cpu.checkAlignment?.(cpu.segmentAddress(seg, offset + BigInt(runs[0][0]), 1, true) - BigInt(runs[0][0]), bytes)
+  for (const [from, to] of runs) cpu.segmentAddress(seg, offset + BigInt(from), to - from, true)
+  // Eight bytes, whatever the mask says (observed on Intel processors).
+  cpu.checkAlignment?.(uncheckedAddress(cpu, insn, seg, offset), 8)
   anyAlignment(cpu, () => {
     for (const [from, to] of runs) {
       cpu.checkWrite(cpu.segmentAddress(seg, offset + BigInt(from), to - from, true), to - from)

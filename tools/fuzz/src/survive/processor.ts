@@ -1,0 +1,78 @@
+/** Random bytes in every mode: no exception of ours, no hang, and every engine does the same. */
+import { createRandom } from '@cofferdam/oracle'
+import { arenasDiffer, createArena, type Arena } from './arena.ts'
+import { createCodeWriter } from './code.ts'
+import { AT, CODE_BYTES, start } from './modes.ts'
+
+export interface Survived {
+  /** What went wrong, or null. */
+  readonly problem: string | null
+  /** For a person: the kind of case, and how it ended. */
+  readonly ended: string
+}
+
+export interface Survivor {
+  /** Runs case `number` of a seed. */
+  run(seed: number, number: number): Survived
+}
+
+const SLICES = 6
+const SLICE = 400
+/** Milliseconds that nothing here can take. */
+const HANG = 5_000
+
+/** A seed of one case. */
+export const caseSeed = (seed: number, number: number): number => Math.imul(seed ^ Math.imul(number + 1, 0x9e37_79b1), 0x85eb_ca6b) >>> 1
+
+export function createProcessorSurvivor(): Survivor {
+  const writer = createCodeWriter()
+  const code = new Uint8Array(CODE_BYTES)
+  const makeArenas = (): Record<'intel' | 'amd', Arena[]> => ({
+    intel: [createArena({ engine: 'interp', cpu: 'intel' }), createArena({ engine: 'jit', cpu: 'intel' })],
+    amd: [createArena({ engine: 'interp', cpu: 'amd' }), createArena({ engine: 'jit', cpu: 'amd' })],
+  })
+  let arenas = makeArenas()
+
+  const runIn = (arena: Arena, seed: number): string => {
+    const random = createRandom(seed)
+    arena.begin(seed)
+    const { state, extra, mode } = start(random, arena.memory)
+    writer.fill(random, code)
+    arena.memory.write(AT.code, code)
+    for (let at = AT.data; at < AT.data + 0x1000; at += 8) {
+      arena.memory.write(at, new Uint8Array(BigUint64Array.of(random.below(4) === 0 ? random.u64() : BigInt(random.below(0x2_0000))).buffer))
+    }
+    arena.load(state, extra)
+    for (let slice = 0; slice < SLICES && arena.processor.stopped === ''; slice++) {
+      if (random.below(3) === 0) {
+        arena.interrupt([32 + random.below(224)])
+        if (arena.processor.halted && arena.processor.wakes()) arena.processor.halted = true
+      }
+      const wanted = 1 + random.below(SLICE)
+      const done = arena.run(wanted)
+      if (done > wanted) throw new Error(`${done} instructions of ${wanted} were retired`)
+      if (arena.processor.halted && !arena.processor.wakes()) break
+    }
+    return `${mode}: ${arena.processor.stopped !== '' ? 'shutdown' : arena.processor.halted ? 'halted' : 'running'}`
+  }
+
+  return {
+    run(seed, number) {
+      const one = caseSeed(seed, number)
+      const pair = arenas[one % 4 === 0 ? 'amd' : 'intel']
+      let ended = ''
+      try {
+        for (const arena of pair) {
+          const began = performance.now()
+          ended = runIn(arena, one)
+          if (performance.now() - began > HANG) return { ended, problem: `took ${Math.round(performance.now() - began)} ms` }
+        }
+        const different = arenasDiffer(pair[0], pair[1])
+        return { ended, problem: different === null ? null : `engines differ: ${different}` }
+      } catch (error) {
+        arenas = makeArenas()
+        return { ended: 'exception', problem: (error as Error).stack ?? String(error) }
+      }
+    },
+  }
+}
