@@ -1,5 +1,6 @@
 /** Differences between two answers to one case. */
 import { FOREIGN, IN, OUT, RECORD_HEAD, SELECTOR, SIGNAL, STATE, type Batch } from '@cofferdam/oracle'
+import { PROCESSOR_NUMBER } from './segments.ts'
 
 const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
 /** Status flags, DF, NT, AC, ID. TF and RF are the harness's, IF and IOPL nobody's. */
@@ -37,6 +38,8 @@ export interface Leave {
   readonly partialX87: boolean
   /** One may fault, and the other not. */
   readonly mayFault: boolean
+  /** LSL may answer the number of the processor, which Linux has in a segment's limit. */
+  readonly processorNumber: boolean
   /** Status flags that are undefined afterwards. */
   readonly flags: number
 }
@@ -74,7 +77,9 @@ export function same(real: Batch, ours: Batch, index: number, leave: Leave): boo
   if (((real.u32[(at + STATE.RFLAGS) >> 2] ^ ours.u32[(at + STATE.RFLAGS) >> 2]) & mask) !== 0) return false
   const a = real.u32
   const b = ours.u32
-  for (let i = (at + STATE.GPR) >> 2; i < (at + STATE.RFLAGS) >> 2; i++) if (a[i] !== b[i] && !isUpperStack(real, at, i)) return false
+  for (let i = (at + STATE.GPR) >> 2; i < (at + STATE.RFLAGS) >> 2; i++) {
+    if (a[i] !== b[i] && !isUpperStack(real, at, i) && !(leave.processorNumber && isNumber(b[i]))) return false
+  }
   for (let i = (at + STATE.FS_BASE) >> 2; i < (at + STATE.FCW) >> 2; i++) if (a[i] !== b[i]) return false
   if (!(leave.partialX87 && faulted) && !sameX87(real, ours, at)) return false
   for (let i = 0; i < 6; i++) if (selectorAt(real, at, i) !== selectorAt(ours, at, i)) return false
@@ -98,6 +103,8 @@ function sameX87(real: Batch, ours: Batch, at: number): boolean {
 /** Bits 63:32 of RSP are nobody's after 64-bit mode was left (SDM vol. 1 §3.4.1.1). */
 const isUpperStack = (real: Batch, at: number, word: number): boolean =>
   word === (at + STATE.GPR + 36) >> 2 && real.u16[(at + STATE.SELECTORS + 2) >> 1] !== SELECTOR.CODE64
+
+const isNumber = (word: number): boolean => (word & 0xffff) === (PROCESSOR_NUMBER & 0xffff)
 
 /** All null selectors are one: an IRET of the kernel's, at any moment, makes 1 to 3 a 0. */
 const selectorAt = (b: Batch, at: number, segment: number): number => {

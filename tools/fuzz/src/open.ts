@@ -46,6 +46,9 @@ const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pu
  */
 const TRANSCENDENTAL = names('f2xm1 fyl2x fyl2xp1 fptan fpatan fsin fcos fsincos')
 
+/** LSL of entry 15 of Linux's global table (arch/x86/include/asm/segment.h, GDT_ENTRY_CPUNODE). */
+const PROCESSOR_NUMBER = names('lsl')
+
 /**
  * What a case may leave differently.
  * @param exact whether undefined flags are compared too
@@ -54,7 +57,8 @@ export function leaveOf(used: readonly FuzzLine[], exact: boolean): Leave {
   const some = (set: ReadonlySet<string>): boolean => used.some(({ line }) => set.has(line.name))
   const undefinedFlags = (): number => used.reduce((mask, { line }) => mask | (UNDEFINED_FLAGS[line.name] ?? 0), 0)
   return {
-    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL), partialX87: some(PARTIAL_X87), mayFault: some(MAY_FAULT),
+    vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL),
+    partialX87: some(PARTIAL_X87), mayFault: some(MAY_FAULT), processorNumber: some(PROCESSOR_NUMBER),
     flags: exact ? 0 : undefinedFlags(),
   }
 }

@@ -9,10 +9,17 @@ export interface Descriptor {
   readonly base: number
 }
 
-/** Linux's global table (arch/x86/include/asm/segment.h): kernel code 32, kernel code, kernel data, user code 32, user data, user code. */
+/** Limit of the segment that tells user code the number of its processor: on Linux whatever that is. */
+export const PROCESSOR_NUMBER = 0x5_a5a5
+
+/**
+ * Linux's global table (arch/x86/include/asm/segment.h): kernel code 32, kernel code, kernel data, user code 32, user data,
+ * user code; entry 15 has the processor's number for its limit.
+ */
 export const GLOBAL: readonly bigint[] = [
   0n, 0x00cf_9b00_0000_ffffn, 0x00af_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn,
-  0x00cf_fb00_0000_ffffn, 0x00cf_f300_0000_ffffn, 0x00af_fb00_0000_ffffn, 0n,
+  0x00cf_fb00_0000_ffffn, 0x00cf_f300_0000_ffffn, 0x00af_fb00_0000_ffffn, ...new Array<bigint>(8).fill(0n),
+  0x0040_f500_0000_0000n | BigInt(PROCESSOR_NUMBER >>> 16) << 48n | BigInt(PROCESSOR_NUMBER & 0xffff),
 ]
 /** Entries of the global table, and where the task's and the local table's descriptors are. */
 export const GLOBAL_ENTRIES = 16

@@ -2,7 +2,7 @@
 import { type Cpu, type Meaning } from '../cpu.ts'
 import { MEM, type Insn } from '../insn.ts'
 import { CR0, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, GPR } from '../state.ts'
-import { effectiveAddress } from '../system/effective.ts'
+import { beginArea } from '../system/effective.ts'
 import { checkWait, checkX87 } from './checks.ts'
 import { F80, NORMAL, unpack, ZERO } from './softfloat.ts'
 import { physical, updateSummary } from './x87-state.ts'
@@ -117,7 +117,7 @@ function loadEnvironment(cpu: Cpu, bytes: Uint8Array, size: number): void {
 
 /** Linear address of an environment or a whole state, whose parts are as wide as the operand size (#AC). */
 function areaAddress(cpu: Cpu, insn: Insn, length: number, write: boolean): bigint {
-  cpu.checkAlignment?.(effectiveAddress(cpu, insn), insn.size)
+  beginArea(cpu, insn, insn.size, write)
   return cpu.operandAddress(insn, length, write)
 }
 

@@ -7,7 +7,7 @@ import type { Insn } from '../insn.ts'
 import { CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, XMM } from '../state.ts'
 import { in64, readOperand, readU32, readU64, writeOperand, writeU32, writeU64 } from './access.ts'
 import { CR4_BITS } from './bits.ts'
-import { effectiveAddress } from './effective.ts'
+import { beginArea } from './effective.ts'
 import { checkFxsave } from './fpu-checks.ts'
 
 /** Bits of MXCSR that exist; DAZ is among them, so the mask is the full one (SDM vol. 1 §11.6.6). */
@@ -98,7 +98,7 @@ const legacyView = new DataView(legacy.buffer)
 
 /** Linear address of the area, which must be aligned to 16 bytes. */
 function areaAddress(cpu: Cpu, insn: Insn, write: boolean): bigint {
-  cpu.checkAlignment?.(effectiveAddress(cpu, insn), 4)
+  beginArea(cpu, insn, 4, false)
   const address = cpu.operandAddress(insn, 512, write)
   if ((address & 15n) !== 0n) raise(VECTOR.GP, 0)
   return address

@@ -5,7 +5,7 @@ import type { Insn } from '../insn.ts'
 import { MXCSR, PKRU, XCR0, XSS, YMMH } from '../state.ts'
 import { gpr32, in64, RAX, readU32, requireCpl0, writeU32 } from './access.ts'
 import { systemOf, XCR0_BITS } from './cpu-system.ts'
-import { effectiveAddress } from './effective.ts'
+import { beginArea } from './effective.ts'
 import { checkXsave } from './fpu-checks.ts'
 import { checkMxcsr, loadX87, loadXmm, MXCSR_MASK, MXCSR_RESET, saveX87, saveXmm } from './fxsave.ts'
 import { EXTENDED_START, LEGACY_SIZE, xsaveArea } from './xsave-layout.ts'
@@ -24,7 +24,7 @@ const XCOMP_BV = LEGACY_SIZE + 8
 /** Linear address of the area, aligned to 64 bytes; `size` bytes are checked against the segment. */
 function areaAddress(cpu: Cpu, insn: Insn, size: number, write: boolean): bigint {
   // Where alignment is checked #AC may come instead of #GP (SDM vol. 2, XSAVE): Intel's processors raise it below 4 bytes.
-  cpu.checkAlignment?.(effectiveAddress(cpu, insn), 4)
+  beginArea(cpu, insn, 4, false)
   const address = cpu.operandAddress(insn, size, write)
   if ((address & 63n) !== 0n) raise(VECTOR.GP, 0)
   return address
