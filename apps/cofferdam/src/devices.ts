@@ -14,10 +14,10 @@ const groups: Readonly<Record<string, DriverGroup>> = {
   'virtio-rng': 'rng', 'virtio-console': 'console', 'virtio-9p': '9p', 'virtio-net': 'net',
 }
 
-/** Groups of drivers that a guest needs for its devices. */
-export const driversOf = (devices: readonly DeviceOption[], disks: number): DriverGroup[] => {
+/** Groups of drivers that a guest needs for its devices, and for its way to the firmware that vouches for it. */
+export const driversOf = (devices: readonly DeviceOption[], disks: number, cc: 'none' | 'snp' = 'none'): DriverGroup[] => {
   const found = devices.flatMap(({ kind }) => groups[kind] ?? [])
-  return disks > 0 ? ['disk', ...found] : found
+  return [...(disks > 0 ? ['disk'] as const : []), ...found, ...(cc === 'snp' ? ['coco'] as const : [])]
 }
 
 /** Makes a device of the properties after its name. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
+import { addAttestation } from './commands/attestation.ts'
 import { boot, type BootOptions } from './commands/boot.ts'
 import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
 import { measure, type MeasureOptions } from './commands/measure.ts'
@@ -265,6 +266,7 @@ export const createProgram = (around: Surroundings, onExit: (code: number) => vo
   addBoot(program, around, onExit)
   addImages(program, around)
   addMeasure(program, around)
+  addAttestation(program, around, onExit)
   return program
 }
 

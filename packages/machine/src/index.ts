@@ -14,3 +14,4 @@ export { decodeSnapshot, encodeSnapshot, SNAPSHOT_VERSION } from './snapshot/fil
 export type { DecodeOptions } from './snapshot/file.ts'
 export type { SnapshotData, SnapshotOptions } from './snapshot/snapshot.ts'
 export type { MachineState } from './snapshot/state.ts'
+export { snpEndorsement, type SnpEndorsement } from './snp/identity.ts'

@@ -125,6 +125,18 @@ const loadKernel = async (name: string, around: Surroundings): Promise<LoadedKer
 
 type Drivers = readonly DriverGroup[]
 
+/** The modules for some drivers. Nobody asked for those of a confidential guest: without them it has no /dev/sev-guest. */
+const modulesOf = async (image: StoredImage, drivers: Drivers, around: Surroundings): Promise<Uint8Array | undefined> => {
+  try {
+    return await modulesFor(image, drivers, around)
+  } catch (error) {
+    if (drivers.some((group) => group !== 'coco')) throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    around.stderr.write(`cofferdam: no /dev/sev-guest: ${reason}\n`)
+    return undefined
+  }
+}
+
 const ownInitrd = async (
   { add = [], with: programs = [] }: BootOptions,
   drivers: Drivers,
@@ -133,7 +145,7 @@ const ownInitrd = async (
 ): Promise<NamedBytes> => {
   const initramfs = await defaultInitramfs({ add, with: programs, compress: 'none' }, around)
   // A kernel of the person's own has its drivers built in, or comes with an initramfs.
-  const modules = image && drivers.length > 0 ? await modulesFor(image, drivers, around) : undefined
+  const modules = image && drivers.length > 0 ? await modulesOf(image, drivers, around) : undefined
   return modules ? { name: initramfs.name, bytes: Buffer.concat([initramfs.bytes, modules]) } : initramfs
 }
 
@@ -197,7 +209,8 @@ const bootWith = async (options: BootOptions, forwards: Forwards, around: Surrou
   if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
   const devices = openAll(options, forwards, around)
   const disks = openDisks(options.disk ?? [])
-  const guest = await loadGuest(options, driversOf(devices, disks.length), around)
+  const drivers = driversOf(devices, disks.length, options.cc)
+  const guest = await loadGuest(options, drivers, around)
   const images = { ...guest, ...firmware, disks, devices, forwards }
   const append = commandLine(options, images.isLinux)
   try {

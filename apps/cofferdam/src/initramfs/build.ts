@@ -1,7 +1,7 @@
 import { crc32, deflateRawSync } from 'node:zlib'
 import { inputError } from '../errors.ts'
 import { writeCpio, type CpioEntry } from './cpio.ts'
-import { dhcpScript, initScript, profileScript } from './init-script.ts'
+import { dhcpScript, initScript, profileScript, sevReportScript } from './init-script.ts'
 
 /** A file to put into the archive. */
 export interface GuestFile {
@@ -89,6 +89,7 @@ const baseEntries = (busybox: Uint8Array): CpioEntry[] => [
     .map((name): CpioEntry => ({ path: `bin/${name}`, kind: 'symlink', target: 'busybox' })),
   script('etc/profile', profileScript),
   script('etc/udhcpc/default.script', dhcpScript),
+  script('bin/sev-report', sevReportScript),
   script('init', initScript),
 ]
 

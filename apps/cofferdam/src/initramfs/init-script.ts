@@ -27,7 +27,7 @@ hostname cofferdam
 
 # drivers of the devices that are there; the modules come in an archive that follows this one, where devices need it
 if [ -d /lib/modules ]; then
-  for bus in pci virtio; do
+  for bus in pci virtio platform; do
     cat /sys/bus/$bus/devices/*/modalias 2>/dev/null | xargs -r modprobe -aq
   done
 fi
@@ -106,4 +106,29 @@ case $1 in
     } >/etc/resolv.conf
     ;;
 esac
+`
+
+/**
+ * `sev-report [TEXT]`: prints an attestation report of the guest, and the certificates that its host gives along with it.
+ * TEXT is the report data, at most 64 bytes; without it they are random.
+ */
+export const sevReportScript = `#!/bin/sh
+set -e
+config=/sys/kernel/config
+[ -d $config/tsm ] || mount -t configfs configfs $config 2>/dev/null || true
+[ -d $config/tsm/report ] || { echo 'sev-report: this kernel offers no reports (configfs tsm)' >&2; exit 1; }
+report=$config/tsm/report/$$
+mkdir $report
+trap 'rmdir $report' EXIT
+if [ $# -gt 0 ]; then { printf %s "$1"; head -c 64 /dev/zero; } | head -c 64 >$report/inblob
+else head -c 64 /dev/urandom >$report/inblob
+fi
+print() {
+  echo "-----BEGIN SEV-SNP $1-----"
+  base64 $report/$2
+  echo "-----END SEV-SNP $1-----"
+}
+print REPORT outblob
+print CERTIFICATES auxblob
+[ $(cat $report/generation) = 1 ] || { echo 'sev-report: somebody else changed the request' >&2; exit 1; }
 `

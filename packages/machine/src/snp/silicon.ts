@@ -2,11 +2,12 @@
 import { COSTS } from '@cofferdam/host'
 import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { createPsp, createRmpTable, createSevIdentity, createSevSilicon, machineCertificates } from '@cofferdam/sev'
+import { createPsp, createRmpTable, createSevSilicon, machineCertificates } from '@cofferdam/sev'
 import type { PspPlatform } from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
 import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
+import { snpIdentity } from './identity.ts'
 
 export interface SnpSiliconOptions {
   readonly memory: PhysicalMemory
@@ -37,13 +38,6 @@ export interface SnpSilicon {
 const C_BIT = 51
 const MAX_ASID = 1006
 const MIN_SEV_ASID = 512
-
-/** The seed as the bytes that everything about the chip is derived from. */
-function seedBytes(seed: number): Uint8Array {
-  const bytes = new Uint8Array(8)
-  new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, BigInt(seed)), true)
-  return bytes
-}
 
 const word = (cpu: Cpu, index: number): bigint => systemOf(cpu).held.get(index) ?? 0n
 
@@ -93,7 +87,7 @@ export function createSnpSilicon({ memory, model, seed, processors, charge }: Sn
     memory, rmp: table, cBit: C_BIT, maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID,
     charge: (_processor, operation) => { charge(COSTS[operation]) },
   })
-  const identity = createSevIdentity(seedBytes(seed), 'Genoa')
+  const identity = snpIdentity(seed)
   const psp = createPsp({
     memory, rmp: table, identity, platform: platformOf(processors, () => { table.enabled = false }),
     facts: {

@@ -1,0 +1,32 @@
+/** The chip of an SNP machine: who it is to verifiers follows from the machine's seed. */
+import { createSevIdentity, DEFAULT_FACTS, encodeTcb } from '@cofferdam/sev'
+import type { SevIdentity } from '@cofferdam/sev'
+
+/** The processors' product: `epycGenoa`'s. */
+const PRODUCT = 'Genoa'
+
+/** The seed as the bytes that everything about the chip is derived from. */
+function seedBytes(seed: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, BigInt(seed)), true)
+  return bytes
+}
+
+/** The identity of the chip in a machine with this seed. */
+export const snpIdentity = (seed: number): SevIdentity => createSevIdentity(seedBytes(seed), PRODUCT)
+
+/** The certificates that vouch for a machine's reports, DER: the root first. */
+export interface SnpEndorsement {
+  /** AMD's root key in this emulated world; a verifier trusts it or nothing. */
+  readonly ark: Uint8Array
+  readonly ask: Uint8Array
+  /** The chip's own key, at the TCB version that its firmware reports. */
+  readonly vcek: Uint8Array
+}
+
+/** The certificates of the machine that `createMachine` makes of a seed, without making it. Takes about a second. */
+export function snpEndorsement(seed: number): SnpEndorsement {
+  const identity = snpIdentity(seed)
+  const vcek = identity.vcekCertificate(encodeTcb(PRODUCT, DEFAULT_FACTS.tcb))
+  return { ark: identity.ark(), ask: identity.ask(), vcek }
+}
