@@ -14,7 +14,7 @@ import type { Breakpoints } from './breakpoints.ts'
 import { STATUS_FLAGS } from './flags.ts'
 import type { Engine } from './engine.ts'
 import { MODE_AVX, MODE_SSE, MODE_TRAPS, MODE_USER, decodeMode } from './mode.ts'
-import type { Mmu } from './mmu.ts'
+import type { Mmu } from './mmu-types.ts'
 import type { Supervisor } from './supervisor.ts'
 import { TLB_ENTRIES, TLB_MODE_SIZE, TLB_WRITE, missInfo } from './uop.ts'
 

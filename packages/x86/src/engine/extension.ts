@@ -12,7 +12,7 @@ import type { CpuidLeaf } from '../system/cpuid/leaves.ts'
 import type { CpuModel } from '../system/cpuid/model.ts'
 import type { Msr } from '../system/msr/msr.ts'
 import { createMsrTable, addMsrs } from '../system/msr/table.ts'
-import type { Processor } from './processor.ts'
+import type { Processor } from './processor-types.ts'
 import { standardMeanings } from './standard-meanings.ts'
 
 /** What a package adds to processors; all parts are optional. */

@@ -2,7 +2,7 @@
 import {
   CPL, CR0, CR3, CR4, EFER, GDTR, GPR, IDTR, SEG, SEG_BASE, SEG_SIZE,
 } from '../state.ts'
-import type { Processor } from './processor.ts'
+import type { Processor } from './processor-types.ts'
 
 /** A segment register; attributes as in the VMCB. */
 export interface SegmentImage {

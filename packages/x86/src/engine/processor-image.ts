@@ -9,7 +9,7 @@ import {
 import * as layout from '../state.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
 import { ccOp, KIND, STATUS_FLAGS } from './flags.ts'
-import type { ProcessorCounts } from './processor.ts'
+import type { ProcessorCounts } from './processor-types.ts'
 import { needState } from './translations.ts'
 import type { Translations } from './translations.ts'
 

@@ -13,7 +13,7 @@ import { svmMeanings } from './instructions.ts'
 import type { SvmHooks } from './kind.ts'
 import { createSvm, SVM_MSR, TSC_RATIO_ONE } from './svm.ts'
 import type { SvmCore } from './svm.ts'
-import type { Processor } from '../engine/processor.ts'
+import type { Processor } from '../engine/processor-types.ts'
 import type { PhysicalMemory } from '@cofferdam/memory'
 
 /** What is claimed: nothing of AVIC, VGIF, VNMI, GMET, and no caching by VMCB clean bits, which are ignored. */

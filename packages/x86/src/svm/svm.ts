@@ -2,7 +2,7 @@
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { configureNpt, createWalkContext, setKeyField } from '@cofferdam/paging'
 import { raise, VECTOR } from '../cpu.ts'
-import type { Processor } from '../engine/processor.ts'
+import type { Processor } from '../engine/processor-types.ts'
 import { CR0, CR3, CR4, EFER, MSR_PAT, SHADOW, SYSFLAGS, TSC_OFFSET } from '../state.ts'
 import { CR0_BITS, CR4_BITS, EFER_BITS, FLAG } from '../system/bits.ts'
 import { systemOf } from '../system/cpu-system.ts'

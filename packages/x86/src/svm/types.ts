@@ -3,7 +3,7 @@
  * host tells a guest and learns from it is in the VMCB (`VmcbControl`, `VmcbSave` of the spec package), at the same
  * offsets and with the same meaning whether the host is machine code that executes VMRUN or a program in TypeScript.
  */
-import type { Processor } from '../engine/processor.ts'
+import type { Processor } from '../engine/processor-types.ts'
 
 /** The guest left: an intercept, a nested page fault, VMGEXIT, or a VMRUN that failed. */
 export interface SvmVmexit {

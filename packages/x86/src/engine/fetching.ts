@@ -1,0 +1,141 @@
+/** From RIP to decoded code: which code page is mapped where execution goes on, and the block there. */
+import { VECTOR, guestFault } from '../cpu.ts'
+import { MODE64 } from '../insn.ts'
+import { CS, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SYSFLAGS } from '../state.ts'
+import { PERM_GLOBAL } from '@cofferdam/paging'
+import { linearPage } from './breakpoints.ts'
+import { blockRip } from './code-cache.ts'
+import type { Block, CodePage } from './code-cache.ts'
+import { PAGE, RF, TF } from './core.ts'
+import type { Core } from './core.ts'
+import { decodeMode } from './mode.ts'
+import { TRANSLATE } from './translate.ts'
+
+export interface Fetching {
+  /** Linear address of RIP as two halves, since `locate`. */
+  readonly low: number
+  readonly high: number
+  locate(): void
+  /** The code page at the address that was located, and the page behind it; null and `guestFault` when fetching faults. */
+  here(): CodePage | null
+  behind(): CodePage | null
+  /** The block at RIP, decoded if need be; null and `guestFault` when it can't be fetched or decoded. */
+  lookUp(): Block | null
+  /** Sets `guestFault` after a translation that failed. */
+  failed(): null
+  /** Puts the block of `header` into the jump cache, for RIP. */
+  remember(header: number): void
+  /** RIP of a micro-op's instruction. */
+  ripOf(uop: number): bigint
+  /** The flags, or a breakpoint's page, want the instruction at RIP run by itself. */
+  stepsHere(): boolean
+}
+
+/** Sets `guestFault`. */
+export function raiseHere(vector: number, code: number): null {
+  guestFault.vector = vector
+  guestFault.errorCode = code
+  return null
+}
+
+/** Base of the code segment, 0 in 64-bit mode. */
+export function codeBase(i32: Int32Array): number {
+  return decodeMode(i32[MODE >>> 2]) === MODE64 ? 0 : i32[(SEG + CS * SEG_SIZE + SEG_BASE) >>> 2] >>> 0
+}
+
+const codeLimit = (i32: Int32Array): number =>
+  (decodeMode(i32[MODE >>> 2]) === MODE64 ? 0xffff_ffff : i32[(SEG + CS * SEG_SIZE + 4) >>> 2] >>> 0)
+
+export function createFetching(core: Core): Fetching {
+  const { engine, mmu, breakpoints, counts, slot } = core
+  const { memory, cache, translator } = engine
+  const { i32, i64 } = memory.views
+  let linearLow = 0
+  let linearHigh = 0
+  let base = 0
+
+  const locate = (): void => {
+    linearLow = i32[RIP >>> 2]
+    linearHigh = i32[(RIP >>> 2) + 1]
+    base = codeBase(i32)
+    if (decodeMode(i32[MODE >>> 2]) !== MODE64) {
+      linearLow = (linearLow + base) | 0
+      linearHigh = 0
+    }
+  }
+
+  /** The code page at a linear page, its word set. */
+  const codePage = (low: number, high: number): CodePage | null => {
+    const linear = linearPage(low, high)
+    const mode = i32[MODE >>> 2]
+    const known = mmu.code.local.get(linear) ?? mmu.code.global.get(linear)
+    const limit = codeLimit(i32)
+    if (known?.mode === mode && known.base === base && known.limit === limit) return known
+    const physical = mmu.fetch(low, high)
+    if (physical < 0) return null
+    if (memory.frameWord(physical) === 0) return raiseHere(VECTOR.GP, 0)
+    memory.backPage(physical)
+    const page = cache.codePage(linear, physical, mode, base, limit)
+    mmu.makeRoom()
+    i32[(page.words + slot) >>> 2] = breakpoints.code !== 0 && breakpoints.holdsCode(linear) ? 0 : 1
+    const pages = (mmu.result.perms & PERM_GLOBAL) !== 0 ? mmu.code.global : mmu.code.local
+    const other = pages.get(linear)
+    // Two modes at one linear page: the earlier one must be looked up again.
+    if (other !== undefined && other !== page) i32[(other.words + slot) >>> 2] = 0
+    pages.set(linear, page)
+    return page
+  }
+
+  const here = (): CodePage | null => codePage(linearLow, linearHigh)
+
+  const behind = (): CodePage | null => {
+    const low = ((linearLow & ~0xfff) + PAGE) | 0
+    return codePage(low, low === 0 ? (linearHigh + 1) | 0 : linearHigh)
+  }
+
+  const failed = (): null => {
+    if (translator.status === TRANSLATE.INVALID) return raiseHere(VECTOR.UD, -1)
+    if (translator.status === TRANSLATE.TOO_LONG || translator.status === TRANSLATE.LIMIT) return raiseHere(VECTOR.GP, 0)
+    return null
+  }
+
+  const jumpSlot = (): number => {
+    const low = i32[RIP >>> 2]
+    const high = i32[(RIP >>> 2) + 1]
+    // As the generated code has it: (rip ^ rip >> 16) & 0xffff.
+    const mixed = low ^ ((low >>> 16) | (high << 16))
+    return engine.jumpCache + ((mixed & 0xffff) << 4)
+  }
+
+  return {
+    get low() { return linearLow },
+    get high() { return linearHigh },
+    locate, here, behind, failed,
+    lookUp() {
+      counts.lookups++
+      locate()
+      const page = here()
+      if (page === null) return null
+      const offset = linearLow & 0xfff
+      const known = page.entries.get(offset)
+      if (known !== undefined) return known
+      counts.translated++
+      return translator.block(page, offset, behind) ?? failed()
+    },
+    remember(header) {
+      const entry = jumpSlot()
+      i64[entry >>> 3] = i64[RIP >>> 3] ^ i64[MODE_SALT >>> 3]
+      i32[(entry + 8) >>> 2] = header
+    },
+    ripOf(uop) {
+      const rip = blockRip(cache.blockAt(uop)) + BigInt(cache.offsetAt(uop))
+      return decodeMode(i32[MODE >>> 2]) === MODE64 ? rip : BigInt.asUintN(32, rip)
+    },
+    stepsHere() {
+      if ((i32[SYSFLAGS >>> 2] & (TF | RF)) !== 0) return true
+      if (breakpoints.code === 0) return false
+      locate()
+      return breakpoints.holdsCode(linearPage(linearLow, linearHigh))
+    },
+  }
+}
