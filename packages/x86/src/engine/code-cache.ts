@@ -252,6 +252,13 @@ export class CodeCacheFull extends Error {
   }
 }
 
+/** Takes room for `n` records. @throws CodeCacheFull */
+export function reserveRecords(cache: CodeCache, n: number): number {
+  const at = cache.allocate(n)
+  if (at === 0) throw new CodeCacheFull()
+  return at
+}
+
 /** RIP of a block's first instruction. */
 export function blockRip(block: Block): bigint {
   const { linear, base } = block.page

@@ -101,7 +101,8 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
     if (!carryOut(site)) return 0
     if (i32[SHADOW >>> 2] !== 0) core.stackShadow = insn.op !== OP.sti
     const stays = core.nextRip === next && i32[MODE >>> 2] === mode && i32[EVENT >>> 2] === 0 && i32[SHADOW >>> 2] === 0
-      && (i32[SYSFLAGS >>> 2] & (TF | RF)) === 0 && block.alive && i32[(block.page.words + slot) >>> 2] !== 0 && !core.stepping
+      && (i32[SYSFLAGS >>> 2] & (TF | RF)) === 0 && !core.stepping
+      && block.alive && i32[(block.page.words + slot) >>> 2] !== 0
     i64[RIP >>> 3] = core.nextRip
     if (stays) return uop + UOP_SIZE
     core.nextRip = i64[RIP >>> 3]
@@ -177,6 +178,8 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
     if (isStackAccess(fetched, guestFault.address, (r) => i64[(GPR >>> 3) + r])) guestFault.vector = VECTOR.SS
   }
 
+  const ripOfHeader = (header: number): bigint => blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+
   /** A block was charged but not entered: it is hot, or the budget ends inside it. */
   const serveEntry = (header: number): number => {
     const count = i32[(header + HEADER.COUNT) >>> 2]
@@ -186,13 +189,13 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
       else engine.jit.hot(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
     }
     if (i32[BUDGET >>> 2] >= count) return enter(header)
-    i64[RIP >>> 3] = blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+    i64[RIP >>> 3] = ripOfHeader(header)
     return 0
   }
 
   const headerRip = (header: number): bigint => {
     for (;;) {
-      if (i32[(header + HEADER.PAGE) >>> 2] !== cache.always) return blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+      if (i32[(header + HEADER.PAGE) >>> 2] !== cache.always) return ripOfHeader(header)
       const uop = header + HEADER_SIZE
       if (u16[uop >>> 1] !== HANDLER.GOTO) return i64[(uop + UOP.IMM) >>> 3]
       header = i32[(uop + UOP.LINK) >>> 2]
@@ -242,4 +245,5 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
   }
 }
 
-const hasVector = ({ kind0, kind1, kind2 }: Insn): boolean => kind0 === XMM_REG || kind1 === XMM_REG || kind2 === XMM_REG
+const hasVector = ({ kind0, kind1, kind2 }: Insn): boolean =>
+  kind0 === XMM_REG || kind1 === XMM_REG || kind2 === XMM_REG

@@ -16,7 +16,7 @@ export interface Fetching {
   readonly low: number
   readonly high: number
   locate(): void
-  /** The code page at the address that was located, and the page behind it; null and `guestFault` when fetching faults. */
+  /** The code page at the address that was located, and the one behind it; null and `guestFault` when they fault. */
   here(): CodePage | null
   behind(): CodePage | null
   /** The block at RIP, decoded if need be; null and `guestFault` when it can't be fetched or decoded. */
@@ -94,8 +94,9 @@ export function createFetching(core: Core): Fetching {
   }
 
   const failed = (): null => {
-    if (translator.status === TRANSLATE.INVALID) return raiseHere(VECTOR.UD, -1)
-    if (translator.status === TRANSLATE.TOO_LONG || translator.status === TRANSLATE.LIMIT) return raiseHere(VECTOR.GP, 0)
+    const { status } = translator
+    if (status === TRANSLATE.INVALID) return raiseHere(VECTOR.UD, -1)
+    if (status === TRANSLATE.TOO_LONG || status === TRANSLATE.LIMIT) return raiseHere(VECTOR.GP, 0)
     return null
   }
 

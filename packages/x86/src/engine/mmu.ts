@@ -3,7 +3,9 @@
  * serve to `slow-access.ts`.
  */
 import { FRAME_NONE } from '@cofferdam/memory'
-import { ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, PERM_DIRTY, PERM_GLOBAL, PERM_NESTED_WRITE, rightsError } from '@cofferdam/paging'
+import {
+  ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, PERM_DIRTY, PERM_GLOBAL, PERM_NESTED_WRITE, rightsError,
+} from '@cofferdam/paging'
 import { CPL, TLB_BASE } from '../state.ts'
 import { linearPage } from './breakpoints.ts'
 import { createBulk } from './bulk.ts'
@@ -71,7 +73,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   /** The page of an element of a repeated MOVS or STOS; what is watched or must be aligned is served one by one: −1. */
   const bulkPage = (low: number, high: number, bytes: number, write: boolean): number => {
-    if (i32[TLB_BASE >>> 2] === tlb.unfilled || (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes))) return -1
+    if (i32[TLB_BASE >>> 2] === tlb.unfilled) return -1
+    if (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes)) return -1
     const known = write ? tlb.watchedPage(i32[TLB_BASE >>> 2], low, high) : tlb.readablePage(low, high)
     const page = known >= 0 ? known : walk.page(low, high, userAccess() | (write ? ACCESS_WRITE : 0))
     return mmu.local?.page === page ? -1 : page
@@ -133,7 +136,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     fetches: code.list,
     setFetches: code.place,
     snapshot: () => ({
-      entries: entriesOf(i32, tlb.base), ...tlb.log(), pdptes: context.pdptes.slice(), fetches: code.list(), misses: mmu.misses,
+      entries: entriesOf(i32, tlb.base), ...tlb.log(), pdptes: context.pdptes.slice(), fetches: code.list(),
+      misses: mmu.misses,
     }),
     restore(saved, codePage) {
       mmu.flush(true)

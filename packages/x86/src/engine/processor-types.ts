@@ -53,8 +53,8 @@ export interface Processor {
   /** Why it stopped for good, or ''. */
   stopped: string
   /**
-   * Runs at most `instructions` (below 2^31), less what is charged meanwhile; answers how many it retired. With `yields`, PAUSE ends the slice: another
-   * processor may have what this one waits for.
+   * Runs at most `instructions` (below 2^31), less what is charged meanwhile; answers how many it retired. With
+   * `yields`, PAUSE ends the slice: another processor may have what this one waits for.
    */
   run(instructions: number, yields?: boolean): number
   /** Ends the present slice at the next instruction boundary. Idle outside of `run`. */

@@ -59,7 +59,8 @@ export function createSingleStep(core: Core, fetching: Fetching, events: Events,
 
   /** Decodes the instruction at RIP alone and runs it, for a budget of one. */
   const runOne = (page: CodePage | null, left: number, flags: number, debugged: boolean): void => {
-    const block = page === null ? null : translator.step(page, fetching.low & 0xfff, fetching.behind) ?? fetching.failed()
+    const block = page === null ? null
+      : translator.step(page, fetching.low & 0xfff, fetching.behind) ?? fetching.failed()
     if (block === null) {
       events.deliverFault()
       return

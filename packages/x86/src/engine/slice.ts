@@ -73,7 +73,8 @@ export function createSliceRunner(core: Core, parts: Parts): (instructions: numb
   return (instructions, yields) => {
     const { trapped } = core
     core.ending = false
-    core.passing = trapped?.kind === 'execute' && trapped.address === BigInt.asUintN(64, i64[RIP >>> 3] + BigInt(codeBase(i32)))
+    core.passing = trapped?.kind === 'execute'
+      && trapped.address === BigInt.asUintN(64, i64[RIP >>> 3] + BigInt(codeBase(i32)))
     core.trapped = null
     core.generated = false
     i32[YIELDS >>> 2] = yields ? 1 : 0

@@ -56,7 +56,8 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
   }
 
   const isAligned = (low: number, high: number, size: number): boolean => {
-    if (i32[TLB_BASE >>> 2] !== tlb.unfilled || (low & (alignmentOf(size) - 1)) === 0 || !walk.isCanonical(high)) return true
+    if (i32[TLB_BASE >>> 2] !== tlb.unfilled || (low & (alignmentOf(size) - 1)) === 0) return true
+    if (!walk.isCanonical(high)) return true
     guestFault.vector = VECTOR.AC
     guestFault.errorCode = 0
     return false
