@@ -6,7 +6,7 @@ import { CodeCacheFull } from './code-cache.ts'
 import type { Core } from './core.ts'
 import { checkRegisters, loadCounts, loadMsrs, saveCounts, saveMsrs, saveRegisters } from './processor-image.ts'
 import type { ProcessorSnapshot } from './processor-image.ts'
-import { StateError } from './translations.ts'
+import { needState, StateError } from './translations.ts'
 
 /** Writes what generated code knows its processor by. */
 export function nameProcessor({ engine, slot, options }: Core): void {
@@ -15,8 +15,13 @@ export function nameProcessor({ engine, slot, options }: Core): void {
   i32[CPU_INDEX >>> 2] = options.index
 }
 
-/** The active processor as data. */
+const needAlone = ({ supervisor }: Core): void => {
+  needState(supervisor === null, 'supervisor', 'a processor without one: what it knows of its guests is not kept')
+}
+
+/** The active processor as data. @throws StateError under a supervisor */
 export function snapshotOf(core: Core): ProcessorSnapshot {
+  needAlone(core)
   const { engine, mmu, breakpoints, options: { system }, halted, stopped, line, attention, stackShadow } = core
   const { nmiBlocked, monitorAddress } = system
   return {
@@ -34,6 +39,7 @@ export function snapshotOf(core: Core): ProcessorSnapshot {
  */
 export function restoreInto(core: Core, saved: ProcessorSnapshot): void {
   const { engine, cpu, options: { system } } = core
+  needAlone(core)
   checkRegisters(saved.registers, system)
   engine.memory.views.u8.set(saved.registers, HOT)
   nameProcessor(core)

@@ -101,7 +101,10 @@ export interface Processor {
   /** Width of the present code segment in bytes, and CPL. */
   width(): number
   privilege(): number
-  /** The processor as data, between two slices. Taking it changes nothing. */
+  /**
+   * The processor as data, between two slices. Taking it changes nothing.
+   * @throws StateError when somebody stands above the code (`supervise`), whose state is no part of the processor's
+   */
   snapshot(): ProcessorSnapshot
   /**
    * Puts the processor into a state that one of the same model was in. Memory is there already, and so is `mmu.local`.
