@@ -6,15 +6,10 @@ import { fetchImages } from '../src/images/fetch.ts'
 import { openStore } from '../src/images/store.ts'
 import { buildInitramfs } from '../src/initramfs/build.ts'
 import { espDisk } from './esp.ts'
-import { debianMissing, runReal } from './real.ts'
+import { cocoKernel, debianMissing, runReal } from './real.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-ovmf-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-/** A kernel with efivarfs and virtio built in; it comes with the workplace, not with Debian. */
-const coco = join(import.meta.dirname, '../../../../shared/kernels/linux-7.2.13-coco/bzImage')
-const cocoKernel = [process.env.COFFERDAM_KERNELS ?? '', join(coco, '../..')].filter(Boolean)
-  .map((place) => join(place, 'linux-7.2.13-coco/bzImage')).find(existsSync)
 
 /** A BIOS for a PC, where a package has put one. */
 const seabios = '/usr/share/seabios/bios-256k.bin'

@@ -1,4 +1,6 @@
 /** Runs the command line with the real machine and Debian's packages from the user's cache. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { aptMissing, machineMirror } from '../src/images/apt.ts'
 import { openStore } from '../src/images/store.ts'
 import { createMachine } from '../src/machine.ts'
@@ -8,6 +10,14 @@ import { collectOutput, pipeInput } from './streams.ts'
 /** Why there are no Debian packages here; undefined when there are. */
 export const debianMissing: string | undefined =
   (await aptMissing()) ?? (await machineMirror().then(() => undefined, (error: unknown) => String(error)))
+
+/**
+ * A kernel with efivarfs, virtio and the TPM of an SVSM built in, beside its `System.map.xz`; it comes with the workplace, or
+ * from the folder that `COFFERDAM_KERNELS` names, not from Debian. Undefined when there is none.
+ */
+export const cocoKernel: string | undefined = [
+  process.env.COFFERDAM_KERNELS ?? '', join(import.meta.dirname, '../../../../shared/kernels'),
+].filter(Boolean).map((place) => join(place, 'linux-7.2.13-coco/bzImage')).find(existsSync)
 
 /** What a run of `cofferdam boot` gave. */
 export interface RealRun {
