@@ -4,29 +4,17 @@
  */
 import { bits64 } from './bits.ts'
 import { layout } from './layout.ts'
+import { savedRegisters } from './save-area.ts'
 
 /** The GHCB page (56421 §2.6, table 3). Register fields have the VMSA's offsets. */
 export const Ghcb = layout(0x1000, {
+  ...savedRegisters,
   cpl: [0x0cb, 1],
   xss: [0x140, 8],
   dr7: [0x160, 8],
   rip: [0x178, 8],
   rsp: [0x1d8, 8],
   rax: [0x1f8, 8],
-  rcx: [0x308, 8],
-  rdx: [0x310, 8],
-  rbx: [0x318, 8],
-  rbp: [0x328, 8],
-  rsi: [0x330, 8],
-  rdi: [0x338, 8],
-  r8: [0x340, 8],
-  r9: [0x348, 8],
-  r10: [0x350, 8],
-  r11: [0x358, 8],
-  r12: [0x360, 8],
-  r13: [0x368, 8],
-  r14: [0x370, 8],
-  r15: [0x378, 8],
   swExitCode: [0x390, 8],
   swExitInfo1: [0x398, 8],
   swExitInfo2: [0x3a0, 8],

@@ -3,6 +3,7 @@
  */
 import { bits, bits64 } from './bits.ts'
 import { layout } from './layout.ts'
+import { saveArea } from './save-area.ts'
 
 /** Control area 000h: reads (15:0) and writes (31:16) of CR0–CR15. */
 export const InterceptCr = bits({ reads: [15, 0], writes: [31, 16] })
@@ -126,18 +127,7 @@ export const ALLOWED_SEV_FEATURES_ENABLE = 1n << 63n
 
 /** The VMCB's state save area, from byte 400h on (APM vol. 2, table B-2); segments are `VmcbSegment`. */
 export const VmcbSave = layout(0xc00, {
-  es: [0x000, 16],
-  cs: [0x010, 16],
-  ss: [0x020, 16],
-  ds: [0x030, 16],
-  fs: [0x040, 16],
-  gs: [0x050, 16],
-  gdtr: [0x060, 16],
-  ldtr: [0x070, 16],
-  idtr: [0x080, 16],
-  tr: [0x090, 16],
-  cpl: [0x0cb, 1],
-  efer: [0x0d0, 8],
+  ...saveArea,
   perfCtl0: [0x0e0, 8],
   perfCtr0: [0x0e8, 8],
   perfCtl1: [0x0f0, 8],
@@ -150,38 +140,9 @@ export const VmcbSave = layout(0xc00, {
   perfCtr4: [0x128, 8],
   perfCtl5: [0x130, 8],
   perfCtr5: [0x138, 8],
-  cr4: [0x148, 8],
-  cr3: [0x150, 8],
-  cr0: [0x158, 8],
-  dr7: [0x160, 8],
-  dr6: [0x168, 8],
-  rflags: [0x170, 8],
-  rip: [0x178, 8],
   instrRetiredCtr: [0x1c0, 8],
   perfCtrGlobalSts: [0x1c8, 8],
   perfCtrGlobalCtl: [0x1d0, 8],
-  rsp: [0x1d8, 8],
-  sCet: [0x1e0, 8],
-  ssp: [0x1e8, 8],
-  isstAddr: [0x1f0, 8],
-  rax: [0x1f8, 8],
-  star: [0x200, 8],
-  lstar: [0x208, 8],
-  cstar: [0x210, 8],
-  sfmask: [0x218, 8],
-  kernelGsBase: [0x220, 8],
-  sysenterCs: [0x228, 8],
-  sysenterEsp: [0x230, 8],
-  sysenterEip: [0x238, 8],
-  cr2: [0x240, 8],
-  gPat: [0x268, 8],
-  dbgCtl: [0x270, 8],
-  brFrom: [0x278, 8],
-  brTo: [0x280, 8],
-  lastExcpFrom: [0x288, 8],
-  lastExcpTo: [0x290, 8],
-  dbgExtnCfg: [0x298, 8],
-  specCtrl: [0x2e0, 8],
 })
 
 /** EXITCODE (APM vol. 2, appendix C), without "VMEXIT_". CR, DR and exception exits are bases to add the number to. */
