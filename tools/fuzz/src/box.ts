@@ -40,8 +40,8 @@ export interface Box {
   load(batch: Batch): void
   /** Runs one record of the loaded batch and writes the answer into the same record of `to`. */
   run(from: Batch, to: Batch, record: number): void
-  /** Compiles the code of the records, as far as it was decoded by running them. */
-  compile(batch: Batch): void
+  /** Compiles the code of the records that are `wanted`, as far as it was decoded by running them. */
+  compile(batch: Batch, wanted?: (record: number) => boolean): void
   /** Forgets translations of data. */
   forgetData(): void
 }
@@ -201,11 +201,11 @@ export function createBox(options: BoxOptions): Box {
       takeEnd(to, at, start, from.u32[(at + IN.LENGTH) >> 2], flags, codeSelector)
       takeWindow(to, record)
     },
-    compile(batch) {
+    compile(batch, wanted = () => true) {
       const { jit, cache } = engine
       if (jit === null) return
       const starts = new Set<number>()
-      for (let i = 0; i < batch.count; i++) starts.add(batch.u32[(batch.at(i) + IN.AT) >> 2])
+      for (let i = 0; i < batch.count; i++) if (wanted(i)) starts.add(batch.u32[(batch.at(i) + IN.AT) >> 2])
       for (const block of [...cache.blocks]) {
         if (block.alive && starts.has(block.page.linear * PAGE + block.offset)) jit.hot(block)
       }

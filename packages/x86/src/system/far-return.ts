@@ -4,7 +4,7 @@ import { raise, VECTOR } from '../cpu.ts'
 import { IMM } from '../insn.ts'
 import { CPL, CS } from '../state.ts'
 import {
-  cpl, in64, isLongMode, isProtected, loadStack, loadStack32, setStackOffset, stackOffset, writeU32,
+  cpl, isLongMode, isProtected, loadStack, loadStack32, setStackOffset, stackOffset, writeU32,
 } from './access.ts'
 import { ATTR } from './bits.ts'
 import { checkCodeOffset, createDescriptor, markAccessed, setSegmentFrom } from './descriptor.ts'
@@ -43,7 +43,7 @@ export const retf: Meaning = (cpu, insn) => {
   let stackSelector = 0
   if (level !== oldLevel) {
     rsp = loadStack(cpu, size * 2 + release, size)
-    stackSelector = loadStack32(cpu, size * 3 + release, size) & 0xffff
+    stackSelector = loadStack32(cpu, size * 3 + release, 2)
     checkStackSelector(cpu, stackSelector, level, to64, stack)
   }
   checkCodeOffset(cpu, rip, code)
@@ -51,7 +51,7 @@ export const retf: Meaning = (cpu, insn) => {
 
   // Nothing faults from here on.
   if (level === oldLevel) setStackOffset(cpu, stackOffset(cpu, size * 2 + release))
-  else commitReturnStack(cpu, stackSelector, BigInt.asUintN(64, rsp + BigInt(release)), level, stack, in64(insn))
+  else commitReturnStack(cpu, stackSelector, BigInt.asUintN(64, rsp + BigInt(release)), level, stack, to64)
   setSegmentFrom(cpu, CS, selector, code)
   writeU32(cpu, CPL, level)
   if (level !== oldLevel) dropInnerSegments(cpu, level)

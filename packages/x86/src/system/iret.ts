@@ -69,7 +69,11 @@ export function dropInnerSegments(cpu: Cpu, level: number): void {
   }
 }
 
-/** Loads the stack of a return; `stack` holds its descriptor unless the selector is null. */
+/**
+ * Loads the stack of a return; `segment` holds its descriptor unless the selector is null. Outside 64-bit mode the segment
+ * tells how much of the stack pointer is loaded: of 16 bits the rest stays, whatever was popped (observed on Intel processors;
+ * Linux's espfix is about it).
+ */
 export function commitReturnStack(
   cpu: Cpu, selector: number, rsp: bigint, level: number, segment: Descriptor, to64: boolean,
 ): void {
@@ -118,7 +122,10 @@ function popFrame(cpu: Cpu, size: number, is64: boolean): void {
   popped.stackRead = false
 }
 
-/** The flags are read first, as a fault's address shows; RSP and SS after CS is checked (observed on Intel processors). */
+/**
+ * The flags are read first, as a fault's address shows; RSP and SS, two bytes of it, after CS is checked (observed on Intel
+ * processors).
+ */
 function popParts(cpu: Cpu, size: number): void {
   popped.flags = loadStack32(cpu, size * 2, size)
   popped.cs = loadStack32(cpu, size, size) & 0xffff
@@ -126,7 +133,7 @@ function popParts(cpu: Cpu, size: number): void {
 }
 
 function popStack(cpu: Cpu, size: number): void {
-  popped.ss = loadStack32(cpu, size * 4, size) & 0xffff
+  popped.ss = loadStack32(cpu, size * 4, 2)
   popped.rsp = loadStack(cpu, size * 3, size)
 }
 
@@ -172,7 +179,7 @@ export const iret: Meaning = (cpu, insn) => {
   const mask = flagMask(cpu, size) | (size === 2 ? 0 : FLAG.RF | (oldLevel === 0 ? FLAG.VIF | FLAG.VIP : 0))
   const flags = breakpointsArmed(cpu) ? popped.flags : popped.flags & ~FLAG.RF
   const modeChanges = newLevel !== oldLevel || segAttributes(cpu, CS) !== code.attributes || !is64
-  if (takesStack) commitReturnStack(cpu, popped.ss, popped.rsp, newLevel, stack, is64)
+  if (takesStack) commitReturnStack(cpu, popped.ss, popped.rsp, newLevel, stack, to64)
   else setStackOffset(cpu, stackOffset(cpu, size * 3))
   setSegmentFrom(cpu, CS, popped.cs, code)
   writeU32(cpu, CPL, newLevel)

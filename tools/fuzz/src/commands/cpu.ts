@@ -11,7 +11,7 @@ import { resultOf } from '../results.ts'
 
 const DEFAULTS = {
   cases: '1000000', minutes: '', seed: '1', only: '', modes: '64,32,16', engines: 'cold,jit,hot', longest: '6', shown: '20',
-  batch: '8192', batches: '4', results: '', whole: false, quiet: false,
+  batch: '8192', batches: '4', results: '', share: '1', whole: false, quiet: false,
 }
 
 export function runCpu(args: string[]): number {
@@ -28,6 +28,7 @@ export function runCpu(args: string[]): number {
     seed, exact: why === '', cases: wholeNumber('cases', values.cases), until: () => performance.now() > deadline,
     longest: wholeNumber('longest', values.longest), shown: wholeNumber('shown', values.shown),
     batch: wholeNumber('batch', values.batch), batches: wholeNumber('batches', values.batches),
+    share: Math.max(1, wholeNumber('share', values.share)),
     only: values.only === '' ? undefined : new RegExp(values.only),
     // Most code is 64-bit, and only it is compiled.
     modes: modes.includes(64) ? modes.flatMap((mode) => (mode === 64 ? [mode] : [mode, 64])) : modes,
