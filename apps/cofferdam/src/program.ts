@@ -39,8 +39,10 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   if (given.gdb !== undefined) throw usageError('--gdb: a debugger sees nothing of an SNP guest; leave --gdb or --cc out')
   if (svsm === true) throw usageError('--svsm: not in this version yet; the guest runs at VMPL0')
   if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
-  if (given.firmware !== undefined && given.firmware !== 'direct') {
-    throw usageError('--firmware: an SNP guest boots its kernel directly in this version; leave --firmware out')
+  for (const [name, value] of [['--vars', given.vars], ['--save-vars', given.saveVars]] as const) {
+    if (value !== undefined) {
+      throw usageError(`${name}: firmware of an SNP guest has no variable store; what it sets ends with the guest. Leave it out`)
+    }
   }
 }
 
@@ -52,6 +54,8 @@ Examples:
       Linux 6.1 on four processors
   cofferdam boot --cc snp --run 'dmesg | grep SEV; grep Unaccepted /proc/meminfo'
       the kernel as a confidential guest: SEV-SNP silicon, a host that launches it, memory that it accepts
+  cofferdam boot --cc snp --firmware ovmf-amdsev --kernel trixie-cloud --vcpus 2
+      the same through OVMF, which verifies the kernel by hashes that are part of its measurement
   cofferdam boot --run 'cat /proc/cpuinfo; free -m' --append quiet
       one command instead of a shell, then power off; exit 3 when the command fails
   echo 'uname -a; sha256sum /bin/busybox' | cofferdam boot
@@ -127,7 +131,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(withOption())
   command
     .optionsGroup('Firmware:')
-    .option('--firmware <NAME|FILE>', 'start at the reset vector: ovmf, or a flash image; direct is the default', parse.parseText)
+    .option('--firmware <NAME|FILE>', 'start at the reset vector: ovmf, ovmf-amdsev, or a flash image; direct is the default', parse.parseText)
     .option('--vars <FILE>', 'variable store to start with; the file itself is not changed', parse.parseText)
     .option('--save-vars <FILE>', 'write the variable store there at the end; may be the same file', parse.parseText)
     .option('--debug-console [FILE]', 'what the guest sends to ports 0x402 and 0xe9; to stderr, or a file')
@@ -212,6 +216,8 @@ Examples:
       the launch digest as QEMU starts it; compare with MEASUREMENT in an attestation report
   cofferdam measure --cc snp --firmware OVMF.fd --kernel bzImage --initrd initrd.img --append console=ttyS0
       the same with the hashes of kernel, initrd and command line
+  cofferdam measure --firmware ovmf-amdsev --cpu-sig 0xa10f11 --kernel sid-cloud --initrd i.cpio --append 'console=ttyS0,115200 panic=-1'
+      what cofferdam boot --cc snp --firmware ovmf-amdsev --initrd i.cpio launches, as its --stats say
 `
 
 const addMeasure = (program: Command, around: Surroundings): void => {

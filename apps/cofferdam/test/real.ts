@@ -19,17 +19,16 @@ export const cocoKernel: string | undefined = [
   process.env.COFFERDAM_KERNELS ?? '', join(import.meta.dirname, '../../../../shared/kernels'),
 ].filter(Boolean).map((place) => join(place, 'linux-7.2.13-coco/bzImage')).find(existsSync)
 
-/** What a run of `cofferdam boot` gave. */
+/** What a command gave. */
 export interface RealRun {
   readonly code: number
   readonly out: string
   readonly err: string
 }
 
-/** `cofferdam boot` with `typed` coming from a pipe. */
-export const runReal = async (args: readonly string[], typed = ''): Promise<RealRun> => {
+const runCommand = async (args: readonly string[], typed: string): Promise<RealRun> => {
   const [out, err] = [collectOutput(), collectOutput()]
-  const code = await runCli(['boot', ...args], {
+  const code = await runCli(args, {
     stdin: pipeInput(typed),
     stdout: out.stream,
     stderr: err.stream,
@@ -39,3 +38,9 @@ export const runReal = async (args: readonly string[], typed = ''): Promise<Real
   })
   return { code, out: out.text(), err: err.text() }
 }
+
+/** `cofferdam boot` with `typed` coming from a pipe. */
+export const runReal = (args: readonly string[], typed = ''): Promise<RealRun> => runCommand(['boot', ...args], typed)
+
+/** `cofferdam measure`. */
+export const runMeasure = (args: readonly string[]): Promise<RealRun> => runCommand(['measure', ...args], '')

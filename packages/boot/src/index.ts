@@ -8,9 +8,8 @@ export { parseBzImage, type BzImage, type PayloadFormat, type SetupHeaderFields 
 export {
   Condition, createAssembler, Reg, type Alu, type Assembler, type OperandSize, type Plain,
 } from './cc/assembler.ts'
-export {
-  snpDirectBoot, type SnpDirectImage, type SnpDirectOptions, type SnpLaunchPages, type SnpPageType,
-} from './cc/snp-direct.ts'
+export { VMSA_GPA, type SnpLaunch, type SnpLaunchPages, type SnpPageType } from './cc/launch.ts'
+export { snpDirectBoot, type SnpDirectImage, type SnpDirectOptions } from './cc/snp-direct.ts'
 export { STAGE_TERMINATION, STAGE_TERMINATION_SET } from './cc/snp-stage.ts'
 export { vmsaOf } from './cc/vmsa.ts'
 export { takesUnacceptedMemory } from './efi/unaccepted.ts'

@@ -20,6 +20,7 @@ export type {
 export { createReferenceHost, type ReferenceHost, type ReferenceHostOptions } from './host.ts'
 export { createSnpGuest, type SnpGuest, type SnpGuestOptions, type SnpGuestStats } from './guest/guest.ts'
 export { COSTS } from './guest/costs.ts'
+export { firmwareLaunch, type FirmwareLaunchOptions } from './launch/firmware.ts'
 export type { Vcpu } from './guest/vcpu.ts'
 export { createFirmware, statusName, type Firmware, type FirmwareOptions, type Psp } from './snp/firmware.ts'
 export { readMsr, writeMsr } from './snp/instructions.ts'

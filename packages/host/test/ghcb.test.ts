@@ -144,9 +144,9 @@ describe('exits', () => {
     expect(guest.seen.aps).toEqual([{ apicId: 1, vmpl: 0, vmsa: 0x20_1000, onInit: false, features: 1n }])
   })
 
-  it('AP_RESET_HOLD lets the processor wait', () => {
+  it('AP_RESET_HOLD lets the processor wait, and says that a start-up IPI ended it', () => {
     const guest = guestWithGhcb()
-    guest.exit(VmgExit.AP_RESET_HOLD)
+    expect(guest.exit(VmgExit.AP_RESET_HOLD).info2).toBe(1n)
     expect(guest.seen.pauses).toEqual(['reset-hold'])
   })
 

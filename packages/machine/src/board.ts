@@ -66,17 +66,20 @@ export type ForkOptions = Omit<RestoreOptions, 'restore'>
 /** What the SMBIOS tables say. */
 export const SMBIOS = { manufacturer: 'Cofferdam', product: 'Q35', version: '1', date: '01/01/2024' }
 
+/** RAM of a PC as the memory map has it: below the PCI hole and from 4 GiB on. */
+export function ramRanges(bytes: number): { readonly start: number, readonly length: number }[] {
+  const low = lowMemory(bytes)
+  return [{ start: 0, length: low }, ...(bytes > low ? [{ start: 0x1_0000_0000, length: bytes - low }] : [])]
+}
+
 /**
- * RAM of a PC as the memory map has it: below the PCI hole and from 4 GiB on.
+ * The RAM of a PC.
  * @param overhead bytes for processors and firmware
  * @throws MachineError when this process cannot have as much
  */
 export function createRam(bytes: number, overhead: number): PhysicalMemory {
-  const low = lowMemory(bytes)
-  const ram = [{ start: 0, length: low }]
-  if (bytes > low) ram.push({ start: 0x1_0000_0000, length: bytes - low })
   try {
-    return createPhysicalMemory({ ram, overhead })
+    return createPhysicalMemory({ ram: ramRanges(bytes), overhead })
   } catch (error) {
     // What V8 says when the process may not have that much address space.
     if (!(error instanceof RangeError)) throw error

@@ -1,5 +1,6 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
 import type { SnpGuestStats } from '@cofferdam/host'
+import type { KernelFiles } from '@cofferdam/sev'
 import type { HostWatch } from '@cofferdam/x86'
 import type { DeviceOption, DiskOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
@@ -41,8 +42,13 @@ export interface MachineOptions extends MachineListeners {
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. */
   readonly firmware?: NamedBytes
-  /** The firmware's variable store, in place of the one in its image. */
+  /** The firmware's variable store, in place of the one in its image. Firmware of an SNP guest has none. */
   readonly vars?: NamedBytes
+  /**
+   * What the hashes are made of that an SNP guest's firmware verifies its kernel by, in place of what it is handed: a
+   * host that lies. They are part of the measurement.
+   */
+  readonly hashed?: KernelFiles
   readonly initrd?: NamedBytes
   /** Disks on PCI, in slots from 00:01.0 on. */
   readonly disks?: readonly DiskOption[]
@@ -82,7 +88,10 @@ export interface MachineStats {
   /** Hash of all events so far, 16 hexadecimal digits, where `traceHash` asked for it. */
   readonly traceHash?: string
   /** Of SNP guests: exits by reason, what was wrong with some, and the memory that the host gave. */
-  readonly snp?: SnpGuestStats
+  readonly snp?: SnpGuestStats & {
+    /** The launch digest as the PSP has it, 96 hexadecimal digits; reports show it as MEASUREMENT. */
+    readonly measurement: string
+  }
   readonly [counter: string]: unknown
 }
 

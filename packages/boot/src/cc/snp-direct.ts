@@ -23,6 +23,7 @@ import { commandLineBytes, placeInitrd } from '../load.ts'
 import { PC, pcMemoryMap, type MemoryRegion } from '../memory-map.ts'
 import { createSmbios, type SmbiosInfo } from '../smbios.ts'
 import { flatGdt, flatSegments, type StartState } from '../start-state.ts'
+import { VMSA_GPA, type SnpLaunch, type SnpLaunchPages, type SnpPageType } from './launch.ts'
 import { snpStage, stageParameters, STAGE_RANGES } from './snp-stage.ts'
 import { vmsaOf } from './vmsa.ts'
 
@@ -44,26 +45,8 @@ export interface SnpDirectOptions {
   readonly names?: { readonly kernel?: string, readonly initrd?: string }
 }
 
-/** Types of launch pages (56860 §8.18, PAGE_TYPE). */
-export type SnpPageType = 'normal' | 'zero' | 'secrets' | 'cpuid'
-
-/** Pages that a launch adds, in order. Start and length are multiples of 4096. */
-export interface SnpLaunchPages {
-  readonly name: string
-  readonly start: number
-  readonly length: number
-  readonly type: SnpPageType
-  /** Contents of normal pages, zeroes after their end. */
-  readonly bytes?: Uint8Array
-}
-
-export interface SnpDirectImage {
-  /** Launch pages in the order in which they are measured, before the VMSA. */
-  readonly launch: readonly SnpLaunchPages[]
-  /** The boot processor's VMSA; other processors are created by the guest. */
-  readonly vmsa: Uint8Array
-  /** Guest physical address that the VMSA is measured with. */
-  readonly vmsaGpa: number
+/** The launch: pages, and at last the boot processor's VMSA. Other processors are created by the guest. */
+export interface SnpDirectImage extends SnpLaunch {
   readonly state: StartState
   readonly image: BzImage
   /** The e820 map that the kernel gets, and the EFI map. */
@@ -80,8 +63,6 @@ const BLOCK = 0x80_0000
 const PAGE = 4096
 /** The linear address that maps the GHCB without C-bit: the last page of the lower half. */
 const GHCB_SHARED = 0x7fff_ffff_f000
-/** Guest physical address of VMSAs in a launch, by custom of all VMMs: the last page below 2^48. */
-const VMSA_GPA = 0xffff_ffff_f000
 const BOOT_CS = 0x10
 const BOOT_DS = 0x18
 
@@ -197,6 +178,9 @@ function launchPages(pieces: readonly Piece[]): SnpLaunchPages[] {
   return all.sort((a, b) => LAUNCH_ORDER.indexOf(a.type) - LAUNCH_ORDER.indexOf(b.type) || a.start - b.start)
 }
 
+const bootVmsa = (state: StartState, features?: bigint): SnpLaunchPages =>
+  ({ name: 'VMSA', start: VMSA_GPA, length: PAGE, type: 'vmsa', bytes: vmsaOf(state, features), vp: 0 })
+
 function checkedImage({ kernel, names }: SnpDirectOptions): BzImage & { readonly entry64: number } {
   const name = names?.kernel ?? 'kernel'
   const image = parseBzImage(kernel, name)
@@ -272,8 +256,8 @@ export function snpDirectBoot(options: SnpDirectOptions): SnpDirectImage {
   }, accepted))
   const state = startState(stage, root, cBit, stack, gdt)
   return {
-    launch: launchPages(layout.pieces), vmsa: vmsaOf(state, options.features), vmsaGpa: VMSA_GPA, state, image,
-    map: e820, efiMap, accepted, unacceptedMemory,
+    launch: [...launchPages(layout.pieces), bootVmsa(state, options.features)], state, image, map: e820, efiMap, accepted,
+    unacceptedMemory,
   }
 }
 

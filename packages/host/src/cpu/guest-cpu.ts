@@ -32,8 +32,8 @@ export interface GuestCpuOptions {
   readonly apic: ApicPort
   /** Ticks of the time-stamp counter now. */
   readonly now: () => number
-  /** Where the PCI hole begins, for the MTRRs. */
-  readonly holeStart: number
+  /** Where the PCI hole begins, for the MTRRs as firmware leaves them; undefined: they are as after reset. */
+  readonly holeStart: number | undefined
   /** MSRs beside the model's. */
   readonly msrs?: readonly Msr[]
 }
@@ -44,7 +44,7 @@ export function createGuestCpu(options: GuestCpuOptions): GuestCpu {
   // Held here although the processor switches it: software may ask for it through the GHCB all the same.
   addMsrs(msrs, [inState(0xda0, 'XSS', state.XSS), ...options.msrs ?? []])
   const system = createCpuSystem({ model, topology: flatTopology(count), index, apic, msrs })
-  setFirmwareMtrrs(system, options.holeStart)
+  if (options.holeStart !== undefined) setFirmwareMtrrs(system, options.holeStart)
   const buffer = new ArrayBuffer(state.HOT_END)
   const views = {
     u8: new Uint8Array(buffer), u16: new Uint16Array(buffer), i32: new Int32Array(buffer), u32: new Uint32Array(buffer),

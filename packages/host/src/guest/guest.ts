@@ -1,7 +1,7 @@
 /** An SNP guest under the reference host: its memory, its processors, its launch, and what its exits ask for. */
-import type { SnpDirectImage } from '@cofferdam/boot'
+import type { SnpLaunch } from '@cofferdam/boot'
 import type { IoBus, PhysicalMemory } from '@cofferdam/memory'
-import { HvFeatures, RmpStatus, SevFeatures, SnpGuestRequest } from '@cofferdam/spec'
+import { HvFeatures, SevFeatures, SnpGuestRequest } from '@cofferdam/spec'
 import { APIC_EVENT, createLocalApic, routeMessage, type LocalApic, type Svm } from '@cofferdam/x86'
 import { cpuidPage } from '../cpu/cpuid-page.ts'
 import { createGuestCpu } from '../cpu/guest-cpu.ts'
@@ -22,11 +22,12 @@ export interface SnpGuestOptions {
   readonly rmp: RmpInstructions
   /** The physical processors that run the guest's, one each. */
   readonly svms: readonly Svm[]
-  readonly image: SnpDirectImage
+  /** What the guest starts from. Processors without a VMSA wait for the guest to create them one. */
+  readonly image: SnpLaunch
   /** RAM by guest physical address. */
   readonly ram: readonly { readonly start: number, readonly length: number }[]
-  /** Where the guest's PCI hole begins. */
-  readonly holeStart: number
+  /** Where the guest's PCI hole begins, for the MTRRs as firmware leaves them; undefined: as they are after reset. */
+  readonly holeStart: number | undefined
   readonly encryption: EncryptionFacts
   /** The guest's ports and registers: what its devices claimed. */
   readonly ports: IoBus
@@ -58,6 +59,8 @@ export interface SnpGuest {
   readonly apics: readonly LocalApic[]
   readonly memory: GuestMemory
   readonly services: GuestServices & { readonly npt: Npt }
+  /** System page of the guest's context, which the PSP keeps. */
+  readonly context: number
   stats(): SnpGuestStats
 }
 
@@ -159,7 +162,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
         options.onChange(index)
       },
     })
-    if (index === 0) apic.enterVirtualWire()
+    if (index === 0 && options.holeStart !== undefined) apic.enterVirtualWire()
     apics.push(apic)
     const cpu = createGuestCpu({
       model: guestModel(), index, count: svms.length, apic, now: options.now, holeStart: options.holeStart,
@@ -178,24 +181,18 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     }))
   })
 
-  const vmsaPage = host.allocatePage()
   const first = createGuestCpu({
     model: guestModel(), index: 0, count: svms.length, apic: apics[0], now: options.now, holeStart: options.holeStart,
   })
   first.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
-  ;({ context } = launch({
-    firmware: host.firmware, memory, guest: guestMemory, asid, pages: image.launch, vmsa: image.vmsa, vmsaPage,
+  const launched = launch({
+    firmware: host.firmware, memory, rmp, guest: guestMemory, asid, image, allocatePage: host.allocatePage,
     cpuidPage: cpuidPage(first),
-    assignVmsa(page) {
-      const status = rmp.rmpupdate(page, {
-        assigned: true, guestPage: image.vmsaGpa / PAGE, large: false, asid, immutable: true,
-      })
-      if (status !== RmpStatus.SUCCESS) throw new HostError('launch', 'VMSA', `RMPUPDATE failed with ${status}`)
-    },
-  }))
-  vcpus[0].setVmsa(vmsaPage)
+  })
+  context = launched.context
+  for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(page, vp !== 0)
   return {
-    vcpus, apics, memory: guestMemory, services,
+    vcpus, apics, memory: guestMemory, services, context,
     stats: () => ({
       exits: Object.fromEntries([...exits].sort(([a], [b]) => (a < b ? -1 : 1))),
       malformed: Object.fromEntries(malformed), memory: { ...guestMemory.counts },

@@ -1,11 +1,11 @@
-/** The launch of an SNP guest (56860 §8.11–8.19): context, ASID, pages in their order, VMSA, end. */
-import type { SnpLaunchPages } from '@cofferdam/boot'
+/** The launch of an SNP guest (56860 §8.11–8.19): context, ASID, pages and VMSAs in their order, end. */
+import type { SnpLaunch, SnpLaunchPages } from '@cofferdam/boot'
 import {
-  PspStatus, SnpActivate, SnpAddress, SnpLaunchFinish, SnpLaunchStart, SnpLaunchUpdate, SnpLaunchUpdatePage, SnpPageType,
-  SnpPolicy,
+  PspStatus, RmpStatus, SnpActivate, SnpAddress, SnpLaunchFinish, SnpLaunchFinishFlags, SnpLaunchStart, SnpLaunchUpdate,
+  SnpLaunchUpdatePage, SnpPageType, SnpPolicy,
 } from '@cofferdam/spec'
 import { HostError, hex } from '../errors.ts'
-import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { GuestMemory, RmpInstructions } from '../memory/guest-memory.ts'
 import type { HostMemory } from '../memory/words.ts'
 import { statusName, type Firmware } from '../snp/firmware.ts'
 
@@ -13,15 +13,13 @@ export interface LaunchOptions {
   readonly firmware: Firmware
   readonly memory: HostMemory
   readonly guest: GuestMemory
+  readonly rmp: Pick<RmpInstructions, 'rmpupdate'>
+  /** A page of the host's: VMSAs are in its memory until they become the guest's. */
+  readonly allocatePage: () => number
   readonly asid: number
-  /** A system page for the VMSA, the guest's from the launch on; and how it becomes so. */
-  readonly vmsaPage: number
-  readonly assignVmsa: (page: number) => void
-  readonly pages: readonly SnpLaunchPages[]
-  readonly vmsa: Uint8Array
+  readonly image: SnpLaunch
   /** The CPUID page that the firmware is to check. */
   readonly cpuidPage: Uint8Array
-  readonly policy?: bigint
   readonly hostData?: Uint8Array
 }
 
@@ -29,22 +27,25 @@ export interface LaunchOptions {
 export interface Launched {
   /** System page of the guest context. */
   readonly context: number
+  /** System pages of the VMSAs, by processor. */
+  readonly vmsas: ReadonlyMap<number, number>
 }
 
 const PAGE = 4096
 /** ABI 0.0 or later, SMT allowed. */
 const DEFAULT_POLICY = SnpPolicy.pack({ SMT: 1n, RESERVED_ONE: 1n })
 const TYPES = {
-  normal: SnpPageType.NORMAL, zero: SnpPageType.ZERO, secrets: SnpPageType.SECRETS, cpuid: SnpPageType.CPUID,
+  normal: SnpPageType.NORMAL, zero: SnpPageType.ZERO, unmeasured: SnpPageType.UNMEASURED, secrets: SnpPageType.SECRETS,
+  cpuid: SnpPageType.CPUID, vmsa: SnpPageType.VMSA,
 } as const
 
 /** Launches a guest. @throws HostError when the firmware refuses a command or the host has no memory */
 export function launch(options: LaunchOptions): Launched {
-  const { firmware, memory } = options
+  const { firmware, image } = options
   const context = firmware.firmwarePage()
   const gctxPaddr = BigInt(context) * 4096n
   firmware.run('SNP_GCTX_CREATE', SnpAddress.create({ address: gctxPaddr }))
-  firmware.run('SNP_LAUNCH_START', SnpLaunchStart.create({ gctxPaddr, policy: options.policy ?? DEFAULT_POLICY }))
+  firmware.run('SNP_LAUNCH_START', SnpLaunchStart.create({ gctxPaddr, policy: image.policy ?? DEFAULT_POLICY }))
   firmware.run('SNP_ACTIVATE', SnpActivate.create({ gctxPaddr, asid: options.asid }))
 
   const update: Update = (systemPage, pageType) => firmware.tryCommand('SNP_LAUNCH_UPDATE', SnpLaunchUpdate.create({
@@ -52,15 +53,46 @@ export function launch(options: LaunchOptions): Launched {
   })).status
 
   const addPage = createAdder(options, update)
-  for (const { name, start, length, type, bytes } of options.pages) {
+  const vmsas = new Map<number, number>()
+  for (const pages of image.launch) {
+    const { name, start, length, type, bytes, vp = 0 } = pages
+    if (type === 'vmsa') {
+      vmsas.set(vp, addVmsa(options, pages, update))
+      continue
+    }
     const contents = type === 'cpuid' ? options.cpuidPage : bytes
     for (let at = 0; at < length; at += PAGE) addPage(name, (start + at) / PAGE, type, contents?.subarray(at, at + PAGE))
   }
-  memory.write(options.vmsaPage * PAGE, options.vmsa)
-  options.assignVmsa(options.vmsaPage)
-  succeed('the VMSA', update(options.vmsaPage, SnpPageType.VMSA))
-  firmware.run('SNP_LAUNCH_FINISH', SnpLaunchFinish.create({ gctxPaddr, hostData: options.hostData ?? new Uint8Array(32) }))
-  return { context }
+  finish(options, gctxPaddr)
+  return { context, vmsas }
+}
+
+/** SNP_LAUNCH_FINISH, with what the guest's owner signed in pages of the host's. */
+function finish({ firmware, memory, allocatePage, image: { identity }, hostData }: LaunchOptions, gctxPaddr: bigint): void {
+  const place = (bytes: Uint8Array): bigint => {
+    const page = allocatePage()
+    memory.write(page * PAGE, bytes)
+    return BigInt(page) * 4096n
+  }
+  firmware.run('SNP_LAUNCH_FINISH', SnpLaunchFinish.create({
+    gctxPaddr, hostData: hostData ?? new Uint8Array(32),
+    ...(identity !== undefined && {
+      idBlockPaddr: place(identity.block), idAuthPaddr: place(identity.auth),
+      flags: SnpLaunchFinishFlags.pack({ ID_BLOCK_EN: 1, AUTH_KEY_EN: identity.authorKey ? 1 : 0 }),
+    }),
+  }))
+}
+
+/** Adds a VMSA, in a page of its own that is no memory of the guest's; answers the system page. */
+function addVmsa(options: LaunchOptions, { name, start, bytes }: SnpLaunchPages, update: Update): number {
+  const { memory, rmp, asid } = options
+  const page = options.allocatePage()
+  memory.fill(page * PAGE, PAGE, 0)
+  if (bytes !== undefined) memory.write(page * PAGE, bytes)
+  const status = rmp.rmpupdate(page, { assigned: true, guestPage: start / PAGE, large: false, asid, immutable: true })
+  if (status !== RmpStatus.SUCCESS) throw new HostError('launch', name, `RMPUPDATE failed with ${status}`)
+  succeed(name, update(page, SnpPageType.VMSA))
+  return page
 }
 
 /** SNP_LAUNCH_UPDATE of a page; its status. */

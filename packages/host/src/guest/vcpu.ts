@@ -57,8 +57,11 @@ export interface Vcpu {
   charge(time: number): void
   /** Instructions of the present turn. */
   progress(): number
-  /** Runs with another VMSA from now on; undefined: not at all. */
-  setVmsa(systemPage: number | undefined): void
+  /**
+   * Runs with another VMSA from now on; undefined: not at all.
+   * @param held it first waits for a start-up IPI, as processors do after reset
+   */
+  setVmsa(systemPage: number | undefined, held?: boolean): void
   /** Takes an APIC's INIT and start-up requests; the guest's own way to start processors is AP creation. */
   takeStartup(): void
 }
@@ -228,10 +231,10 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       processor.charge(time)
     },
     progress: () => done + (inside ? processor.progress() : 0),
-    setVmsa(systemPage) {
+    setVmsa(systemPage, held = false) {
       if (svm.inGuest) svm.kick()
       runnable = systemPage !== undefined
-      waiting = 'no'
+      waiting = held ? 'reset-hold' : 'no'
       nmiMasked = false
       stopping = true
       setWindow(false)

@@ -1,17 +1,18 @@
 /** An SNP guest under the reference host, wired: AMD silicon, the host's program, the guest's own Q35, and turns. */
-import { lowMemory, memoryCmos, pcMemoryMap, snpDirectBoot } from '@cofferdam/boot'
-import type { MemoryRegion, SnpDirectImage } from '@cofferdam/boot'
+import { lowMemory, memoryCmos, pcMemoryMap } from '@cofferdam/boot'
+import type { MemoryRegion } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation } from '@cofferdam/devices'
-import { createReferenceHost, createSnpGuest } from '@cofferdam/host'
+import { createReferenceHost, createSnpGuest, guestModel } from '@cofferdam/host'
 import type { SnpGuest } from '@cofferdam/host'
 import { createIoBus } from '@cofferdam/memory'
 import { E820Type } from '@cofferdam/spec'
 import { configureModel, epycGenoa, routeMessage } from '@cofferdam/x86'
-import { createEmit, createRam, SMBIOS } from '../board.ts'
+import { createEmit, createRam, ramRanges, SMBIOS } from '../board.ts'
 import type { Machine } from '../board.ts'
 import { createCourse } from '../course.ts'
-import { createDevices, isConsole, testDevices } from '../devices.ts'
+import { createDevices, diskSlots, isConsole, testDevices } from '../devices.ts'
+import { createMachineConfig, placedAcpi } from '../firmware.ts'
 import { MachineError } from '../options.ts'
 import type { MachineOptions } from '../options.ts'
 import { createProcessors, processorsOverhead } from '../processors.ts'
@@ -21,6 +22,7 @@ import { placeOf, stateLines } from '../report.ts'
 import { createRunLoop } from '../run-loop.ts'
 import type { Seat } from '../run-loop.ts'
 import { collectStats } from '../stats.ts'
+import { createLaunch, memoryBesideRam } from './image.ts'
 import { createSnpSilicon } from './silicon.ts'
 
 const MiB = 2 ** 20
@@ -30,19 +32,6 @@ const hostMemory = (guest: number): number => Math.ceil(guest * (1 + 1 / 32) / (
 /** RAM of a map as ranges of physical memory. */
 const ramOf = (map: readonly MemoryRegion[]) => map.filter((r) => r.type === E820Type.RAM)
   .map(({ start, length }) => ({ start, length }))
-
-/** What the guest boots. @throws BootError, MachineError */
-function createImage(options: MachineOptions, cBit: number): SnpDirectImage {
-  if (options.kernel === undefined || options.firmware !== undefined) {
-    throw new MachineError('firmware', 'file', 'an SNP guest boots a kernel directly in this version; leave --firmware out')
-  }
-  const apicIds = Array.from({ length: options.vcpus }, (_, index) => index)
-  return snpDirectBoot({
-    kernel: options.kernel.bytes, initrd: options.initrd?.bytes, cmdline: options.append, memory: options.memory, cBit,
-    acpi: { apicIds }, smbios: { ...SMBIOS, memory: options.memory }, accept: options.accept ?? 'lazy',
-    names: { kernel: options.kernel.name, initrd: options.initrd?.name },
-  })
-}
 
 /** A debugger sees ciphertext, and registers that are the host's. */
 const refuseDebugger = (): never => {
@@ -100,12 +89,25 @@ export function createSnpMachine(options: MachineOptions): Machine {
     write: (address: number, bytes: Uint8Array): boolean => guest.memory.write(address, bytes),
   }
   const virtio = createDevices(options, dma, clock, (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  const apicIds = Array.from({ length: vcpus }, (_, index) => index)
   const guestRam = ramOf([
     { start: 0, length: 0xa_0000, type: E820Type.RAM },
     ...pcMemoryMap(options.memory).filter((r) => r.start >= MiB),
   ])
+  const image = createLaunch(options, silicon.encryption.cBit)
+  const hasFirmware = options.firmware !== undefined
   const platform = createPlatform({
     ...observation, memory: { ports, mmio }, clock, cmos: memoryCmos(guestRam), testDevices: testDevices(options.devices),
+    ...(hasFirmware && {
+      // Nobody answers below 1 MiB, whatever the attribute map says: what firmware reads there is private memory.
+      firmware: { onPam: () => undefined },
+      fwCfg: (placed) => createMachineConfig(dma, observation, {
+        ram: ramRanges(options.memory), vcpus, bootSlots: diskSlots(options.disks), smbios: { ...SMBIOS, memory: options.memory },
+        kernel: options.kernel?.bytes, initrd: options.initrd?.bytes, cmdline: options.append,
+        names: { kernel: options.kernel?.name, initrd: options.initrd?.name },
+        acpi: () => placedAcpi({ apicIds }, ramRanges(options.memory), guestModel().physicalBits, placed()),
+      }),
+    }),
     deliver: (message) => routeMessage(guest.apics, message),
     picOutput: (level) => { guest.apics[0].setLint(0, level) },
     ...course.outputs,
@@ -120,7 +122,8 @@ export function createSnpMachine(options: MachineOptions): Machine {
   })
   const guest: SnpGuest = createSnpGuest({
     host, memory, rmp: silicon.rmp, svms: physical.map((processor) => silicon.svmOf(processor.cpu)),
-    image: createImage(options, silicon.encryption.cBit), ram: guestRam, holeStart: lowMemory(options.memory),
+    image, ram: [...guestRam, ...memoryBesideRam(image, guestRam)],
+    holeStart: hasFirmware ? undefined : lowMemory(options.memory),
     encryption: silicon.encryption, ports, mmio,
     now: () => loop.now(), charge: (time) => { loop.charge(time) },
     picAcknowledge: () => platform.pic.acknowledge(),
@@ -144,7 +147,8 @@ export function createSnpMachine(options: MachineOptions): Machine {
     serialInput: (bytes) => platform.serial.receive(bytes),
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({
-      ...collectStats(memory, processors, loop), snp: guest.stats(), ...(hash !== undefined && { traceHash: hash.digest() }),
+      ...collectStats(memory, processors, loop),
+      snp: { ...guest.stats(), measurement: silicon.measurement(guest.context) }, ...(hash !== undefined && { traceHash: hash.digest() }),
     }),
     places: () => processors.seats.map(placeOf),
     watch: refuseDebugger,

@@ -28,6 +28,8 @@ export interface SnpSilicon {
   readonly encryption: EncryptionFacts
   /** Highest ASID that an SNP guest may have. */
   readonly maxSnpAsid: number
+  /** A guest's launch digest as the PSP has it, in hexadecimal; of nobody, nothing. */
+  measurement(context: number): string
   /** WBINVD on a processor. */
   writeBackCaches(processor: number): void
   /** The chain of certificates that vouches for the chip's reports, as hosts hand it to guests. */
@@ -38,6 +40,8 @@ export interface SnpSilicon {
 const C_BIT = 51
 const MAX_ASID = 1006
 const MIN_SEV_ASID = 512
+
+const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
 
 const word = (cpu: Cpu, index: number): bigint => systemOf(cpu).held.get(index) ?? 0n
 
@@ -98,6 +102,7 @@ export function createSnpSilicon({ memory, model, seed, processors, charge }: Sn
   return {
     extensions: sev.extensions, svmOf: sev.svmOf, rmp: sev, psp, maxSnpAsid: MIN_SEV_ASID - 1,
     encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: true },
+    measurement: (context) => toHex(psp.state.guests.get(context)?.digest ?? new Uint8Array(0)),
     writeBackCaches: (processor) => { psp.wbinvd(processor) },
     certificates: () => machineCertificates(identity, psp.state.reportedTcb),
   }

@@ -72,14 +72,15 @@ export interface GhcbFlaw {
 }
 
 /**
- * Checks what every exit has to fulfil: the layout of the page, the fields of the exit. Version 0 and versions above
- * `maxVersion` are refused, a usage that is not the standard one, codes without an exit, and inputs that are not valid.
+ * Checks what every exit has to fulfil: the layout of the page, the fields of the exit. Versions above `maxVersion` are
+ * refused, a usage that is not the standard one, codes without an exit, and inputs that are not valid. Version 0 is what
+ * OVMF leaves in its pages (edk2 OvmfPkg/PlatformPei/AmdSev.c only clears them); hosts take it.
  */
 export function ghcbFlaw(page: GhcbPage, maxVersion = 2): GhcbFlaw | null {
   if (page.usage !== GHCB_USAGE_STANDARD) {
     return { error: GhcbError.INVALID_USAGE, text: `usage 0x${page.usage.toString(16)} is not the standard layout` }
   }
-  if (page.version < 1 || page.version > maxVersion) {
+  if (page.version > maxVersion) {
     return { error: GhcbError.INVALID_USAGE, text: `protocol version ${page.version} was not negotiated` }
   }
   const always: readonly GhcbField[] = ['swExitCode', 'swExitInfo1', 'swExitInfo2']

@@ -5,6 +5,6 @@ export const apResetHoldExit: GhcbServer = {
   name: 'ap-reset-hold',
   serve(_request, _guest, vcpu) {
     vcpu.pause('reset-hold')
-    return {}
+    return { info2: 1n }
   },
 }

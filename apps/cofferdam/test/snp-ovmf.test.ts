@@ -1,0 +1,42 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { debianMissing, runMeasure, runReal } from './real.ts'
+import { ownInitramfs, readSnpStats } from './snp-stats.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-ovmf-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+  it('boots a kernel that it has verified, and was launched as `measure` says', { timeout: 300_000 }, async () => {
+    const stats = join(folder, 'stats.json')
+    const initrd = join(folder, 'initrd.cpio')
+    writeFileSync(initrd, await ownInitramfs())
+    const append = 'cryptomgr.notests=1'
+    const { code, out, err } = await runReal([
+      '--cc', 'snp', '--firmware', 'ovmf-amdsev', '--kernel', 'sid-cloud', '--initrd', initrd, '--vcpus', '2',
+      '--append', append, '--until', 'cofferdam: shell ready', '--stats', stats,
+    ])
+    expect(code, err).toBe(0)
+    expect(out).toMatch(/efi: EFI v2\.\d+ by .*EDK II/)
+    expect(out).toContain('Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP')
+    expect(out).toMatch(/smp: Brought up 1 node, 2 CPUs/)
+    expect(out).not.toMatch(/BUG:|WARNING:|Call Trace|unchecked MSR/)
+    const { malformed, measurement } = readSnpStats(stats)
+    expect(malformed).toEqual({})
+    const measured = await runMeasure([
+      '--firmware', 'ovmf-amdsev', '--kernel', 'sid-cloud', '--initrd', initrd, '--vcpus', '2', '--cpu-sig', '0xa10f11',
+      '--append', `console=ttyS0,115200 panic=-1 ${append}`,
+    ])
+    expect(measured).toEqual({ code: 0, out: `${measurement}\n`, err: '' })
+  })
+
+  it('has no variables that could be given or kept', async () => {
+    for (const option of ['--vars', '--save-vars']) {
+      const { code, err } = await runReal(['--cc', 'snp', '--firmware', 'ovmf-amdsev', option, join(folder, 'vars.fd')])
+      expect(code).toBe(2)
+      expect(err).toMatch(new RegExp(`${option}: firmware of an SNP guest has no variable store`))
+    }
+  })
+})

@@ -1,0 +1,29 @@
+/** What the launch of an SNP guest is made of (56860 §8.18): pages and save areas, in the order of their measurement. */
+
+/** Types of launch pages (56860 §8.18, PAGE_TYPE). */
+export type SnpPageType = 'normal' | 'zero' | 'unmeasured' | 'secrets' | 'cpuid' | 'vmsa'
+
+/** Pages that a launch adds. Start and length are multiples of 4096. */
+export interface SnpLaunchPages {
+  readonly name: string
+  /** Guest physical address; of a VMSA the one that it is measured with, which is no memory of the guest's. */
+  readonly start: number
+  readonly length: number
+  readonly type: SnpPageType
+  /** Contents of normal and unmeasured pages and of VMSAs, zeroes after their end. */
+  readonly bytes?: Uint8Array
+  /** Of a VMSA: the processor that starts with it, 0 for the first. The others wait for a start-up IPI with it. */
+  readonly vp?: number
+}
+
+/** A launch: everything that is added to a guest before it runs. */
+export interface SnpLaunch {
+  readonly launch: readonly SnpLaunchPages[]
+  /** Guest policy (56860 §4.3); a default without it. */
+  readonly policy?: bigint
+  /** What the guest's owner signed: ID block and ID authentication information (56860 §8.19). */
+  readonly identity?: { readonly block: Uint8Array, readonly auth: Uint8Array, readonly authorKey: boolean }
+}
+
+/** Where launches put VMSAs, by custom of all VMMs: the last page below 2^48. */
+export const VMSA_GPA = 0xffff_ffff_f000
