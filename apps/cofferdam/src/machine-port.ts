@@ -65,6 +65,8 @@ export interface MachineOptions {
 export type RunResult =
   /** The instructions asked for are done. */
   | { readonly reason: 'budget' }
+  /** `interrupted` said so; `left` of the instructions asked for were not run. */
+  | { readonly reason: 'interrupted'; readonly left: number }
   /** Every processor waits; `idleUntil` is the next timer in virtual nanoseconds, absent when no timer runs. */
   | { readonly reason: 'idle'; readonly idleUntil?: number }
   | { readonly reason: 'poweroff' }
@@ -93,8 +95,11 @@ export interface MachineStats {
 }
 
 export interface Machine {
-  /** Runs at most that many instructions, about; after `idle`, skips virtual time to the next timer or input first. */
-  run(options: { readonly instructions: number }): RunResult
+  /**
+   * Runs at most that many instructions, about; after `idle`, skips virtual time to the next timer or input first.
+   * `interrupted` is asked now and then whether to come back early: a run of what was left goes on as if it had not.
+   */
+  run(options: { readonly instructions: number; readonly interrupted?: () => boolean }): RunResult
   /** Offers bytes to the serial port and returns how many it took. */
   serialInput(bytes: Uint8Array): number
   stats(): MachineStats

@@ -7,7 +7,7 @@ import type { HostWatch } from '@cofferdam/x86'
 import { createTraceHash } from './events.ts'
 import type { Emit, TraceHash } from './events.ts'
 import { MachineError } from './options.ts'
-import type { MachineListeners, MachineOptions, MachineStats, ProcessorPlace, RunResult } from './options.ts'
+import type { MachineListeners, MachineOptions, MachineStats, ProcessorPlace, RunRequest, RunResult } from './options.ts'
 import type { Processors } from './processors.ts'
 import type { SnapshotData } from './snapshot/snapshot.ts'
 
@@ -20,7 +20,7 @@ export interface Machine {
    * Runs about that many instructions (of all processors together). After `idle`, goes on at the next timer. A machine
    * that has ended answers the same again.
    */
-  run(options: { readonly instructions: number }): RunResult
+  run(request: RunRequest): RunResult
   /** Offers bytes to the serial port; answers how many it took. */
   serialInput(bytes: Uint8Array): number
   /** Offers bytes to the first virtio console; answers how many it took, 0 without one. */

@@ -2,7 +2,7 @@
 import type { PlatformOptions } from '@cofferdam/devices'
 import { BackingExhausted } from '@cofferdam/memory'
 import type { Emit, EventKind, MachineEvent } from './events.ts'
-import type { MachineOptions, RunResult } from './options.ts'
+import type { MachineOptions, RunRequest, RunResult } from './options.ts'
 import type { RunLoop } from './run-loop.ts'
 
 /** What a platform has to say to the world outside. */
@@ -10,7 +10,7 @@ type Outputs = Pick<PlatformOptions, 'onSerial' | 'onDebugConsole' | 'onPowerOff
 
 export interface CourseOptions {
   /** The loop that runs the machine; called for once there is something to tell. */
-  readonly loop: () => Pick<RunLoop, 'now' | 'current' | 'run' | 'stop'>
+  readonly loop: () => Pick<RunLoop, 'now' | 'current' | 'run' | 'left' | 'stop'>
   /** Who hears of what happens; undefined when nobody listens. */
   readonly emit: Emit | undefined
   /** Who hears of what the guest sends. */
@@ -26,12 +26,12 @@ export interface Course {
   /** What it ended with, or null. */
   ended(): RunResult | null
   /**
-   * Runs the loop, to about that many instructions.
+   * Runs the loop, as far as is asked for.
    * @param isDone whether the machine has ended, looked at before each slice
    * @param flush called when the loop comes back
    * @param state lines about the running processor, for the end when there is no more memory behind the guest's
    */
-  run(instructions: number, isDone: () => boolean, flush: () => void, state: () => readonly string[]): RunResult
+  run(request: RunRequest, isDone: () => boolean, flush: () => void, state: () => readonly string[]): RunResult
 }
 
 /** A machine's course, from power-on. */
@@ -63,12 +63,14 @@ export function createCourse({ loop, emit, listeners }: CourseOptions): Course {
       // QEMU's status is twice what was written, and 1.
       onDebugExit: (status) => { end({ reason: 'debug-exit', code: status >> 1, status }) },
     },
-    run(instructions, isDone, flush, state) {
+    run({ instructions, interrupted }, isDone, flush, state) {
       try {
-        const idleUntil = loop().run(instructions, isDone)
+        const idleUntil = loop().run(instructions, isDone, interrupted)
         flush()
         isDone()
         if (ended !== null) return ended
+        const left = loop().left()
+        if (left > 0) return { reason: 'interrupted', left }
         if (idleUntil === undefined) return { reason: 'budget' }
         return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }
       } catch (error) {

@@ -1,7 +1,7 @@
 export { createMachine } from './machine.ts'
 export type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
 export { MachineError, MAX_VCPUS } from './options.ts'
-export type { MachineListeners, MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunResult } from './options.ts'
+export type { MachineListeners, MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunRequest, RunResult } from './options.ts'
 export type { EventKind, MachineEvent } from './events.ts'
 export type { DeviceOption, DiskOption, ShareOption } from './devices.ts'
 export type { NetOption } from './net.ts'

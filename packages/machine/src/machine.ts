@@ -109,7 +109,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const processors: Processors = createProcessors({
     seats, memory, count: vcpus, engine: options.engine, model,
     holeStart: layout === undefined ? lowMemory(options.memory) : undefined,
-    now: () => loop.now(),
+    now: () => loop.now(), interrupted: () => loop.interrupted(),
     random64: random.processors.next64,
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
@@ -146,8 +146,8 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   return {
     memory, processors,
     variables: () => firmware?.variables(),
-    run({ instructions }) {
-      const result = course.run(instructions, isDone, flush, () => stateLines(seats[loop.current()].processor))
+    run(request) {
+      const result = course.run(request, isDone, flush, () => stateLines(seats[loop.current()].processor))
       const cpu = course.ended() === null ? loop.watchHit() : -1
       const watch = cpu < 0 ? null : seats[cpu].processor.trapped
       return watch === null ? result : { reason: 'watch', cpu, watch }

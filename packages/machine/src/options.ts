@@ -65,6 +65,8 @@ export interface MachineOptions extends MachineListeners {
 export type RunResult =
   /** The instructions asked for are done. */
   | { readonly reason: 'budget' }
+  /** `interrupted` said so; `left` of the instructions asked for were not run. */
+  | { readonly reason: 'interrupted', readonly left: number }
   /** Every processor waits; `idleUntil` is the next timer in virtual nanoseconds, absent when no timer runs. */
   | { readonly reason: 'idle', readonly idleUntil?: number }
   | { readonly reason: 'poweroff' }
@@ -76,6 +78,17 @@ export type RunResult =
   | { readonly reason: 'watch', readonly cpu: number, readonly watch: HostWatch }
   /** A processor shut down (a triple fault), or the guest needs more than there is. `state` are lines for a person. */
   | { readonly reason: 'shutdown', readonly message: string, readonly state: readonly string[] }
+
+/** What a machine is asked to run. */
+export interface RunRequest {
+  /** Of all processors together, about. */
+  readonly instructions: number
+  /**
+   * Asked every few hundred thousand instructions whether to come back early: the host's clock may say so, because what
+   * the guest sees does not depend on it. A run of what was `left` goes on as if nothing had been.
+   */
+  readonly interrupted?: () => boolean
+}
 
 /** Counters of a machine. */
 export interface MachineStats {

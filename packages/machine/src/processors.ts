@@ -21,6 +21,8 @@ export interface ProcessorsOptions {
   /** Virtual time in nanoseconds, exact inside a slice. */
   readonly now: () => number
   readonly random64: () => bigint
+  /** Whether a slice that takes long shall end here, to be gone on with. */
+  readonly interrupted: () => boolean
   readonly picAcknowledge: () => number
   readonly eoiBroadcast: (vector: number) => void
   /** A processor's timer or pending events changed. */
@@ -93,6 +95,7 @@ export function createProcessors(options: ProcessorsOptions): Processors {
       },
       acknowledge: () => acknowledge(index),
       attend: () => { attend(index) },
+      interrupted: options.interrupted,
       ...(emit !== undefined && listeners(index, emit)),
     })
     seats.push({ processor, apic, waiting: index !== 0 })

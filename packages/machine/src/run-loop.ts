@@ -12,6 +12,11 @@ import type { LocalApic, Processor } from '@cofferdam/x86'
 const LONG_SLICE = 4_000_000
 const SHORT_SLICE = 4_000
 const SLICE_SPREAD = 12_000
+/**
+ * Instructions after which the caller is asked whether it has something better to do: well below a second, but for code
+ * that must be decoded again and again, where processors ask themselves.
+ */
+const ASK_AFTER = 2 ** 18
 
 /** Somebody who gets turns: a processor with its APIC, or a guest's processor under a host. */
 export interface Seat {
@@ -49,9 +54,15 @@ export interface RunLoop {
   /**
    * Runs processors in turn until about `instructions` are retired, `done` says so, or none is ready. When none is
    * ready at the start, time first goes on to the next timer.
+   * @param interrupted asked now and then whether to come back early, with `left` more than 0. What runs in all is the
+   * same as without when the next call asks for what was left.
    * @returns the time of the next timer (`Infinity` without) when none is ready, or undefined
    */
-  run(instructions: number, done: () => boolean): number | undefined
+  run(instructions: number, done: () => boolean, interrupted?: () => boolean): number | undefined
+  /** Instructions that the last `run` was asked for and left when it was interrupted; 0 when it was not. */
+  left(): number
+  /** Whether the slice that runs shall end, because the caller has something better to do; it goes on later. */
+  interrupted(): boolean
   /** The processor whose slice a debugger's watch ended in the last `run`, or −1. */
   watchHit(): number
   /** A debugger's step: one instruction of a processor, while what is pending waits. Timers that become due are served. */
@@ -104,6 +115,8 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
   const idleSince: number[] = []
   /** The processor where a debugger's watch was hit, or −1. */
   let hit = -1
+  let unfinished = 0
+  let asking = (): boolean => false
 
   const now = (): number => (running === null ? time : time + charged + running.processor.progress())
 
@@ -224,8 +237,12 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
       if (slice?.index === index && !canRun(seat)) slice = null
       advance(time + done + charged)
     },
-    run(instructions, done) {
+    left: () => unfinished,
+    interrupted: () => asking(),
+    run(instructions, done, interrupted) {
       let left = instructions
+      unfinished = 0
+      asking = interrupted ?? (() => false)
       if (slice === null && pick() < 0) {
         const next = nextTimer()
         if (next !== Infinity) advance(next)
@@ -234,7 +251,12 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
       while (left > 0 && hit < 0 && !done()) {
         slice ??= begin()
         if (slice === null) return nextTimer()
-        const retiredNow = runSlice(slice, left)
+        // Inside a slice only: a run that begins between two goes over idle time.
+        if (left < instructions && asking()) {
+          unfinished = left
+          return undefined
+        }
+        const retiredNow = runSlice(slice, Math.min(left, ASK_AFTER))
         left -= retiredNow
         advance(time + retiredNow + charged)
         if (slice === null) between()

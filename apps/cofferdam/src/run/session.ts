@@ -65,6 +65,8 @@ export interface SessionOptions {
 
 // A slice takes a few milliseconds at 10⁹ instructions a second: short enough for a keystroke.
 const defaultSlice = 4_000_000
+// One that takes longer (code that changes itself, registers of devices) is looked after so often, in wall milliseconds.
+const lookAfter = 50
 // Restarts without a shell in between are a loop.
 const restartsWithoutShell = 3
 
@@ -94,13 +96,32 @@ const broken = (session: Session, cause: unknown): GuestFailure => {
   }
 }
 
-const runSlice = (session: Session, instructions: number): RunResult | GuestFailure => {
+/** @param resumed - it goes on with a slice that was interrupted, in which a script types nothing */
+const runSlice = (session: Session, instructions: number, resumed: boolean): RunResult | GuestFailure => {
   try {
     if (session.interactive) feed(session)
-    else session.script.type(session.machine)
-    return session.machine.run({ instructions })
+    else if (!resumed) session.script.type(session.machine)
+    const until = session.now() + lookAfter
+    return session.machine.run({ instructions, interrupted: () => session.now() >= until })
   } catch (error) {
     return broken(session, error)
+  }
+}
+
+/**
+ * Runs a slice, and in between lets go what depends on the host's clock alone: signals, the timeout, a person's keys.
+ * What a script types and what ends a session otherwise waits for the end of the slice, which no clock moves.
+ */
+const runWholeSlice = async (session: Session, instructions: number): Promise<RunResult | GuestFailure | Outcome> => {
+  for (let left = instructions; ;) {
+    const result = runSlice(session, left, left !== instructions)
+    await session.breathe()
+    if ('kind' in result || result.reason !== 'interrupted') return result
+    const given = checkClock(session)
+    if (given) return given
+    // A debugger stops the machine wherever it is.
+    if (session.debugger) return { reason: 'budget' }
+    left = result.left
   }
 }
 
@@ -149,6 +170,7 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
   const { watch } = session
   switch (result.reason) {
     case 'watch':
+    case 'interrupted':
       return undefined
     case 'budget':
       session.script.onBusy()
@@ -183,15 +205,23 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
   }
 }
 
-const checkAround = (session: Session): Outcome | undefined => {
+/** What ends a session at any instant. */
+const checkClock = (session: Session): Outcome | undefined => {
   const { watch, timeout } = session
   const leaving = session.leaving()
   if (leaving !== undefined) return { kind: 'ok', how: leaving }
-  if (watch.untilSeen) return { kind: 'ok', how: 'until' }
-  if (watch.panicEnded) return guest(session, 'panic', 'the kernel panicked')
   if (timeLeft(session) > 0) return undefined
   if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
   return guest(session, 'timeout', `no end after ${timeout ?? 0} s of wall time`)
+}
+
+const checkAround = (session: Session): Outcome | undefined => {
+  const { watch } = session
+  if (session.leaving() === undefined) {
+    if (watch.untilSeen) return { kind: 'ok', how: 'until' }
+    if (watch.panicEnded) return guest(session, 'panic', 'the kernel panicked')
+  }
+  return checkClock(session)
 }
 
 /**
@@ -214,8 +244,7 @@ export const runSession = async (options: SessionOptions): Promise<Outcome> => {
     await held?.ready(() => checkAround(session) !== undefined)
     const given = checkAround(session)
     if (given) return given
-    const result = runSlice(session, instructions)
-    await session.breathe()
+    const result = await runWholeSlice(session, instructions)
     if ('kind' in result) return result
     if (held?.after(result) === true) continue
     const outcome = checkAround(session) ?? (await onResult(session, result))

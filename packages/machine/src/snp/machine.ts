@@ -68,7 +68,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const processors: Processors = createProcessors({
     seats: [], memory, count: vcpus, engine: options.engine, model, extensions: silicon.extensions,
     holeStart: lowMemory(hostBytes),
-    now: () => loop.now(), random64: createRandom(seed, 'processors').next64,
+    now: () => loop.now(), interrupted: () => loop.interrupted(), random64: createRandom(seed, 'processors').next64,
     picAcknowledge: () => -1, eoiBroadcast: () => undefined, onChange: () => undefined,
     emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
@@ -140,8 +140,8 @@ export function createSnpMachine(options: MachineOptions): Machine {
   return {
     memory, processors,
     variables: () => undefined,
-    run: ({ instructions }) => course.run(
-      instructions, () => course.ended() !== null, () => { processors.engine.jit?.flush() },
+    run: (request) => course.run(
+      request, () => course.ended() !== null, () => { processors.engine.jit?.flush() },
       () => stateLines(physical[loop.current()]),
     ),
     serialInput: (bytes) => platform.serial.receive(bytes),

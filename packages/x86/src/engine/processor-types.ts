@@ -22,6 +22,11 @@ export interface ProcessorOptions {
   readonly attend: (processor: Processor) => void
   /** What `attend` would find: bits of APIC_EVENT, but no NMI while NMIs are blocked. A supervisor may want them first. */
   readonly pendingEvents?: () => number
+  /**
+   * Asked after every thousand blocks that were decoded, which costs thousands of times what running them does: true ends
+   * the slice as the end of its budget would. The host's clock may decide: what the guest sees does not depend on it.
+   */
+  readonly interrupted?: () => boolean
   /** An instruction that no meaning exists for; it raises #UD. */
   readonly onUnknown?: (insn: Insn, rip: bigint) => void
   /** An exception is about to be delivered; `guestFault` holds it, RIP is the faulting instruction's. */

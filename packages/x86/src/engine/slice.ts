@@ -9,6 +9,9 @@ import type { Fetching } from './fetching.ts'
 import type { SingleStep } from './single-step.ts'
 import { EXIT } from './uop.ts'
 
+/** Blocks and single instructions decoded between two looks at whether the slice shall end. */
+const ASK_AFTER = 1024
+
 export interface Parts {
   readonly fetching: Fetching
   readonly events: Events
@@ -18,7 +21,7 @@ export interface Parts {
 
 /** Runs at most `instructions`; answers how many were retired. The processor is active. */
 export function createSliceRunner(core: Core, parts: Parts): (instructions: number, yields: boolean) => number {
-  const { engine, breakpoints } = core
+  const { engine, breakpoints, counts, options } = core
   const { i32, i64, f64 } = engine.memory.views
   const { fetching, events, exits, steps } = parts
 
@@ -31,10 +34,31 @@ export function createSliceRunner(core: Core, parts: Parts): (instructions: numb
     else steps.stepDebugged()
   }
 
+  /** How much was decoded when it was last asked. */
+  let asked = 0
+  /** What is left of the slice's budget is for another slice. */
+  let curtailed = false
+  const ask = (): void => {
+    asked = counts.translated + counts.steps
+    if (options.interrupted?.() !== true) return
+    curtailed = true
+    core.look()
+  }
+  /** Time does not move: its end and what is left of it come nearer together. */
+  const curtail = (): void => {
+    curtailed = false
+    const left = Math.max(0, i32[BUDGET >>> 2])
+    i32[BUDGET >>> 2] -= left
+    i32[SLICE >>> 2] -= left
+    i64[TIME_END >>> 3] -= BigInt(left)
+  }
+
   const runSlice = (): void => {
     let pc = 0
     for (;;) {
+      if (counts.translated + counts.steps - asked >= ASK_AFTER) ask()
       if (pc === 0) {
+        if (curtailed) curtail()
         if (supervised()) {
           core.supervisor?.settle()
           continue
@@ -73,6 +97,7 @@ export function createSliceRunner(core: Core, parts: Parts): (instructions: numb
   return (instructions, yields) => {
     const { trapped } = core
     core.ending = false
+    curtailed = false
     core.passing = trapped?.kind === 'execute'
       && trapped.address === BigInt.asUintN(64, i64[RIP >>> 3] + BigInt(codeBase(i32)))
     core.trapped = null
