@@ -93,6 +93,31 @@ describe('a snapshot\'s file', () => {
       expect(copy.snapshot().state).toEqual(other.snapshot().state)
     })
 
+  it('may be unpacked where the machine looks, which then does the same', async () => {
+    let unpacked = 0
+    const lazy: SnapshotCodec = {
+      ...zstd,
+      decompressNow(bytes, length) {
+        unpacked++
+        return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, length) })
+      },
+    }
+    const read = await decodeSnapshot(file, { codecs: [lazy], crc32: zlibCrc32 })
+    expect(unpacked).toBe(0)
+    const [copy, other] = [read, snapshot].map((one) => one.fork({ traceHash: true, devices: [{ kind: 'virtio-rng' }] }))
+    for (const one of [copy, other]) one.run({ instructions: 3000 })
+    expect(unpacked).toBeGreaterThan(0)
+    const [left, right] = [copy.snapshot(), other.snapshot()]
+    expect({ ...left, fork: 0 }).toEqual({ ...right, fork: 0 })
+  })
+
+  it('says which part cannot be unpacked, when it is looked at', async () => {
+    const broken: SnapshotCodec = { ...zstd, decompressNow: () => { throw new Error('no zstd frame') } }
+    const read = await decodeSnapshot(file, { name: 'f.snap', codecs: [broken] })
+    expect(() => read.fork({ devices: [{ kind: 'virtio-rng' }] }).run({ instructions: 1 }))
+      .toThrow('f.snap: memory.contents[0]: expected zstd (no zstd frame)')
+  })
+
   it('costs what the machine had in use, and less', () => {
     expect(machine.stats().memoryBacked).toBeLessThan(2 ** 20)
     expect(file.length).toBeLessThan(machine.stats().memoryBacked / 4)
@@ -145,9 +170,9 @@ describe('a snapshot\'s file', () => {
   it('never makes more memory than the machine had, whatever it claims', async () => {
     const bomb: SnapshotCodec = { name: 'zstd', compress: zstd.compress, decompress: () => new Uint8Array(2 ** 22) }
     await expect(decodeSnapshot(file, { codecs: [bomb] })).rejects.toThrow(/: expected \d+ bytes, got 4194304/)
-    const long = { ...snapshot, image: { ...snapshot.image, contents: [new Uint8Array(2 ** 20 + 1)] } }
-    await expect(decode(await encodeSnapshot(long, zstd))).rejects.toThrow('expected pieces of at most 1048576 bytes')
-    const big = { ...snapshot, image: { ...snapshot.image, contents: Array.from({ length: 17 }, () => new Uint8Array(2 ** 20)) } }
+    const long = { ...snapshot, image: { ...snapshot.image, contents: [new Uint8Array(2 ** 18 + 1)] } }
+    await expect(decode(await encodeSnapshot(long, zstd))).rejects.toThrow('expected pieces of at most 262144 bytes')
+    const big = { ...snapshot, image: { ...snapshot.image, contents: Array.from({ length: 65 }, () => new Uint8Array(2 ** 18)) } }
     await expect(decode(await encodeSnapshot(big, zstd))).rejects.toThrow('expected no more than the 16777216 bytes of RAM')
   })
 })

@@ -7,7 +7,18 @@ const PAGE = 4096
 /** Pages that keys are noted for together. */
 const CHUNK_PAGES = 512
 /** Bytes of one piece of the contents: what is compressed, checked and copied at once. */
-export const IMAGE_PIECE = 2 ** 20
+export const IMAGE_PIECE = 2 ** 18
+
+/** A piece of the contents: its bytes, or who has them. Memory asks when somebody looks at one of its pages. */
+export type ImagePiece = Uint8Array | {
+  /** Bytes that it will have. */
+  readonly length: number
+  /** Gives the bytes; may throw, out of whatever looks at the page. */
+  readonly load: () => Uint8Array
+}
+
+/** The bytes of a piece. */
+export const pieceBytes = (piece: ImagePiece): Uint8Array => (piece instanceof Uint8Array ? piece : piece.load())
 /** 32-bit words of a pattern in an image: first page, 16 bases, 16 steps (see `packing.ts`). */
 export const PATTERN_WORDS = 33
 
@@ -25,7 +36,7 @@ export interface MemoryImage {
   /** The patterns, {@link PATTERN_WORDS} each. */
   readonly patterns: Uint32Array
   /** Contents of the stored pages, one after the other, in pieces of {@link IMAGE_PIECE} bytes; the last may be shorter. */
-  readonly contents: readonly Uint8Array[]
+  readonly contents: readonly ImagePiece[]
   /** Bytes in use from which on regular pages are looked for again. */
   readonly packAbove: number
   /** Pages that are not in use, and that somebody reads through the frame of zeros. */
@@ -167,8 +178,8 @@ function checkKeys({ keys, slots, pages }: PageKeysState): void {
 interface Target {
   /** Bytes that it has for pages with a frame. */
   readonly capacity: number
-  /** Takes the next piece of the contents: the frames of the stored pages, in their order. */
-  readonly fill: (piece: Uint8Array) => void
+  /** Takes the contents: the frames of the stored pages, in their order. */
+  readonly fill: (pieces: readonly ImagePiece[]) => void
   /** Gives a page the next frame; false when it is no RAM, or in use. */
   readonly back: (page: number) => boolean
   readonly setPatterns: (patterns: Uint32Array) => void
@@ -187,6 +198,9 @@ export function placeImage(image: MemoryImage, target: Target): void {
   }
   const bytes = contents.reduce((sum, piece) => sum + piece.length, 0)
   if (bytes !== used * PAGE) throw new MemoryImageError('contents', `expected ${used * PAGE} bytes, got ${bytes}`)
+  if (contents.slice(0, -1).some(({ length }) => length !== IMAGE_PIECE)) {
+    throw new MemoryImageError('contents', `expected pieces of ${IMAGE_PIECE} bytes, the last one no longer`)
+  }
   if (patterns.length % PATTERN_WORDS !== 0) {
     throw new MemoryImageError('patterns', `expected ${PATTERN_WORDS} words for each pattern`)
   }
@@ -195,7 +209,7 @@ export function placeImage(image: MemoryImage, target: Target): void {
   const need = (ok: boolean, field: string, page: number): void => {
     if (!ok) throw new MemoryImageError(field, `expected a page of RAM, once; got page 0x${page.toString(16)}`)
   }
-  contents.forEach(target.fill)
+  target.fill(contents)
   eachPage(stored, 2, (page) => { need(target.back(page), 'stored', page) })
   eachPage(zero, 2, (page) => { need(target.back(page), 'zero', page) })
   target.setPatterns(patterns)

@@ -7,6 +7,7 @@ import { createIoBus } from './bus.ts'
 import type { IoBus } from './bus.ts'
 import { createPatternStore } from './packing.ts'
 import type { Guard } from './guard.ts'
+import { createDeferred } from './deferred.ts'
 import { captureImage, MemoryImageError, placeImage } from './image.ts'
 import type { MemoryImage } from './image.ts'
 import { createPageKeys } from './keys.ts'
@@ -60,6 +61,12 @@ export const FRAME_WATCHED = 2
  */
 export const FRAME_ROM = 8
 
+/**
+ * Flag in a word of `lowFrames`: the contents of the frame are still to come (see `deferred.ts`). `frameWord` gets them,
+ * and never answers it.
+ */
+export const FRAME_ABSENT = 16
+
 /** Hears of writes to watched pages: physical address and length, within one page, after the write. */
 export type WriteWatcher = (address: number, length: number) => void
 
@@ -75,7 +82,10 @@ export interface PhysicalMemory {
   readonly filled: boolean
   /** Takes `bytes` of the WebAssembly memory for good; the answer is aligned to 64 bytes. */
   reserve(bytes: number): number
-  /** The words of the pages below 4 GiB, for those who look at one a few nanoseconds apart. */
+  /**
+   * The words of the pages below 4 GiB, for those who look at one a few nanoseconds apart; with FRAME_ABSENT in one they
+   * must ask `frameWord`.
+   */
   readonly lowFrames: Uint32Array
   /** The word of a page (address / 4096): FRAME_NONE, or flags and the frame's offset when it is backed. */
   frameWord(page: number): number
@@ -178,12 +188,19 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
 
   // On the path of every TLB miss: integer operations only. RAM ends below page 2^32 (16 TiB).
   const frameWord = (page: number): number => {
-    if (page < LOW_PAGES) return low[page]
+    if (page < LOW_PAGES) return (low[page] & FRAME_ABSENT) === 0 ? low[page] : fetch(page, low[page])
     if (page >= PAGE_LIMIT) return FRAME_NONE
     const chunk = chunks[page >>> CHUNK_SHIFT]
     if (chunk === undefined) return FRAME_NONE
     const word = chunk[page & (CHUNK_PAGES - 1)]
-    return (word & FRAME_PACKED) === 0 ? word : unpack(page)
+    if ((word & (FRAME_PACKED | FRAME_ABSENT)) === 0) return word
+    return (word & FRAME_PACKED) === 0 ? fetch(page, word) : unpack(page)
+  }
+
+  /** Gets what is still to come to a page; answers its word. */
+  const fetch = (page: number, word: number): number => {
+    deferred.fetch((word & ~(PAGE - 1)) >>> 0)
+    return page < LOW_PAGES ? low[page] : frameWord(page)
   }
 
   const setWord = (page: number, word: number): void => {
@@ -243,6 +260,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   }
 
   const pack = (): boolean => {
+    deferred.fetchAll()
     const before = freeFrames.length
     chunks.forEach((chunk, index) => {
       if (chunk === undefined || chunk === allRam) return
@@ -260,8 +278,23 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
   /** The word of a RAM page, whatever lies in front of it. */
   const ramWord = (page: number): number => below.get(page) ?? (page < LOW_PAGES ? low[page] : frameWord(page))
 
+  const setRamWord = (page: number, word: number): void => {
+    if (below.has(page)) below.set(page, word)
+    else setWord(page, word)
+  }
+
+  /** The contents that an image has for later. */
+  const deferred = createDeferred({
+    u8,
+    arrived: (page) => {
+      const word = below.get(page) ?? (page < LOW_PAGES ? low[page] : ownChunk(chunks, page)[page % CHUNK_PAGES])
+      setRamWord(page, (word & ~FRAME_ABSENT) >>> 0)
+    },
+  })
+
   /** Calls `visit` with every RAM page in use and its word, in order; packed pages are not unpacked. */
   const eachUsed = (visit: (page: number, word: number) => void): void => {
+    deferred.fetchAll()
     for (let page = 0; page < LOW_PAGES; page++) {
       if (low[page] < PAGE && below.size === 0) continue
       const word = ramWord(page)
@@ -279,19 +312,14 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
 
   const restore = (image: MemoryImage): void => {
     if (backedBytes() !== 0 || patterns.size() !== 0) throw new Error('memory is restored before it is used')
-    let filled = nextFrame
     const isUnused = (page: number): boolean => ramWord(page) === FRAME_RAM
     placeImage(image, {
       capacity: size - nextFrame,
-      fill: (piece) => {
-        u8.set(piece, filled)
-        filled += piece.length
-      },
+      fill: (pieces) => { deferred.add(pieces, nextFrame) },
       back: (page) => {
         if (!isUnused(page)) return false
-        const word = (takeFrame(true) | FRAME_RAM) >>> 0
-        if (below.has(page)) below.set(page, word)
-        else setWord(page, word)
+        const frame = takeFrame(true)
+        setRamWord(page, (frame | FRAME_RAM | (deferred.expects(page, frame) ? FRAME_ABSENT : 0)) >>> 0)
         return true
       },
       setPatterns: (words) => { patterns.load(words) },
@@ -389,7 +417,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
         below.delete(page)
         low[page] = covered
       } else {
-        if (covered === undefined) below.set(page, word & ~FRAME_WATCHED)
+        if (covered === undefined) below.set(page, (word & ~FRAME_WATCHED) >>> 0)
         low[page] = frame === 0 ? FRAME_NONE : (frame | FRAME_RAM | FRAME_ROM) >>> 0
       }
       // What is decoded there now would be wrong; the page is watched again once its new contents are.

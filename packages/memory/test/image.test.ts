@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createPhysicalMemory, IMAGE_PIECE, MemoryImageError, PATTERN_WORDS } from '../src/index.ts'
+import { createPhysicalMemory, IMAGE_PIECE, MemoryImageError, PATTERN_WORDS, pieceBytes } from '../src/index.ts'
 import type { MemoryImage, PhysicalMemory } from '../src/index.ts'
 
 const MIB = 2 ** 20
@@ -40,7 +40,7 @@ describe('an image of memory', () => {
   it('holds what memory held, and only what was touched', () => {
     const memory = used()
     const image = memory.capture()
-    expect(image.contents.map(({ length }) => length)).toEqual([IMAGE_PIECE, IMAGE_PIECE, 4 * 4096])
+    expect(image.contents.map(({ length }) => length)).toEqual([...Array.from({ length: 8 }, () => IMAGE_PIECE), 4 * 4096])
     expect([...image.zero]).toEqual([5, 1])
     expect(image.packed.length).toBe(2 * 3)
     expect(image.patterns.length).toBe(2 * PATTERN_WORDS)
@@ -48,6 +48,61 @@ describe('an image of memory', () => {
     copy.restore(image)
     expect(copy.backedBytes()).toBe(memory.backedBytes())
     expect(contents(copy)).toEqual(contents(memory))
+  })
+
+  /** An image whose pieces come when they are asked for, and the numbers of those that were. */
+  const deferred = (image: MemoryImage): { image: MemoryImage, asked: number[] } => {
+    const asked: number[] = []
+    const contents = image.contents.map((piece, number) => ({
+      length: piece.length,
+      load: () => {
+        asked.push(number)
+        return pieceBytes(piece).slice()
+      },
+    }))
+    return { image: { ...image, contents }, asked }
+  }
+
+  it('may give its contents when somebody looks at them, and gives no more', () => {
+    const { image, asked } = deferred(used().capture())
+    const copy = create()
+    copy.restore(image)
+    expect(asked).toEqual([])
+    expect(copy.backedBytes()).toBe(used().backedBytes())
+    const byte = new Uint8Array(1)
+    copy.read(0x5000, byte)
+    copy.read(GIB4 + 6 * MIB, byte)
+    copy.read(7 * MIB, byte)
+    expect(asked).toEqual([])
+    copy.read(0x1ff0, byte)
+    copy.read(0x2000, byte)
+    expect([...byte, ...asked]).toEqual([17, 0])
+    // A write of part of a page finds the rest of it.
+    copy.write(4 * MIB + 4, Uint8Array.of(1))
+    expect(asked.length).toBe(2)
+    const whole = used()
+    whole.write(4 * MIB + 4, Uint8Array.of(1))
+    expect(contents(copy)).toEqual(contents(whole))
+    expect(asked.toSorted((a, b) => a - b)).toEqual([...image.contents.keys()])
+  })
+
+  it('has all its contents in the copy\'s image and in what the copy packs', () => {
+    const before = used().capture()
+    const { image } = deferred(before)
+    for (const packs of [false, true]) {
+      const copy = create()
+      copy.restore(image)
+      if (packs) copy.pack()
+      expect(copy.capture()).toEqual({ ...before, packAbove: copy.capture().packAbove })
+    }
+  })
+
+  it('lets nobody take a piece of another length', () => {
+    const before = used().capture()
+    const contents = before.contents.map(({ length }) => ({ length, load: () => new Uint8Array(4096) }))
+    const copy = create()
+    copy.restore({ ...before, contents })
+    expect(() => copy.frameWord(2)).toThrow(new MemoryImageError('contents', `expected ${IMAGE_PIECE} bytes, got 4096`))
   })
 
   it('is the same of the copy, whose frames lie elsewhere', () => {

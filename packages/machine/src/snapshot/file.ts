@@ -12,8 +12,8 @@
  * and never needs more memory than what the machine had in use.
  */
 import type { Plain } from '@cofferdam/devices'
-import { IMAGE_PIECE } from '@cofferdam/memory'
-import type { MemoryImage } from '@cofferdam/memory'
+import { IMAGE_PIECE, pieceBytes } from '@cofferdam/memory'
+import type { ImagePiece, MemoryImage } from '@cofferdam/memory'
 import { stateLayout } from '@cofferdam/x86'
 import type { Snapshot } from '../board.ts'
 import { asSnapshot } from '../machine.ts'
@@ -101,7 +101,7 @@ async function eachAtOnce<T, R>(items: readonly T[], work: (item: T, index: numb
 export async function encodeSnapshot(snapshot: SnapshotData, codec: SnapshotCodec = plainCodec): Promise<Uint8Array> {
   const { contents, ...image } = snapshot.image
   const body: Body = { attachment: snapshot.attachment, state: snapshot.state, image }
-  const parts = [pack(body), ...contents]
+  const parts = [pack(body), ...contents.map(pieceBytes)]
   if (parts[0].length > LONGEST_STATE) {
     throw new MachineError(snapshot.name, 'state', `expected at most ${LONGEST_STATE} bytes, got ${parts[0].length}`)
   }
@@ -131,6 +131,8 @@ export interface DecodeOptions {
   readonly name?: string
   /** What may have compressed it, besides `plainCodec`. */
   readonly codecs?: readonly SnapshotCodec[]
+  /** The checksum of zlib, for those who have a faster one. */
+  readonly crc32?: (bytes: Uint8Array) => number
 }
 
 /** The directory of a file, and where it ends. @throws MachineError */
@@ -171,7 +173,8 @@ function unpackAs(bytes: Uint8Array, shape: Shape, name: string, field: string):
  * Reads a snapshot's file. Whether the state in it is one that a machine can be in is found when one is made from it.
  * @throws MachineError for what is no such file, or damaged, cut off, or of another version
  */
-export async function decodeSnapshot(file: Uint8Array, { name = 'snapshot', codecs = [] }: DecodeOptions = {}): Promise<Snapshot> {
+export async function decodeSnapshot(file: Uint8Array, options: DecodeOptions = {}): Promise<Snapshot> {
+  const { name = 'snapshot', codecs = [], crc32: checksum = crc32 } = options
   const { directory, end } = readDirectory(file, name)
   const codec = [plainCodec, ...codecs].find((one) => one.name === directory.codec)
   if (codec === undefined) {
@@ -180,14 +183,15 @@ export async function decodeSnapshot(file: Uint8Array, { name = 'snapshot', code
   }
   checkLengths(directory, file.length - end, name)
   let at = end
-  const places = directory.sections.map(([stored]) => (at += stored) - stored)
-  const [first, ...contents] = await eachAtOnce(directory.sections, async ([stored, length, sum], i) => {
-    const bytes = file.subarray(places[i], places[i] + stored)
+  const sections = directory.sections.map(([stored, length, sum], i): Stored => {
+    const bytes = file.subarray(at, at += stored)
     const field = i === 0 ? 'state' : `memory.contents[${i - 1}]`
-    if (crc32(bytes) !== sum) throw new MachineError(name, field, 'expected another checksum: the file is damaged')
-    return unpackSection(codec, bytes, length, name, field)
+    if (checksum(bytes) !== sum) throw new MachineError(name, field, 'expected another checksum: the file is damaged')
+    return { bytes, length, name, field }
   })
-  const { attachment, state, image } = unpackAs(first, BODY, name, 'state') as Body
+  const body = await unpackNow(codec, sections[0])
+  const { attachment, state, image } = unpackAs(body, BODY, name, 'state') as Body
+  const contents = await eachAtOnce(sections.slice(1), (section) => unpackLater(codec, section) ?? unpackNow(codec, section))
   return asSnapshot({ name, options: directory.options, attachment, state, image: { ...image, contents } })
 }
 
@@ -209,16 +213,49 @@ function checkLengths({ sections, options }: Directory, rest: number, name: stri
   }
 }
 
-async function unpackSection(
-  codec: SnapshotCodec, bytes: Uint8Array, length: number, name: string, field: string,
-): Promise<Uint8Array> {
+/** A section as it lies in the file, which has the right checksum. */
+interface Stored {
+  readonly bytes: Uint8Array
+  readonly length: number
+  /** Of the file, and of the section in it. */
+  readonly name: string
+  readonly field: string
+}
+
+const refuseSection = ({ name, field }: Stored, { name: method }: SnapshotCodec, error: unknown): never => {
+  throw new MachineError(name, field, `expected ${method} (${error instanceof Error ? error.message : String(error)})`)
+}
+
+function checkUnpacked({ length, name, field }: Stored, bytes: Uint8Array): Uint8Array {
+  if (bytes.length !== length) throw new MachineError(name, field, `expected ${length} bytes, got ${bytes.length}`)
+  // A Buffer of Node is a Uint8Array with methods of its own.
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, length)
+}
+
+async function unpackNow(codec: SnapshotCodec, section: Stored): Promise<Uint8Array> {
   let unpacked: Uint8Array
   try {
-    unpacked = await codec.decompress(bytes, length)
+    unpacked = await codec.decompress(section.bytes, section.length)
   } catch (error) {
-    throw new MachineError(name, field, `expected ${codec.name} (${error instanceof Error ? error.message : String(error)})`)
+    return refuseSection(section, codec, error)
   }
-  // A Buffer of Node is a Uint8Array with methods of its own.
-  if (unpacked.length === length) return new Uint8Array(unpacked.buffer, unpacked.byteOffset, length)
-  throw new MachineError(name, field, `expected ${length} bytes, got ${unpacked.length}`)
+  return checkUnpacked(section, unpacked)
+}
+
+/** A piece of memory that is unpacked when somebody looks at it, where the codec can. */
+function unpackLater(codec: SnapshotCodec, section: Stored): ImagePiece | undefined {
+  if (codec.decompressNow === undefined) return undefined
+  const { bytes, length } = section
+  return {
+    length,
+    load() {
+      let unpacked: Uint8Array
+      try {
+        unpacked = codec.decompressNow?.(bytes, length) ?? bytes
+      } catch (error) {
+        return refuseSection(section, codec, error)
+      }
+      return checkUnpacked(section, unpacked)
+    },
+  }
 }

@@ -1,5 +1,5 @@
 /** How walks reach page tables. */
-import { FRAME_WATCHED } from '@cofferdam/memory'
+import { FRAME_ABSENT, FRAME_WATCHED } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { PageTablePort } from '@cofferdam/paging'
 import type { AccessPolicy } from './mmu-types.ts'
@@ -14,7 +14,8 @@ export function createTablePort(memory: PhysicalMemory, policy: () => AccessPoli
   const word = (pa: number, key: number): number => {
     const present = policy()
     if (present !== null && !enter(present, Math.floor(pa / PAGE), key)) return -1
-    const frame = pa < 0x1_0000_0000 ? low[pa >>> 12] : memory.frameWord(Math.floor(pa / PAGE))
+    let frame = pa < 0x1_0000_0000 ? low[pa >>> 12] : memory.frameWord(Math.floor(pa / PAGE))
+    if ((frame & FRAME_ABSENT) !== 0) frame = memory.frameWord(pa >>> 12)
     return frame < PAGE ? -1 : ((frame & ~0xfff) >>> 2) + ((pa >>> 2) & 0x3ff)
   }
   /** Makes a table's page what its key sees; false when it may not be looked at. */
