@@ -4,6 +4,7 @@
  */
 
 import type { DeviceOption, DiskOption, RunResult as PackageResult } from '@cofferdam/machine'
+import type { Findings } from '@cofferdam/findings'
 import type { Gateway } from '@cofferdam/usernet'
 
 /** What a debugger watches. */
@@ -106,6 +107,8 @@ export interface Machine {
   places(): readonly ProcessorPlace[]
   /** A copy of the firmware's variable store; undefined when there is none. */
   variables(): Uint8Array | undefined
+  /** Rules of the architecture that the guest has broken. */
+  readonly findings?: Findings
 }
 
 /**

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander'
+import { reportFormat } from './findings/report.ts'
 
 const units: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
 
@@ -115,5 +116,11 @@ export const parseTracePath = (text: string): string => {
   if (traceFormat(text) === undefined) {
     throw refuse('a file named .jsonl or .ndjson (one event a line), or .json or .perfetto (a Perfetto trace)')
   }
+  return text
+}
+
+/** A report file: its extension says the format. */
+export const parseReportPath = (text: string): string => {
+  if (reportFormat(text) === undefined) throw refuse('a file named .json, .xml (JUnit) or .sarif (SARIF 2.1.0)')
   return text
 }

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { addAttestation } from './commands/attestation.ts'
 import { boot, type BootOptions } from './commands/boot.ts'
 import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
 import { measure, type MeasureOptions } from './commands/measure.ts'
+import { showRules } from './commands/rules.ts'
 import { deviceNames, parseDevice } from './devices.ts'
 import { parseDisk } from './disks/parse-disk.ts'
 import { exitCodeOfError, isCliError, usageError } from './errors.ts'
@@ -12,6 +12,7 @@ import * as parse from './parse.ts'
 import { parseForward, parseNet } from './net/parse-net.ts'
 import { parseShare } from './share/parse-share.ts'
 import { createPaint, type Surroundings } from './surroundings.ts'
+import { ownVersion } from './version.ts'
 
 const kernels = catalog.filter(({ kind }) => kind === 'kernel').map(({ name }) => name)
 
@@ -19,7 +20,6 @@ const kernels = catalog.filter(({ kind }) => kind === 'kernel').map(({ name }) =
 const laterOptions: readonly (readonly [string, string])[] = [
   ['--host <KERNEL>', 'host'],
   ['--kexec <KERNEL>', 'kexec'],
-  ['--report <FILE>', 'report'],
 ]
 
 const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
@@ -35,6 +35,9 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   if (given.cc as string === 'tdx') throw usageError('--cc tdx: not in this version yet; expected none or snp')
   if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
   if (cc === 'none' && svsm === true) throw usageError('--svsm: works with an SNP guest; add --cc snp')
+  if (cc === 'none' && given.report !== undefined) {
+    throw usageError('--report: the rules are about confidential guests; add --cc snp')
+  }
   if (cc !== 'snp') return
   if (given.gdb !== undefined) throw usageError('--gdb: a debugger sees nothing of an SNP guest; leave --gdb or --cc out')
   if (svsm === true) throw usageError('--svsm: not in this version yet; the guest runs at VMPL0')
@@ -77,7 +80,8 @@ Examples:
   cofferdam boot --append nokaslr --gdb 1234
       waits for gdb: gdb vmlinux -ex 'target remote :1234' -ex 'hbreak start_kernel' -ex continue
 
-Exit codes: 0 the guest powered off or reached --until; 2 usage or bad input; 3 the guest crashed, hung or timed out.
+Exit codes: 0 the guest powered off or reached --until; 1 the same, but it broke rules of the architecture (findings);
+2 usage or bad input; 3 the guest crashed, hung or timed out, with or without findings.
 With --device isa-debug-exit a guest that writes V there leaves with 2 * V + 1, as with QEMU.
 `
 
@@ -160,6 +164,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .option('--stats <FILE>', 'counters and times, JSON', parse.parseText)
     .option('--record <FILE>', 'the console as an asciicast, with the machine\'s times', parse.parseText)
     .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on the loopback address if none is given', parse.parseGdb)
+    .option('--report <FILE>', 'rules that the guest broke: .json, .xml (JUnit) or .sarif', parse.parseReportPath)
     .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')
   for (const [flags] of laterOptions) command.addOption(new Option(flags).hideHelp())
@@ -240,18 +245,22 @@ const addMeasure = (program: Command, around: Surroundings): void => {
     .action((options: MeasureOptions) => measure(options, around))
 }
 
+const addRules = (program: Command, around: Surroundings): void => {
+  program
+    .command('rules')
+    .description('Lists the rules of the architecture that guests are held to, or explains one.')
+    .argument('[ID]', 'the rule to explain, as a finding names it')
+    .addHelpText('after', '\nExample:\n  cofferdam rules snp-double-validation\n')
+    .allowExcessArguments(false)
+    .action((id: string | undefined) => { showRules(id, around) })
+}
+
 /** Commander's message in our form: `--memory 12: expected …`. */
 const ownMessage = (text: string): string =>
   text
     .replace(/^error: /, '')
     .replace(/^option '(--[\w-]+)[^']*' argument '([\s\S]*)' is invalid\. /, '$1 $2: ')
     .replace(/: Allowed choices are (.*)\.$/m, ': expected one of $1')
-
-/** The version in the manifest, which lies above both `src` and `dist`. */
-const ownVersion = (): string => {
-  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
-  return manifest.version
-}
 
 /** Builds the whole command line. */
 export const createProgram = (around: Surroundings, onExit: (code: number) => void): Command => {
@@ -272,6 +281,7 @@ export const createProgram = (around: Surroundings, onExit: (code: number) => vo
   addBoot(program, around, onExit)
   addImages(program, around)
   addMeasure(program, around)
+  addRules(program, around)
   addAttestation(program, around, onExit)
   return program
 }

@@ -1,5 +1,6 @@
 /** A guest's host side without silicon: memory is a buffer, the RMP a record of what was done to it. */
 import { createIoBus } from '@cofferdam/memory'
+import type { SevFact } from '@cofferdam/sev'
 import { RmpStatus } from '@cofferdam/spec'
 import { createLocalApic } from '@cofferdam/x86'
 import {
@@ -71,7 +72,7 @@ export function guestServices(memory: GuestMemory) {
   })
   const cpu = createGuestCpu({ model: guestModel(), index: 0, count: 1, apic, now: () => 1000, holeStart: 0x8000_0000 })
   cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf({ cBit: 51, addressReduction: 6, coherencyNeedsNothing: true }))
-  const seen = { ends: [] as string[], aps: [] as ApRequest[], pauses: [] as string[], requests: 0, vmpls: [] as number[] }
+  const seen = { ends: [] as string[], aps: [] as ApRequest[], pauses: [] as string[], requests: 0, vmpls: [] as number[], facts: [] as SevFact[] }
   const vcpu: VcpuServices = {
     index: 0, apic, cpu, dr7: 0x400n, ghcb: -1, nmiDone: () => undefined, pause: (how) => { seen.pauses.push(how) },
   }
@@ -92,6 +93,8 @@ export function guestServices(memory: GuestMemory) {
     },
     end: ({ why }) => { seen.ends.push(why) },
     charge: () => undefined,
+    inCpuidPage: (leaf) => leaf < 2,
+    fact: (_vcpu, fact) => { seen.facts.push(fact) },
   }
   return { services, vcpu, seen }
 }

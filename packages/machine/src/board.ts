@@ -1,6 +1,7 @@
 /** What all kinds of machines have: what they answer, their memory, and who hears of what happens in them. */
 import { lowMemory } from '@cofferdam/boot'
 import type { Plain } from '@cofferdam/devices'
+import type { Findings } from '@cofferdam/findings'
 import { createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { HostWatch } from '@cofferdam/x86'
@@ -27,6 +28,8 @@ export interface Machine {
   consoleInput(bytes: Uint8Array): number
   stats(): MachineStats
   places(): readonly ProcessorPlace[]
+  /** Which rules of the architecture the guest has broken, and where. Rules are about confidential guests. */
+  readonly findings: Findings
   /** What a debugger watches on all processors, from now on; the guest sees nothing of it. */
   watch(watches: readonly HostWatch[]): void
   /** Executes one instruction of a processor, while interrupts wait. Does nothing when it waits or the machine ended. */

@@ -3,6 +3,7 @@ import { layOutFirmware, loadKernel, lowMemory, memoryCmos, pcMemoryMap } from '
 import type { AcpiPlatform, SmbiosInfo } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation } from '@cofferdam/devices'
+import { createFindings } from '@cofferdam/findings'
 import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
 import { createEmit, createRam, SMBIOS } from './board.ts'
 import type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
@@ -164,6 +165,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
       if (!isDone()) loop.step(cpu)
     },
     places: () => seats.map(placeOf),
+    findings: createFindings(),
     describe: (cpu) => stateLines(seats[cpu].processor),
     snapshot(attachment = null) {
       if (isDone()) throw new MachineError('machine', 'state', 'it has ended; expected one that can go on')

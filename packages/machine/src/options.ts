@@ -1,4 +1,5 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
+import type { Finding } from '@cofferdam/findings'
 import type { SnpGuestStats } from '@cofferdam/host'
 import type { KernelFiles } from '@cofferdam/sev'
 import type { HostWatch } from '@cofferdam/x86'
@@ -21,6 +22,8 @@ export interface MachineListeners {
   readonly traceHash?: boolean
   /** Bytes that software sends to the debug consoles at ports E9h and 402h. */
   readonly onDebugConsole?: (byte: number) => void
+  /** Hears of each new finding at once; `Machine.findings` has them all. */
+  readonly onFinding?: (finding: Finding) => void
 }
 
 /** What a machine is made from. Two machines of the same options do the same, to the last instruction. */

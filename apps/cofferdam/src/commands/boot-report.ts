@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { ExitCode, inputError, plainReason } from '../errors.ts'
+import type { SessionFindings } from '../findings/report.ts'
 import type { Machine } from '../machine-port.ts'
 import type { Moment, PhaseStats } from '../run/phases.ts'
 import type { Outcome } from '../run/session.ts'
@@ -18,12 +19,17 @@ export interface BootReport {
   readonly phases: readonly PhaseStats[]
   readonly end: Moment
   readonly machine: Machine | undefined
+  readonly found: SessionFindings
 }
 
-/** The exit code of an outcome (architecture.md, "Command line"). */
-export const exitCodeOf = (outcome: Outcome): number => {
+/**
+ * The exit code of an outcome (architecture.md, "Command line"). A guest that did not end as it should is the worse news
+ * than what it broke; a test kernel's own status stands.
+ */
+export const exitCodeOf = (outcome: Outcome, findings: number): number => {
   if (outcome.kind === 'status') return outcome.status
-  return outcome.kind === 'ok' ? ExitCode.ok : ExitCode.guest
+  if (outcome.kind !== 'ok') return ExitCode.guest
+  return findings > 0 ? ExitCode.findings : ExitCode.ok
 }
 
 /** Says why a guest failed and where it was; silent after success. */
@@ -65,7 +71,7 @@ export const statsOf = (report: BootReport): object => {
     consoleSha256: report.consoleSha256,
     traceSha256: report.traceSha256 ?? null,
     machine: report.machine?.stats() ?? null,
-    findings: [],
+    findings: { kept: report.found.findings.length, occurrences: report.found.total, byRule: report.found.counts },
   }
 }
 

@@ -1,5 +1,9 @@
 import { createHash } from 'node:crypto'
+import type { Findings, ReportInput } from '@cofferdam/findings'
 import type { Machine, MachineEvent, MachineOptions } from '../machine-port.ts'
+import { collectFindings, printFindings, writeReport, type SessionFindings } from '../findings/report.ts'
+import { RULES } from '../findings/rules.ts'
+import { ownVersion } from '../version.ts'
 import { formatMemory, traceFormat } from '../parse.ts'
 import { createProgressLine } from '../progress.ts'
 import { openGdbServer, type Debugger } from '../run/gdb-server.ts'
@@ -30,6 +34,8 @@ interface Session {
   readonly recording: Recording | undefined
   readonly moment: () => Moment
   readonly start: () => Machine
+  /** Of each machine that was started. */
+  readonly findings: readonly Findings[]
   readonly consoleSha256: () => string
   readonly machine: () => Machine | undefined
 }
@@ -64,6 +70,7 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
   const phases = createPhases()
   const hash = createHash('sha256')
   let machine: Machine | undefined
+  const findings: Findings[] = []
   const moment = (): Moment => {
     const stats = machine?.stats()
     return { wall: around.now(), virtual: stats?.virtualTime ?? 0, instructions: stats?.instructions ?? 0 }
@@ -86,12 +93,13 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
     const vars = left === undefined ? images.vars : { name: 'variables', bytes: left }
     const wiring: Wiring = { onSerial, trace, ...(debug && { onDebugConsole: debug.byte }), ...(vars && { vars }) }
     machine = around.createMachine(machineOptions(options, images, commandLine, wiring))
+    if (machine.findings) findings.push(machine.findings)
     phases.reach('machine', moment())
     return machine
   }
   const output = createSerialOutput(around.stdout, () => terminal.leave('interrupted'))
   const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
-  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment, start }
+  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment, start, findings }
   return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
 }
 
@@ -138,21 +146,36 @@ const run = async (session: Session, held: Debugger | undefined): Promise<Outcom
   return outcome
 }
 
+const reportInput = (
+  { options, images, commandLine }: Session, outcome: Outcome, found: SessionFindings,
+): ReportInput => ({
+  ...found,
+  tool: { name: 'cofferdam', version: ownVersion() },
+  run: {
+    kernel: images.kernel?.name ?? images.firmware?.name ?? 'none', commandLine, seed: options.seed, vcpus: options.vcpus,
+    memoryBytes: options.memory, outcome: outcome.how,
+  },
+  rules: RULES,
+})
+
 const finish = (session: Session, outcome: Outcome): number => {
   const { options, images, commandLine, around, output, phases, trace, terminal } = session
   const end = session.moment()
   const list = phases.list(end)
   for (const { stats, from, to } of list) trace?.phase({ name: stats.name, from: from.virtual, to: to.virtual })
-  const exitCode = terminal.signalCode() ?? exitCodeOf(outcome)
+  const found = collectFindings(session.findings)
+  const exitCode = terminal.signalCode() ?? exitCodeOf(outcome, found.findings.length)
   const traceSha256 = trace?.close()
   session.debug?.close()
   session.recording?.close()
   if (!output.silent() && !output.atLineStart()) around.stderr.write('\n')
   printOutcome(outcome, around)
+  printFindings(found, around)
+  if (options.report !== undefined) writeReport(options.report, reportInput(session, outcome, found))
   if (options.saveVars !== undefined) writeVariables(options.saveVars, session.machine())
   if (options.stats !== undefined) {
     const hashes = { consoleSha256: session.consoleSha256(), traceSha256 }
-    const shared = { options, images, commandLine, outcome, exitCode, end, machine: session.machine() }
+    const shared = { options, images, commandLine, outcome, exitCode, end, found, machine: session.machine() }
     writeStats(options.stats, { ...shared, ...hashes, phases: list.map(({ stats }) => stats) })
   }
   return exitCode

@@ -54,6 +54,7 @@ export interface BootOptions extends FirmwareChoice {
   readonly reboot: boolean
   readonly stats?: string
   readonly trace?: string
+  readonly report?: string
   readonly record?: string
   /** A file, or true for the standard error stream. */
   readonly debugConsole?: string | true

@@ -32,3 +32,13 @@ export function cpuidPage(cpu: GuestCpu): Uint8Array {
   CpuidPageHeader.write(view, { count })
   return page
 }
+
+/** Leaves that a CPUID page has functions of. */
+export function cpuidLeaves(page: Uint8Array): ReadonlySet<number> {
+  const view = new DataView(page.buffer, page.byteOffset, page.byteLength)
+  const leaves = new Set<number>()
+  for (let i = 0; i < Math.min(CpuidPageHeader.get(view, 'count'), CPUID_PAGE_MAX); i++) {
+    leaves.add(CpuidFunction.get(view, 'eaxIn', CpuidPageHeader.size + i * CpuidFunction.size) >>> 0)
+  }
+  return leaves
+}

@@ -1,5 +1,5 @@
 /** Serves VMGEXIT: the MSR protocol, or the GHCB page that the MSR names (56421 §2 and §4). */
-import { decodeGhcbMsrRequest, encodeGhcbMsrResponse, ghcbPage, type GhcbPage } from '@cofferdam/sev'
+import { decodeGhcbMsrRequest, encodeGhcbMsrResponse, ghcbPage, type GhcbFact, type GhcbPage } from '@cofferdam/sev'
 import { Ghcb, GhcbAnswer, GhcbError } from '@cofferdam/spec'
 import { hex } from '../errors.ts'
 import { GHCB_SERVERS } from './exits/index.ts'
@@ -28,6 +28,10 @@ const MALFORMED: Readonly<Record<number, string>> = {
 /** A request by the MSR alone. Bits that it does not define are noted and, as hosts do, otherwise ignored. */
 function serveMsr(value: bigint, guest: GuestServices, vcpu: VcpuServices): ServedExit {
   const { message, info, undefinedBits } = decodeGhcbMsrRequest(value)
+  const known = message !== null && message.kind !== 'ghcb'
+  if (!known || undefinedBits !== 0n) {
+    guest.fact(vcpu.index, { kind: 'msr-request', value, code: info, known, undefinedBits })
+  }
   if (message === null || message.kind === 'ghcb') {
     return { name: 'msr:unknown', malformed: `MSR protocol request ${hex(info)} is not known` }
   }
@@ -50,13 +54,24 @@ function dispatch(
 /** A request through the page at `gpa`. */
 function servePage(gpa: number, copy: GhcbPage, guest: GuestServices, vcpu: VcpuServices): ServedExit {
   const request = readGhcb(guest.memory, gpa, copy)
+  const tell = (problem: GhcbFact['problem'], text: string): void => {
+    guest.fact(vcpu.index, { kind: 'ghcb', problem, gpa: BigInt(gpa), text })
+  }
   // Nothing can be answered through a page that is not shared.
-  if (request === undefined) return { name: 'ghcb', malformed: `the GHCB at ${hex(gpa)} is not shared memory` }
+  if (request === undefined) {
+    const malformed = `the GHCB at ${hex(gpa)} is not shared memory`
+    tell('private', malformed)
+    return { name: 'ghcb', malformed }
+  }
   const refuse = (name: string, error: number, malformed: string): ServedExit => {
+    tell(error === GhcbError.NOT_REGISTERED ? 'unregistered' : 'malformed', `${name}: ${malformed}`)
     answerGhcb(guest.memory, gpa, copy, { info1: BigInt(GhcbAnswer.MALFORMED_INPUT), info2: BigInt(error) })
     return { name, malformed }
   }
-  if (vcpu.ghcb !== gpa) return refuse('ghcb', GhcbError.NOT_REGISTERED, MALFORMED[GhcbError.NOT_REGISTERED])
+  if (vcpu.ghcb !== gpa) {
+    const registered = vcpu.ghcb < 0 ? 'no page' : hex(vcpu.ghcb)
+    return refuse('ghcb', GhcbError.NOT_REGISTERED, `${MALFORMED[GhcbError.NOT_REGISTERED]}, ${registered} is`)
+  }
   if ('error' in request) return refuse('ghcb', request.error, request.text)
   const { name, reply } = dispatch(request, guest, vcpu, gpa)
   if ('error' in reply) return refuse(name, reply.error, MALFORMED[reply.error])

@@ -1,5 +1,6 @@
 /** What the functions that serve a guest's requests get, and what they answer. */
 import type { IoBus } from '@cofferdam/memory'
+import type { SevFact } from '@cofferdam/sev'
 import type { LocalApic } from '@cofferdam/x86'
 import type { GuestCpu } from '../cpu/guest-cpu.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
@@ -69,6 +70,10 @@ export interface GuestServices {
   end(how: GuestEnd): void
   /** Takes virtual time. */
   charge(nanoseconds: number): void
+  /** Whether the CPUID page that the firmware has checked holds a leaf. */
+  inCpuidPage(leaf: number): boolean
+  /** Takes a fact about what a processor of the guest did, for findings. */
+  fact(vcpu: number, fact: SevFact): void
 }
 
 /** A malformed request: a code of `GhcbError`. */

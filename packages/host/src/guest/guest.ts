@@ -1,9 +1,10 @@
 /** An SNP guest under the reference host: its memory, its processors, its launch, and what its exits ask for. */
 import type { SnpLaunch } from '@cofferdam/boot'
 import type { IoBus, PhysicalMemory } from '@cofferdam/memory'
+import type { SevFact } from '@cofferdam/sev'
 import { HvFeatures, SevFeatures, SnpGuestRequest } from '@cofferdam/spec'
 import { APIC_EVENT, createLocalApic, routeMessage, type LocalApic, type Svm } from '@cofferdam/x86'
-import { cpuidPage } from '../cpu/cpuid-page.ts'
+import { cpuidLeaves, cpuidPage } from '../cpu/cpuid-page.ts'
 import { createGuestCpu } from '../cpu/guest-cpu.ts'
 import { encryptionLeaf, ENCRYPTION_LEAF, guestModel, type EncryptionFacts } from '../cpu/model.ts'
 import { HostError } from '../errors.ts'
@@ -42,6 +43,8 @@ export interface SnpGuestOptions {
   readonly onEnd: (end: GuestEnd) => void
   /** An exit was served; `malformed` says what was wrong with it. */
   readonly onExit?: (index: number, name: string, malformed: string | undefined) => void
+  /** Facts about what the guest asked for, for findings. Its state is in the VMSA. */
+  readonly onFact?: (index: number, fact: SevFact) => void
 }
 
 /** Counters of a guest. */
@@ -61,6 +64,8 @@ export interface SnpGuest {
   readonly services: GuestServices & { readonly npt: Npt }
   /** System page of the guest's context, which the PSP keeps. */
   readonly context: number
+  /** Its address space identifier, which is also the slot of its key. */
+  readonly asid: number
   stats(): SnpGuestStats
 }
 
@@ -148,6 +153,8 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     runVmpl: (vcpu, vmpl) => vmsas[vcpu.index][vmpl] !== undefined && vmpl === 0,
     end: options.onEnd,
     charge,
+    inCpuidPage: (leaf) => tableLeaves.has(leaf),
+    fact: (index, fact) => { options.onFact?.(index, fact) },
   }
 
   const iopm = placeMap(host, memory, new Uint8Array(IOPM_BYTES).fill(0xff))
@@ -185,14 +192,16 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     model: guestModel(), index: 0, count: svms.length, apic: apics[0], now: options.now, holeStart: options.holeStart,
   })
   first.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
+  const table = cpuidPage(first)
+  const tableLeaves = cpuidLeaves(table)
   const launched = launch({
     firmware: host.firmware, memory, rmp, guest: guestMemory, asid, image, allocatePage: host.allocatePage,
-    cpuidPage: cpuidPage(first),
+    cpuidPage: table,
   })
   context = launched.context
   for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(page, vp !== 0)
   return {
-    vcpus, apics, memory: guestMemory, services, context,
+    vcpus, apics, memory: guestMemory, services, context, asid,
     stats: () => ({
       exits: Object.fromEntries([...exits].sort(([a], [b]) => (a < b ? -1 : 1))),
       malformed: Object.fromEntries(malformed), memory: { ...guestMemory.counts },

@@ -161,7 +161,9 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       const at = vmcb.get('exitInfo2')
       stuckCount = at === stuckAt ? stuckCount + 1 : 0
       stuckAt = at
-      if (stuckCount === STUCK) guest.end({ why: `vCPU ${index}: the guest makes no progress at ${what}` })
+      if (stuckCount !== STUCK) return
+      guest.fact(index, { kind: 'stuck', gpa: at, text: what })
+      guest.end({ why: `vCPU ${index}: the guest makes no progress at ${what}` })
     },
   }
 

@@ -22,6 +22,8 @@ import { placeOf, stateLines } from '../report.ts'
 import { createRunLoop } from '../run-loop.ts'
 import type { Seat } from '../run-loop.ts'
 import { collectStats } from '../stats.ts'
+import { createSnpFindings } from './findings.ts'
+import type { SnpFindings } from './findings.ts'
 import { createLaunch, memoryBesideRam } from './image.ts'
 import { createSnpSilicon } from './silicon.ts'
 
@@ -64,6 +66,11 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const silicon = createSnpSilicon({
     memory, model, seed, processors: () => processors.seats.map(({ processor }) => processor),
     charge: (time) => { loop.charge(time) },
+    onFact: (processor, fact) => { findings.fromSilicon(processor, fact) },
+  })
+  const findings: SnpFindings = createSnpFindings({
+    memory, rmp: silicon.table, sevOf: silicon.sevOf, guest: () => guest, now: () => loop.now(),
+    ...(options.onFinding && { onFinding: options.onFinding }),
   })
   const processors: Processors = createProcessors({
     seats: [], memory, count: vcpus, engine: options.engine, model, extensions: silicon.extensions,
@@ -130,6 +137,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
     onChange: (index) => { if (seats.length > index) loop.changed(seats[index]) },
     onEnd: ({ why }) => { end({ reason: 'shutdown', message: why, state: physical.flatMap(stateLines) }) },
+    onFact: findings.fromHost,
     onExit: emit === undefined ? undefined : (cpu, name, malformed) => {
       emit({ at: loop.now(), cpu, kind: 'vmexit', name, ...(malformed !== undefined && { data: { malformed } }) })
     },
@@ -151,6 +159,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
       snp: { ...guest.stats(), measurement: silicon.measurement(guest.context) }, ...(hash !== undefined && { traceHash: hash.digest() }),
     }),
     places: () => processors.seats.map(placeOf),
+    findings,
     watch: refuseDebugger,
     step: refuseDebugger,
     snapshot() {

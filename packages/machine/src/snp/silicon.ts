@@ -3,7 +3,7 @@ import { COSTS } from '@cofferdam/host'
 import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createPsp, createRmpTable, createSevSilicon, machineCertificates } from '@cofferdam/sev'
-import type { PspPlatform } from '@cofferdam/sev'
+import type { PspPlatform, RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
 import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
@@ -17,12 +17,17 @@ export interface SnpSiliconOptions {
   readonly processors: () => readonly Processor[]
   /** The running processor's instruction takes so many nanoseconds longer. */
   readonly charge: (nanoseconds: number) => void
+  /** Takes facts about guests, for findings. */
+  readonly onFact: (processor: Processor | null, fact: SevFact) => void
 }
 
 export interface SnpSilicon {
   readonly extensions: readonly Extension[]
   svmOf(cpu: Cpu): Svm
   readonly rmp: RmpInstructions
+  /** The RMP itself, and what SEV keeps of a processor; for findings. */
+  readonly table: RmpTable
+  sevOf(processor: Processor): SevProcessor
   readonly psp: Psp
   /** What guests are told about encryption. */
   readonly encryption: EncryptionFacts
@@ -85,11 +90,12 @@ const platformOf = (processors: () => readonly Processor[], turnOff: () => void)
   }
 }
 
-export function createSnpSilicon({ memory, model, seed, processors, charge }: SnpSiliconOptions): SnpSilicon {
+export function createSnpSilicon({ memory, model, seed, processors, charge, onFact }: SnpSiliconOptions): SnpSilicon {
   const table = createRmpTable(memory)
   const sev = createSevSilicon({
     memory, rmp: table, cBit: C_BIT, maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID,
     charge: (_processor, operation) => { charge(COSTS[operation]) },
+    onFact,
   })
   const identity = snpIdentity(seed)
   const psp = createPsp({
@@ -100,7 +106,7 @@ export function createSnpSilicon({ memory, model, seed, processors, charge }: Sn
     forget: (page, pages) => { sev.flush([{ page, pages }]) },
   })
   return {
-    extensions: sev.extensions, svmOf: sev.svmOf, rmp: sev, psp, maxSnpAsid: MIN_SEV_ASID - 1,
+    extensions: sev.extensions, svmOf: sev.svmOf, rmp: sev, table, sevOf: ({ cpu }) => sev.sevOf(cpu), psp, maxSnpAsid: MIN_SEV_ASID - 1,
     encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: true },
     measurement: (context) => toHex(psp.state.guests.get(context)?.digest ?? new Uint8Array(0)),
     writeBackCaches: (processor) => { psp.wbinvd(processor) },

@@ -4,6 +4,7 @@ import { setKeyField } from '@cofferdam/paging'
 import { Msr, SevFeatures, SysCfg } from '@cofferdam/spec'
 import type { Cpu, CpuSystem, Processor, SvmCore } from '@cofferdam/x86'
 import { rmpContext } from '../rmp/check.ts'
+import type { DeniedFact, SevFact } from '../findings/facts.ts'
 import type { RmpTable } from '../rmp/table.ts'
 import type { KnownGuest } from './encrypted.ts'
 
@@ -26,6 +27,8 @@ export interface SevShared {
   /** All processors, as they come to be. */
   readonly processors: SevProcessor[]
   readonly charge: (processor: Processor, operation: SevOperation) => void
+  /** Takes facts about SNP guests; the processor is the one that the guest runs on, null where the host acts. */
+  readonly fact: ((processor: Processor | null, fact: SevFact) => void) | null
 }
 
 /** The guest that is resident on a processor. */
@@ -55,6 +58,8 @@ export interface SevProcessor {
   guest: SevGuest | null
   /** The last guest with encrypted state. */
   known: KnownGuest | null
+  /** The last access of an SNP guest that the RMP refused, until the guest has taken what follows. */
+  denied: DeniedFact | null
 }
 
 export const hasFeature = (guest: SevGuest, name: keyof typeof SevFeatures.mask): boolean =>

@@ -7,6 +7,7 @@ import { EVENT_TYPE, pageAt, SAVE_AT, state, VECTOR, VMEXIT_INVALID, written } f
 import { vmsaProblem } from '../rmp/vmsa.ts'
 import { hasFeature, runAs } from './context.ts'
 import type { SevGuest, SevProcessor } from './context.ts'
+import { tellDenied } from './faults.ts'
 import { loadHostB, loadVmsa, obfuscate, resetC, saveVmsa, wipe } from './vmsa-state.ts'
 
 const V = Vmsa.offset
@@ -283,6 +284,7 @@ function createKind(
     },
     save(exit, rip) {
       const frame = frameOf()
+      if (exit.code === SvmExit.NPF) tellDenied(sev, exit.info2)
       saveVmsa(cpu, frame, ADVANCES.has(exit.code) && reflected === null ? next : rip, debug)
       saveExit(frame, exit)
       if (alternate) saveInterrupts(frame, reflected !== null && (exit.intInfo & EventInject.mask.V) !== 0n)

@@ -4,9 +4,9 @@ import {
 } from '@cofferdam/paging'
 import type { WalkResult } from '@cofferdam/paging'
 import type { GuardRequest } from '@cofferdam/memory'
-import { NestedFaultInfo, PageFaultError, SvmExit } from '@cofferdam/spec'
+import { NestedFaultInfo, PageFaultError, SvmExit, VC_PAGE_NOT_VALIDATED } from '@cofferdam/spec'
 import type { AccessOutcome, Exit } from '@cofferdam/x86'
-import { state, VECTOR } from '@cofferdam/x86'
+import { guestFault, state, VECTOR } from '@cofferdam/x86'
 import { rmpFault } from '../rmp/check.ts'
 import type { RmpVerdict } from '../rmp/check.ts'
 import type { SevProcessor } from './context.ts'
@@ -37,6 +37,12 @@ const accessBits = (access: number): number => access & (ACCESS_WRITE | ACCESS_U
 /** What a failed check of the RMP comes to. */
 export function deniedByRmp(sev: SevProcessor, verdict: RmpVerdict, denied: DeniedAccess): AccessOutcome {
   const { linear, access } = denied
+  if (sev.guest?.snp === true && sev.shared.fact !== null) {
+    sev.denied = {
+      kind: 'denied', verdict, access, gva: linear, gpa: BigInt(denied.gpa), encrypted: denied.encrypted,
+      table: denied.table,
+    }
+  }
   const fault = rmpFault(verdict, sev.guest !== null, denied.encrypted)
   if (fault.kind === 'PF') {
     const errorCode = (accessBits(access) | PageFaultError.mask.P | fault.errorCode) >>> 0
@@ -51,6 +57,18 @@ export function deniedByRmp(sev: SevProcessor, verdict: RmpVerdict, denied: Deni
   const bits = (denied.table ? ACCESS_WRITE : access & (ACCESS_WRITE | ACCESS_FETCH)) | ACCESS_USER
   const stage = denied.table ? NestedFaultInfo.mask.table : NestedFaultInfo.mask.final
   return { leave: exitOf(BigInt(bits) | NestedFaultInfo.mask.P | stage | fault.info, denied.gpa) }
+}
+
+/**
+ * The guest takes what an access came to: #VC, or the exit with that guest physical address. Only now is it a fact;
+ * what a processor looked up and did not need is none.
+ */
+export function tellDenied(sev: SevProcessor, taken: 'VC' | bigint): void {
+  const { denied, shared, processor } = sev
+  if (denied === null) return
+  sev.denied = null
+  const isThis = taken === 'VC' ? guestFault.errorCode === VC_PAGE_NOT_VALIDATED : taken === denied.gpa
+  if (isThis) shared.fact?.(processor, denied)
 }
 
 /** A walk that ended in the second dimension, or at a table that the RMP keeps. */

@@ -3,9 +3,10 @@
  * as a guard, the instructions that change it.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { RmpState } from '@cofferdam/spec'
-import { createSvmExtension } from '@cofferdam/x86'
+import { RmpState, RmpStatus } from '@cofferdam/spec'
+import { createSvmExtension, guestFault, VECTOR } from '@cofferdam/x86'
 import type { Cpu, Extension, Processor, SvmCore, SvmHooks } from '@cofferdam/x86'
+import type { SevFact } from '../findings/facts.ts'
 import type { RmpVerdict } from '../rmp/check.ts'
 import { createRmpGuard } from '../rmp/check.ts'
 import type { TlbEffect } from '../rmp/instructions/common.ts'
@@ -15,9 +16,9 @@ import type { RmpTable } from '../rmp/table.ts'
 import type { SevOperation, SevProcessor, SevShared } from './context.ts'
 import { sysCfgHas } from './context.ts'
 import { sevLeaves } from './cpuid.ts'
-import { deniedPage, deniedWalk } from './faults.ts'
+import { deniedPage, deniedWalk, tellDenied } from './faults.ts'
 import { guestOf } from './guests.ts'
-import { flushPages, sevMeanings } from './instructions.ts'
+import { flushPages, sevMeanings, takenBefore } from './instructions.ts'
 import { createSevPolicy } from './keys.ts'
 import { sevMsrs } from './msrs.ts'
 
@@ -33,6 +34,11 @@ export interface SevSiliconOptions {
   readonly minSevAsid?: number
   /** Virtual time that an instruction takes beside its own. */
   readonly charge?: (processor: Processor, operation: SevOperation) => void
+  /**
+   * Takes facts about SNP guests, for `createSevJudge`. The processor is resident and its RIP the instruction's; null
+   * where it is the host that acts.
+   */
+  readonly onFact?: (processor: Processor | null, fact: SevFact) => void
 }
 
 /** The state that RMPUPDATE gives a page. */
@@ -66,7 +72,7 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
   const { memory, rmp } = options
   const shared: SevShared = {
     memory, rmp, cBit: options.cBit ?? 51, maxAsid: options.maxAsid ?? 1006, minSevAsid: options.minSevAsid ?? 512,
-    processors: [], charge: options.charge ?? (() => undefined),
+    processors: [], charge: options.charge ?? (() => undefined), fact: options.onFact ?? null,
   }
   const all = new WeakMap<Cpu, SevProcessor>()
   const sevOf = (cpu: Cpu): SevProcessor => {
@@ -81,7 +87,7 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
     const { cpu, mmu } = processor
     if (cpu.system === undefined) throw new Error('this processor was created without a CpuSystem')
     const sev: SevProcessor = {
-      shared, processor, system: cpu.system, svm: () => svm.svmOf(cpu), guest: null, known: null,
+      shared, processor, system: cpu.system, svm: () => svm.svmOf(cpu), guest: null, known: null, denied: null,
     }
     all.set(cpu, sev)
     shared.processors.push(sev)
@@ -95,6 +101,7 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
       walk: (result, low, high, access) => deniedWalk(sev, policy, result, low, high, access),
       guard: (verdict, request, result, low, high) =>
         deniedPage(sev, verdict as RmpVerdict, request, result, low, high),
+      raised: () => { if (sev.denied !== null && guestFault.vector === VECTOR.VC) tellDenied(sev, 'VC') },
     }
   }
   const svm = createSvmExtension({ hooks })
@@ -110,13 +117,18 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
 
   return {
     extensions: [svm, sevExtension], svmOf: svm.svmOf, sevOf,
-    rmpupdate: (page, { assigned, guestPage, large, asid, immutable }) => applied(rmpupdate(rmp, {
-      agent: HOST, address: BigInt(page) * 4096n, maxAsid: shared.maxAsid,
-      state: RmpState.create({
-        gpa: BigInt(guestPage) * 4096n, assigned: assigned ? 1 : 0, pageSize: large ? 1 : 0, asid,
-        immutable: immutable ? 1 : 0,
-      }),
-    })),
+    rmpupdate(page, { assigned, guestPage, large, asid, immutable }) {
+      const taken = takenBefore(shared, page)
+      const status = applied(rmpupdate(rmp, {
+        agent: HOST, address: BigInt(page) * 4096n, maxAsid: shared.maxAsid,
+        state: RmpState.create({
+          gpa: BigInt(guestPage) * 4096n, assigned: assigned ? 1 : 0, pageSize: large ? 1 : 0, asid,
+          immutable: immutable ? 1 : 0,
+        }),
+      }))
+      if (taken !== null && status === RmpStatus.SUCCESS) shared.fact?.(null, taken)
+      return status
+    },
     psmash: (page) => applied(psmash(rmp, { agent: HOST, address: BigInt(page) * 4096n })),
     flush: (effects) => { flushPages(shared, effects) },
   }

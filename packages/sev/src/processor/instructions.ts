@@ -1,9 +1,12 @@
 /** PVALIDATE, RMPADJUST, RMPQUERY, RMPUPDATE, PSMASH and RMPREAD: registers in, the RMP's functions, registers out. */
 import { ACCESS_USER } from '@cofferdam/paging'
-import { RmpState } from '@cofferdam/spec'
+import { RmpState, RmpStatus } from '@cofferdam/spec'
 import type { Cpu, Insn, Meaning } from '@cofferdam/x86'
 import { guestFault, MODE64, raise, state, VECTOR } from '@cofferdam/x86'
-import type { InstructionAgent, RmpDone, RmpRefusal, RmpTranslation, TlbEffect } from '../rmp/instructions/common.ts'
+import type { TakenFact } from '../findings/facts.ts'
+import type {
+  InstructionAgent, RmpDone, RmpOutcome, RmpRefusal, RmpTranslation, TlbEffect,
+} from '../rmp/instructions/common.ts'
 import { psmash } from '../rmp/instructions/psmash.ts'
 import { pvalidate } from '../rmp/instructions/pvalidate.ts'
 import { rmpadjust } from '../rmp/instructions/rmpadjust.ts'
@@ -76,17 +79,45 @@ function finish(sev: SevProcessor, cpu: Cpu, outcome: RmpDone, operation: SevOpe
   sev.shared.charge(sev.processor, operation)
 }
 
+/** Tells what PVALIDATE did, where that is not what EAX tells the guest. */
+function tellPvalidate(
+  sev: SevProcessor, cpu: Cpu, gva: bigint, outcome: RmpOutcome, at: RmpTranslation | null,
+): void {
+  const vmpl = sev.guest?.vmpl ?? 0
+  const asked = {
+    kind: 'pvalidate', gva, vmpl, validate: (gpr32(cpu, RDX) & 1) !== 0, large: (gpr32(cpu, RCX) & 1) !== 0,
+  } as const
+  if (outcome.kind === 'done') {
+    if (outcome.status !== RmpStatus.SUCCESS || at === null) return
+    const { guestPage, page } = at
+    sev.shared.fact?.(sev.processor, { ...asked, result: outcome.carry ? 'unchanged' : 'done', guestPage, page })
+  } else if (outcome.kind === 'exception' && outcome.vector === VECTOR.GP && vmpl !== 0 && agentOf(sev, cpu).cpl === 0) {
+    sev.shared.fact?.(sev.processor, { ...asked, result: 'refused', guestPage: -1, page: -1 })
+  }
+}
+
+/** The fact that RMPUPDATE of a page is, when it succeeds: that a guest had the page validated. */
+export function takenBefore({ fact, rmp }: SevShared, page: number): TakenFact | null {
+  if (fact === null || !rmp.find(page)) return null
+  const { assigned, validated, asid, large, guestPage } = rmp.found
+  if (!assigned || !validated || asid === 0) return null
+  const { subpages: _subpages, ...entry } = rmp.found
+  return { kind: 'taken', guestPage, page, large, entry }
+}
+
 /** Meanings by mnemonic. */
 export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
   return {
     pvalidate(cpu, insn) {
       const sev = sevOf(cpu)
       const linear = address(cpu, insn, RAX)
+      let at: RmpTranslation | null = null
       const outcome = pvalidate(sev.shared.rmp, {
         agent: agentOf(sev, cpu), address: linear, pageSize: gpr32(cpu, RCX), // Bit 0 alone counts: compilers leave anything above it (APM vol. 3, PVALIDATE).
         validate: gpr32(cpu, RDX) & 1,
-        translate: () => translate(sev, linear),
+        translate: () => (at = translate(sev, linear)),
       })
+      if (sev.shared.fact !== null) tellPvalidate(sev, cpu, linear, outcome, at)
       if (outcome.kind !== 'done') return refuse(sev, outcome, linear)
       finish(sev, cpu, outcome, 'pvalidate')
       cpu.setFlags(outcome.carry ? FLAGS.CF : 0, FLAGS.CF)
@@ -118,10 +149,13 @@ export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
       // Who may not execute it gets no page fault from its operand.
       const may = sev.guest === null && sev.shared.rmp.enabled && agentOf(sev, cpu).cpl === 0
       if (may) cpu.loadBytes(address(cpu, insn, RCX), bytes)
+      const page = Number(address(cpu, insn, RAX) / 4096n)
+      const taken = may ? takenBefore(sev.shared, page) : null
       const outcome = rmpupdate(sev.shared.rmp, {
         agent: agentOf(sev, cpu), address: address(cpu, insn, RAX), state: bytes, maxAsid: sev.shared.maxAsid,
       })
       if (outcome.kind !== 'done') return refuse(sev, outcome, 0n)
+      if (taken !== null && outcome.status === RmpStatus.SUCCESS) sev.shared.fact?.(null, taken)
       finish(sev, cpu, outcome, 'rmpupdate')
     },
     psmash(cpu, insn) {

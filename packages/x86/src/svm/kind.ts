@@ -51,4 +51,6 @@ export interface SvmHooks {
   walk(result: WalkResult, low: number, high: number, access: number): AccessOutcome | null
   /** A guard refused an access. */
   guard(verdict: number, request: Readonly<GuardRequest>, result: WalkResult, low: number, high: number): AccessOutcome
+  /** The guest takes the exception in `guestFault`, which is not intercepted; RIP is the instruction's. */
+  raised?(): void
 }

@@ -283,11 +283,16 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
       trap = null
       const intInfo = soft !== 0n && softRip === cpu.rip() ? soft : 0n
       soft = 0n
-      return exceptionLeaves(guest, intInfo)
+      const leaves = exceptionLeaves(guest, intInfo)
+      if (!leaves) hooks?.raised?.()
+      return leaves
     },
     nested(vector, errorCode, source) {
       const guest = options.guest()
-      return guest !== null && exceptionLeaves(guest, intInfoOf(vector, errorCode, source))
+      if (guest === null) return false
+      const leaves = exceptionLeaves(guest, intInfoOf(vector, errorCode, source))
+      if (!leaves) hooks?.raised?.()
+      return leaves
     },
     holds() {
       const guest = options.guest()

@@ -1,8 +1,8 @@
-import { readPscEntry, readPscHeader, writePscCurrent, writePscProgress, type PageStateEntry } from '@cofferdam/sev'
+import { readPscEntry, readPscHeader, writePscCurrent, writePscProgress, type PageStateEntry, type PscFact } from '@cofferdam/sev'
 import { GhcbError, PSC_MAX_ENTRIES, PscError, PscHeader, PscInvalid, PscOperation } from '@cofferdam/spec'
 import type { GuestMemory, MemoryOutcome } from '../../memory/guest-memory.ts'
 import { scratchOf } from '../page.ts'
-import type { GhcbServer } from '../types.ts'
+import type { GhcbServer, GuestServices } from '../types.ts'
 
 const LARGE = 512
 /** Entries that one exit processes: the guest asks again for the rest, and takes its interrupts in between. */
@@ -23,6 +23,18 @@ export function changePage(memory: GuestMemory, guestPage: number, operation: nu
     case PscOperation.UNSMASH: return 'done'
     default: return 'refused'
   }
+}
+
+/** Tells what became of a change that the guest asked for. */
+export function tellChange(
+  guest: GuestServices, vcpu: number, entry: { readonly gfn: bigint, readonly operation: number, readonly pages: number },
+  answer: PscFact['answer'],
+): void {
+  const { gfn, operation, pages } = entry
+  if (operation !== PscOperation.PRIVATE && operation !== PscOperation.SHARED) return
+  guest.fact(vcpu, {
+    kind: 'psc', operation: operation === PscOperation.SHARED ? 'shared' : 'private', guestPage: Number(gfn), pages, answer,
+  })
 }
 
 /** Whether an entry makes sense: no reserved bits, a place that is a multiple of its size, a known operation. */
@@ -49,7 +61,7 @@ function perform(memory: GuestMemory, { gfn, currentPage, operation, large }: Pa
  */
 export const pageStateChangeExit: GhcbServer = {
   name: 'page-state-change',
-  serve(request, { memory }, _vcpu, gpa) {
+  serve(request, guest, vcpu, gpa) {
     const scratch = scratchOf(request, gpa, PscHeader.size)
     if (scratch === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
     const { at, bytes } = scratch
@@ -58,12 +70,17 @@ export const pageStateChangeExit: GhcbServer = {
     if (end >= Math.min(room, PSC_MAX_ENTRIES) || reserved !== 0) return { info2: invalid(PscInvalid.HEADER) }
     let current = first
     let failure = 0n
+    const tell = (entry: PageStateEntry, answer: PscFact['answer']): void => {
+      tellChange(guest, vcpu.index, { ...entry, pages: entry.large ? LARGE : 1 }, answer)
+    }
     for (let n = 0; n < BATCH && current <= end && failure === 0n; n++) {
       const entry = readPscEntry(bytes, current)
       if (!isSound(entry)) failure = invalid(PscInvalid.ENTRY)
-      else if (perform(memory, entry) !== 'done') failure = GENERIC
+      else if (perform(guest.memory, entry) !== 'done') failure = GENERIC
       else writePscProgress(bytes, current++, entry.large ? LARGE : 1)
+      tell(entry, failure === 0n ? 'done' : 'failed')
     }
+    for (let rest = failure === 0n ? current : current + 1; rest <= end; rest++) tell(readPscEntry(bytes, rest), 'left')
     writePscCurrent(bytes, current)
     return { info2: failure, buffer: { at, bytes: bytes.subarray(0, PscHeader.size + 8 * (end + 1)) } }
   },

@@ -4,7 +4,7 @@
  */
 import type { GhcbMsrRequest, GhcbMsrResponse } from '@cofferdam/sev'
 import { PscOperation } from '@cofferdam/spec'
-import { changePage } from '../exits/page-state-change.ts'
+import { changePage, tellChange } from '../exits/page-state-change.ts'
 import { terminationText } from '../termination.ts'
 import type { GuestServices, VcpuServices } from '../types.ts'
 
@@ -21,8 +21,10 @@ const VERSION = { minVersion: 1, maxVersion: 2 } as const
 const sevInfo: Serve<'sev-info'> = (_request, { cBit }) => ({ kind: 'sev-info', ...VERSION, cBit })
 
 /** 004h: one register of CPUID, subleaf 0. */
-const cpuid: Serve<'cpuid'> = ({ leaf, register }, _guest, { cpu }) =>
-  ({ kind: 'cpuid', register, value: cpu.cpuid(leaf, 0, 1n)[register] })
+const cpuid: Serve<'cpuid'> = ({ leaf, register }, guest, { cpu, index }) => {
+  guest.fact(index, { kind: 'cpuid', leaf, subleaf: 0, inTable: guest.inCpuidPage(leaf) })
+  return { kind: 'cpuid', register, value: cpu.cpuid(leaf, 0, 1n)[register] }
+}
 
 /** 006h: the processor waits for a start-up IPI; bits 63:12 are then not 0. */
 const apResetHold: Serve<'ap-reset-hold'> = (_request, _guest, vcpu) => {
@@ -44,9 +46,10 @@ const registerGpa: Serve<'register-gpa'> = ({ gfn }, { memory }, vcpu) => {
 const PSC_FAILED = 0x8000_0000
 
 /** 014h: one page of 4 KiB to private or shared. */
-const pageState: Serve<'page-state'> = ({ gfn, operation }, { memory }) => {
+const pageState: Serve<'page-state'> = ({ gfn, operation }, guest, { index }) => {
   const isKnown = operation === PscOperation.PRIVATE || operation === PscOperation.SHARED
-  const done = isKnown && changePage(memory, Number(gfn), operation, false) === 'done'
+  const done = isKnown && changePage(guest.memory, Number(gfn), operation, false) === 'done'
+  tellChange(guest, index, { gfn, operation, pages: 1 }, done ? 'done' : 'failed')
   return { kind: 'page-state', errorCode: done ? 0 : PSC_FAILED }
 }
 

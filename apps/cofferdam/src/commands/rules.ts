@@ -1,0 +1,18 @@
+import { describeRule, OUTCOMES } from '@cofferdam/findings'
+import { usageError } from '../errors.ts'
+import { RULES } from '../findings/rules.ts'
+import { createPaint, type Surroundings } from '../surroundings.ts'
+
+/** `cofferdam rules [ID]`: lists the rules, or explains one. */
+export const showRules = (id: string | undefined, { stdout }: Pick<Surroundings, 'stdout'>): void => {
+  const paint = createPaint(stdout)
+  if (id === undefined) {
+    for (const { id: name, title, outcome } of RULES) {
+      stdout.write(`${paint('bold', name)}\n  ${title}.\n  ${paint('dim', `When broken, on real hardware: ${OUTCOMES[outcome]}.`)}\n`)
+    }
+    return
+  }
+  const rule = RULES.find((known) => known.id === id)
+  if (rule === undefined) throw usageError(`rules ${id}: there is no such rule`, 'cofferdam rules lists them.')
+  stdout.write(`${describeRule(rule).join('\n')}\n`)
+}

@@ -1,0 +1,99 @@
+/**
+ * What the silicon and the host tell of a guest, for rules to judge: facts, and no opinion of them. They come up where
+ * something faults, leaves the guest or is asked of the host anyway; nothing is looked for that a processor would not do.
+ */
+import type { RmpVerdict } from '../rmp/check.ts'
+import type { RmpFields } from '../rmp/entry.ts'
+
+/** An access that failed a check of the RMP, and the guest took the #VC or left for it. */
+export interface DeniedFact {
+  readonly kind: 'denied'
+  readonly verdict: RmpVerdict
+  /** ACCESS_ bits. */
+  readonly access: number
+  readonly gva: bigint
+  readonly gpa: bigint
+  /** The effective C-bit. */
+  readonly encrypted: boolean
+  /** The processor read or changed an entry of the guest's own page tables. */
+  readonly table: boolean
+}
+
+/** PVALIDATE was executed. */
+export interface PvalidateFact {
+  readonly kind: 'pvalidate'
+  readonly gva: bigint
+  readonly vmpl: number
+  /** The state that was asked for. */
+  readonly validate: boolean
+  readonly large: boolean
+  /**
+   * `done` and `unchanged` (CF): with the page; `refused`: the VMPL may not use the instruction (#GP). A code of
+   * `RmpStatus` in EAX, and faults, are no facts: the guest is told.
+   */
+  readonly result: 'done' | 'unchanged' | 'refused'
+  /** Guest page and system page; −1 when refused. */
+  readonly guestPage: number
+  readonly page: number
+}
+
+/** The host gave a page another state in the RMP while the guest held it validated. */
+export interface TakenFact {
+  readonly kind: 'taken'
+  readonly guestPage: number
+  readonly page: number
+  readonly large: boolean
+  /** The entry as it was. */
+  readonly entry: RmpFields
+}
+
+/** A request of the MSR protocol that the code does not define in all its bits, or at all. */
+export interface MsrRequestFact {
+  readonly kind: 'msr-request'
+  readonly value: bigint
+  /** Bits 11:0. */
+  readonly code: number
+  /** Whether the protocol has the code. */
+  readonly known: boolean
+  readonly undefinedBits: bigint
+}
+
+/** A request through a GHCB page that the host could not serve as asked. */
+export interface GhcbFact {
+  readonly kind: 'ghcb'
+  /** `private`: no shared page is there; `unregistered`: another page, or none, was registered; `malformed`: its fields. */
+  readonly problem: 'private' | 'unregistered' | 'malformed'
+  readonly gpa: bigint
+  /** In words. */
+  readonly text: string
+}
+
+/** Something the guest asked its host to do to pages, and what the host says that it did. */
+export interface PscFact {
+  readonly kind: 'psc'
+  readonly operation: 'private' | 'shared'
+  readonly guestPage: number
+  readonly pages: number
+  /** `left`: the host stopped before this one, without an error. */
+  readonly answer: 'done' | 'failed' | 'left'
+}
+
+/** The guest asked its host for CPUID. */
+export interface CpuidFact {
+  readonly kind: 'cpuid'
+  readonly leaf: number
+  readonly subleaf: number
+  /** The CPUID page that the firmware has checked holds the leaf. */
+  readonly inTable: boolean
+}
+
+/** The same access faults again and again, whatever the host does. */
+export interface StuckFact {
+  readonly kind: 'stuck'
+  readonly gpa: bigint
+  /** In words. */
+  readonly text: string
+}
+
+/** A fact about a guest with SEV-SNP. */
+export type SevFact = DeniedFact | PvalidateFact | TakenFact | MsrRequestFact | GhcbFact | PscFact | CpuidFact | StuckFact

@@ -1,0 +1,68 @@
+/** What facts have told of the guest's pages: only what an honest guest never brings up, so that it stays small. */
+import type { RmpFields } from '../rmp/entry.ts'
+import type { SevFact } from './facts.ts'
+
+/** Pages that are remembered at most, of each kind; the oldest are forgotten first. */
+const MOST = 4096
+/** Pages of 4 KiB in one of 2 MiB. */
+const LARGE = 512
+
+export interface PageHistory {
+  /** The guest asked for this page's change, and was told that it failed or was not reached. */
+  unanswered(guestPage: number): 'failed' | 'left' | undefined
+  /** The host took this page while it was validated: its entry before. */
+  taken(guestPage: number): RmpFields | undefined
+  /** Takes a fact in, after the rules have seen it. */
+  note(fact: SevFact): void
+}
+
+/** A map that forgets its oldest entries. */
+function boundedMap<T>() {
+  const map = new Map<number, T>()
+  return {
+    map,
+    set(key: number, value: T): void {
+      map.delete(key)
+      map.set(key, value)
+      if (map.size > MOST) for (const oldest of map.keys()) {
+        map.delete(oldest)
+        break
+      }
+    },
+  }
+}
+
+export function createPageHistory(): PageHistory {
+  const unanswered = boundedMap<'failed' | 'left'>()
+  const taken = boundedMap<{ readonly entry: RmpFields, readonly large: boolean }>()
+
+  /** The entry for a page, or for the 2 MiB that it lies in. */
+  const takenAt = (page: number): RmpFields | undefined => {
+    const own = taken.map.get(page)
+    if (own !== undefined) return own.entry
+    const region = taken.map.get(page - page % LARGE)
+    return region?.large === true ? region.entry : undefined
+  }
+
+  const forget = (first: number, pages: number): void => {
+    for (const known of [unanswered.map, taken.map]) {
+      if (known.size === 0) continue
+      for (let page = first; page < first + pages; page++) known.delete(page)
+    }
+  }
+
+  return {
+    unanswered: (page) => unanswered.map.get(page),
+    taken: takenAt,
+    note(fact) {
+      if (fact.kind === 'taken') taken.set(fact.guestPage, { entry: fact.entry, large: fact.large })
+      else if (fact.kind === 'psc') {
+        if (fact.answer === 'done') forget(fact.guestPage, fact.pages)
+        else unanswered.set(fact.guestPage, fact.answer)
+      } else if (fact.kind === 'pvalidate' && fact.result !== 'refused') {
+        // What the guest has done with the page decides from now on.
+        forget(fact.guestPage, fact.large ? LARGE : 1)
+      }
+    },
+  }
+}

@@ -1,0 +1,10 @@
+export type {
+  CpuidFact, DeniedFact, GhcbFact, MsrRequestFact, PscFact, PvalidateFact, SevFact, StuckFact, TakenFact,
+} from './facts.ts'
+export type { SevRule } from './rule.ts'
+export { createPageHistory } from './history.ts'
+export type { PageHistory } from './history.ts'
+export { createSevJudge } from './judge.ts'
+export type { SevJudge } from './judge.ts'
+export { SEV_RULES } from './rules/index.ts'
+export { entryOf } from './table-entry.ts'

@@ -1,0 +1,27 @@
+/** Holds facts against the rules. */
+import type { Violation } from '@cofferdam/findings'
+import type { SevFact } from './facts.ts'
+import { createPageHistory } from './history.ts'
+import { SEV_RULES } from './rules/index.ts'
+
+/** Judges the facts about one guest, in their order. */
+export interface SevJudge {
+  judge(fact: SevFact): readonly Violation[]
+}
+
+const NONE: readonly Violation[] = []
+
+export function createSevJudge(): SevJudge {
+  const history = createPageHistory()
+  return {
+    judge(fact) {
+      let found: Violation[] | undefined
+      for (const rule of SEV_RULES) {
+        const broken = rule.judge(fact, history)
+        if (broken !== null) (found ??= []).push({ rule, ...broken })
+      }
+      history.note(fact)
+      return found ?? NONE
+    },
+  }
+}
