@@ -8,17 +8,18 @@ import { runSurvive } from './commands/survive.ts'
 import { runTable } from './commands/table.ts'
 import { UsageError } from './options.ts'
 
-const commands: Readonly<Record<string, (args: string[]) => number>> = { cpu: runCpu, decode: runDecode, survive: runSurvive, table: runTable }
+type Command = (args: string[]) => number | Promise<number>
+const commands: Readonly<Record<string, Command>> = { cpu: runCpu, decode: runDecode, survive: runSurvive, table: runTable }
 
-function main([name = 'cpu', ...args]: string[]): number {
+async function main([name = 'cpu', ...args]: string[]): Promise<number> {
   const first = name.startsWith('-') ? 'cpu' : name
-  const command = commands[first] as ((args: string[]) => number) | undefined
+  const command = commands[first] as Command | undefined
   if (command === undefined) throw new UsageError(`${first} is none of ${Object.keys(commands).join(', ')}`)
   return command(name.startsWith('-') ? [name, ...args] : args)
 }
 
 try {
-  process.exitCode = main(process.argv.slice(2))
+  process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
   if (!(error instanceof UsageError)) throw error
   console.error(`fuzz: ${error.message}`)

@@ -3,6 +3,8 @@ import { type Cpu, type Meaning } from '../cpu.ts'
 import { MEM, type Insn } from '../insn.ts'
 import { CR0, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, GPR } from '../state.ts'
 import { beginArea } from '../system/effective.ts'
+import { keepsSelectors } from '../system/fpu-checks.ts'
+import { loadArea, storeArea } from '../system/parts.ts'
 import { checkWait, checkX87 } from './checks.ts'
 import { F80, NORMAL, unpack, ZERO } from './softfloat.ts'
 import { physical, updateSummary } from './x87-state.ts'
@@ -100,11 +102,11 @@ function loadEnvironment(cpu: Cpu, bytes: Uint8Array, size: number): void {
   setTagWord(cpu, field(2))
   if (!realMode(cpu)) {
     u64[FIP >> 3] = BigInt(field(3))
-    u32[FCS >> 2] = field(4) & 0xffff
+    u32[FCS >> 2] = keepsSelectors(cpu) ? field(4) & 0xffff : 0
     // The format of 16 bits has no opcode.
     u32[FOP >> 2] = size === 4 ? field(4) >>> 16 & 0x7ff : 0
     u64[FDP >> 3] = BigInt(field(5))
-    u32[FDS >> 2] = field(6) & 0xffff
+    u32[FDS >> 2] = keepsSelectors(cpu) ? field(6) & 0xffff : 0
   } else {
     const upper = (value: number): number => size === 4 ? (value >>> 12 & 0xffff) << 16 : (value & 0xf000) << 4
     u64[FIP >> 3] = BigInt(((field(3) & 0xffff) | upper(field(4))) >>> 0)
@@ -115,16 +117,26 @@ function loadEnvironment(cpu: Cpu, bytes: Uint8Array, size: number): void {
   updateSummary(cpu)
 }
 
-/** Linear address of an environment or a whole state, whose parts are as wide as the operand size (#AC). */
-function areaAddress(cpu: Cpu, insn: Insn, length: number, write: boolean): bigint {
-  beginArea(cpu, insn, insn.size, write)
-  return cpu.operandAddress(insn, length, write)
+/** Parts of an environment and of a whole state: fields as wide as the operand size, then registers. */
+const ENVIRONMENT = { 2: new Array<number>(7).fill(2), 4: new Array<number>(7).fill(4) }
+const REGISTERS = new Array<number[]>(8).fill([8, 2]).flat()
+const environmentParts = (insn: Insn): number[] => ENVIRONMENT[insn.size as 2 | 4]
+const stateParts = (insn: Insn): number[] => [...environmentParts(insn), ...REGISTERS]
+
+function load(cpu: Cpu, insn: Insn, into: Uint8Array, parts: number[]): void {
+  beginArea(cpu, insn, insn.size, false)
+  loadArea(cpu, insn, into, parts)
+}
+
+function store(cpu: Cpu, insn: Insn, bytes: Uint8Array, parts: number[]): void {
+  beginArea(cpu, insn, insn.size, true)
+  storeArea(cpu, insn, bytes, parts)
 }
 
 /** FNSTENV: also masks all exceptions. */
 const fnstenv: Meaning = (cpu, insn) => {
   checkX87(cpu, false)
-  cpu.storeBytes(areaAddress(cpu, insn, 7 * insn.size, true), saveEnvironment(cpu, insn.size))
+  store(cpu, insn, saveEnvironment(cpu, insn.size), environmentParts(insn))
   cpu.views.u32[FCW >> 2] |= 0x3f
   updateSummary(cpu)
 }
@@ -132,7 +144,7 @@ const fnstenv: Meaning = (cpu, insn) => {
 const fldenv: Meaning = (cpu, insn) => {
   checkX87(cpu, true)
   const bytes = new Uint8Array(7 * insn.size)
-  cpu.loadBytes(areaAddress(cpu, insn, bytes.length, false), bytes)
+  load(cpu, insn, bytes, environmentParts(insn))
   loadEnvironment(cpu, bytes, insn.size)
 }
 
@@ -146,7 +158,7 @@ const fnsave: Meaning = (cpu, insn) => {
     const at = FPR + 16 * physical(cpu, i)
     bytes.set(cpu.views.u8.subarray(at, at + 10), start + 10 * i)
   }
-  cpu.storeBytes(areaAddress(cpu, insn, bytes.length, true), bytes)
+  store(cpu, insn, bytes, stateParts(insn))
   initialise(cpu)
 }
 
@@ -154,7 +166,7 @@ const frstor: Meaning = (cpu, insn) => {
   checkX87(cpu, true)
   const start = 7 * insn.size
   const bytes = new Uint8Array(start + 80)
-  cpu.loadBytes(areaAddress(cpu, insn, bytes.length, false), bytes)
+  load(cpu, insn, bytes, stateParts(insn))
   loadEnvironment(cpu, bytes.slice(0, start), insn.size)
   for (let i = 0; i < 8; i++) cpu.views.u8.set(bytes.subarray(start + 10 * i, start + 10 * i + 10),
     FPR + 16 * physical(cpu, i))

@@ -5,12 +5,16 @@ import { convert, fromInteger, toInteger } from './convert.ts'
 import { DE, DENORMAL, encode, F32, F64, F80, IE, NEAREST, OE, PE, quiet, SNAN, UE, unpack, UP, ZERO_RC, type Format }
   from './softfloat.ts'
 import { effectiveAddress, effectiveOffset } from '../system/effective.ts'
+import { loadParts, partAddress } from '../system/parts.ts'
 import { beginX87, env, isEmpty, pop, readSt, settle, settlePush, underflows, writeSt } from './x87-state.ts'
 
-/** Bits of an extended real in memory. */
-function load80(cpu: Cpu, address: bigint): bigint {
+/** Ten bytes are loaded and stored as eight and two. */
+const TEN = [8, 2]
+
+/** Ten bytes in memory. */
+function load80(cpu: Cpu, insn: Insn): bigint {
   const bytes = new Uint8Array(10)
-  cpu.loadBytes(address, bytes)
+  loadParts(cpu, insn, bytes, TEN)
   return bytes.reduceRight((value, byte) => value << 8n | BigInt(byte), 0n)
 }
 
@@ -40,8 +44,8 @@ const fld: Meaning = (cpu, insn) => {
     const empty = underflows(cpu, insn.reg0)
     return settlePush(cpu, insn, empty ? F80.indefinite : readSt(cpu, insn.reg0))
   }
-  const address = cpu.operandAddress(insn, insn.size, false)
-  let bits = insn.size === 10 ? load80(cpu, address) : widen(cpu, address, insn.size)
+  const address = insn.size === 10 ? effectiveAddress(cpu, insn) : cpu.operandAddress(insn, insn.size, false)
+  let bits = insn.size === 10 ? load80(cpu, insn) : widen(cpu, address, insn.size)
   if (insn.size !== 10 && isEmpty(cpu, 7)) {
     if (unpack(F80, bits).kind === SNAN) env.flags |= IE
     if (env.widened) env.flags |= DE
@@ -73,10 +77,10 @@ function storeFloat(pops: boolean): Meaning {
 
 const NARROW: Record<number, Format> = { 4: F32, 8: F64, 10: F80 }
 
-function storeNarrow(cpu: Cpu, insn: Parameters<Meaning>[1], empty: boolean): boolean {
+function storeNarrow(cpu: Cpu, insn: Insn, empty: boolean): boolean {
   const to = NARROW[insn.size]
   const bits = empty ? to.indefinite : to === F80 ? readSt(cpu, 0) : convertForStore(to, readSt(cpu, 0))
-  return storeValue(cpu, insn, bits, insn.size)
+  return storeValue(cpu, insn, bits)
 }
 
 /** Storing a denormal extended number raises underflow and precision only, never the denormal exception. */
@@ -88,22 +92,22 @@ function convertForStore(to: Format, bits: bigint): bigint {
 }
 
 /**
- * Raises what the store would. Ten bytes are stored as eight and two, each checked for itself: the eight stay when the two
- * fault (observed on Intel processors).
+ * Raises what the store would, and answers where its parts go. Ten bytes are stored as eight and two, each checked for
+ * itself: the eight stay when the two fault (observed on Intel processors).
  */
-function checkStore(cpu: Cpu, insn: Insn, address: bigint, bits: bigint, size: number): void {
-  const first = Math.min(size, 8)
+function checkStore(cpu: Cpu, insn: Insn, bits: bigint): readonly bigint[] {
   const offset = effectiveOffset(cpu, insn)
-  const part = (from: number, length: number): void => {
-    cpu.segmentAddress(insn.seg, BigInt.asUintN(insn.addrSize * 8, offset + BigInt(from)), length, true)
-    cpu.checkWrite(address + BigInt(from), length)
+  const part = (from: number, length: number): bigint => {
+    const at = partAddress(cpu, insn, offset, from, length, true)
+    cpu.checkWrite(at, length)
+    return at
   }
-  part(0, first)
-  if (size === first) return
+  if (insn.size !== 10) return [part(0, insn.size)]
+  const first = part(0, 8)
   try {
-    part(first, size - first)
+    return [first, part(8, 2)]
   } catch (fault) {
-    if (fault === guestFault) cpu.storeBytes(address, bytesOf(BigInt.asUintN(64, bits), first))
+    if (fault === guestFault) cpu.storeBytes(first, bytesOf(BigInt.asUintN(64, bits), 8))
     throw fault
   }
 }
@@ -112,15 +116,14 @@ function checkStore(cpu: Cpu, insn: Insn, address: bigint, bits: bigint, size: n
  * Stores unless an unmasked exception keeps memory as it is, which is then not looked at: invalid operation, over- and
  * underflow (PE and C1 are then not set); a loss of precision does not.
  */
-function storeValue(cpu: Cpu, insn: Parameters<Meaning>[1], bits: bigint, size: number): boolean {
+function storeValue(cpu: Cpu, insn: Insn, bits: bigint): boolean {
   const address = effectiveAddress(cpu, insn)
   const refused = (env.flags & env.unmasked & (OE | UE)) !== 0
-  if (!(env.flags & env.unmasked & (IE | OE | UE))) {
-    checkStore(cpu, insn, address, bits, size)
-  }
+  const parts = (env.flags & env.unmasked & (IE | OE | UE)) === 0 ? checkStore(cpu, insn, bits) : []
   if (refused) env.flags &= ~PE
   if (!settle(cpu, insn, 0, 0, address) || refused) return false
-  cpu.storeBytes(address, bytesOf(BigInt.asUintN(8 * size, bits), size))
+  const bytes = bytesOf(BigInt.asUintN(8 * insn.size, bits), insn.size)
+  parts.forEach((at, i) => { cpu.storeBytes(at, bytes.subarray(8 * i, 8 * i + 8)) })
   return true
 }
 
@@ -131,15 +134,15 @@ function storeInteger(pops: boolean, truncate: boolean): Meaning {
     const width = 8 * insn.size
     const value = underflows(cpu, 0) ? -(1n << BigInt(width - 1))
       : toInteger(env, F80, readSt(cpu, 0), width, truncate ? ZERO_RC : env.rounding)
-    if (storeValue(cpu, insn, value, insn.size) && pops) pop(cpu)
+    if (storeValue(cpu, insn, value) && pops) pop(cpu)
   }
 }
 
 /** FBLD: 18 decimal digits and a sign. Digits above 9 count for what they are, as on real processors. */
 const fbld: Meaning = (cpu, insn) => {
   beginX87(cpu)
-  const address = cpu.operandAddress(insn, 10, false)
-  const bits = load80(cpu, address)
+  const address = effectiveAddress(cpu, insn)
+  const bits = load80(cpu, insn)
   let value = 0n
   for (let i = 17; i >= 0; i--) value = value * 10n + (bits >> BigInt(4 * i) & 15n)
   const magnitude = fromInteger(env, F80, value)
@@ -151,7 +154,7 @@ const BCD_INDEFINITE = 0xffff_c000_0000_0000_0000n
 const fbstp: Meaning = (cpu, insn) => {
   beginX87(cpu)
   const bits = underflows(cpu, 0) ? BCD_INDEFINITE : decimal(readSt(cpu, 0))
-  if (storeValue(cpu, insn, bits, 10)) pop(cpu)
+  if (storeValue(cpu, insn, bits)) pop(cpu)
 }
 
 function decimal(bits: bigint): bigint {

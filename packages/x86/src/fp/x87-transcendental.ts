@@ -162,8 +162,8 @@ function logarithm(y: Float, x: Float): bigint {
     : { sig: (x.sig << BigInt(x.exp)) - 1n, exp: 0 }
   if (y.kind === INFINITY && minusOne.sig === 0n) return invalid(env, F80)
   noteDenormals(y, x)
-  // Observed: PE even where the product is exact, but for zero.
-  if (power && minusOne.sig !== 0n && y.kind !== ZERO) env.flags |= PE
+  // Observed: PE even where the product is exact, but for those of zero and infinity.
+  if (power && minusOne.sig !== 0n && y.kind !== ZERO && y.kind !== INFINITY) env.flags |= PE
   if (power) return productWithLogarithm(y, { sig: BigInt(magnitude(scaled(x)) - 1), exp: 0 }, true)
   return productWithLogarithm(y, logarithmOf(x, minusOne), false)
 }

@@ -21,10 +21,6 @@ export function uncheckedAddress(cpu: Cpu, insn: Insn, seg: number, offset: bigi
   return seg >= FS ? BigInt.asUintN(64, offset + segBase(cpu, seg)) : offset
 }
 
-/** Linear address of the selector of a far pointer in memory; its offset was read before it. */
-export const selectorAddress = (cpu: Cpu, insn: Insn): bigint => cpu.segmentAddress(
-  insn.seg, BigInt.asUintN(insn.addrSize * 8, effectiveOffset(cpu, insn) + BigInt(insn.size)), 2, false)
-
 /** Linear address of a memory operand, before any check. */
 export const effectiveAddress = (cpu: Cpu, insn: Insn): bigint =>
   uncheckedAddress(cpu, insn, insn.seg, effectiveOffset(cpu, insn))

@@ -15,7 +15,7 @@ import {
   readDescriptor,
   selectorError, setSegmentFrom,
 } from './descriptor.ts'
-import { selectorAddress } from './effective.ts'
+import { selectorAddress } from './parts.ts'
 import { loadRealSegment } from './segments.ts'
 
 const target = createDescriptor()

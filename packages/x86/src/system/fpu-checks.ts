@@ -14,3 +14,6 @@ export function checkXsave(cpu: Cpu): void {
   if ((cpu.views.u32[CR4 >>> 2] & CR4_BITS.OSXSAVE) === 0) raise(VECTOR.UD)
   if ((cpu.views.u32[CR0 >>> 2] & CR0_BITS.TS) !== 0) raise(VECTOR.NM)
 }
+
+/** Whether FCS and FDS can be loaded: where CPUID says that they are deprecated they are 0 (SDM vol. 1 §8.1.8). */
+export const keepsSelectors = (cpu: Cpu): boolean => cpu.system?.model.features.has('zero_fcs_fds') !== true

@@ -8,7 +8,7 @@ import { CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, XMM } from '..
 import { in64, readOperand, readU32, readU64, writeOperand, writeU32, writeU64 } from './access.ts'
 import { CR4_BITS } from './bits.ts'
 import { beginArea } from './effective.ts'
-import { checkFxsave } from './fpu-checks.ts'
+import { checkFxsave, keepsSelectors } from './fpu-checks.ts'
 
 /** Bits of MXCSR that exist; DAZ is among them, so the mask is the full one (SDM vol. 1 §11.6.6). */
 export const MXCSR_MASK = 0xffff
@@ -72,8 +72,8 @@ export function loadX87(cpu: Cpu, area: DataView, isWide: boolean): void {
   writeU32(cpu, FOP, area.getUint16(6, true) & 0x7ff)
   writeU64(cpu, FIP, isWide ? pointer(area.getBigUint64(8, true)) : BigInt(area.getUint32(8, true)))
   writeU64(cpu, FDP, isWide ? area.getBigUint64(16, true) : BigInt(area.getUint32(16, true)))
-  writeU32(cpu, FCS, isWide ? 0 : area.getUint16(12, true))
-  writeU32(cpu, FDS, isWide ? 0 : area.getUint16(20, true))
+  writeU32(cpu, FCS, isWide || !keepsSelectors(cpu) ? 0 : area.getUint16(12, true))
+  writeU32(cpu, FDS, isWide || !keepsSelectors(cpu) ? 0 : area.getUint16(20, true))
   const top = topOf(cpu)
   for (let i = 0; i < 8; i++) {
     const to = FPR + ((top + i) & 7) * 16

@@ -9,7 +9,7 @@ import {
   setStackOffset, stackOffset, storeStack, writeU32,
 } from './access.ts'
 import type { Descriptor } from './descriptor.ts'
-import { selectorAddress } from './effective.ts'
+import { selectorAddress } from './parts.ts'
 import {
   createDescriptor, dplOf, isConforming, isNull, isPresent, isReadable, isWritableData, markAccessed, readDescriptor,
   selectorError, setNullSegment, setSegmentFrom,

@@ -5,6 +5,8 @@ import { gpr32, in64, operandReg } from './access.ts'
 import { FLAG } from './bits.ts'
 import { enterHandler } from './deliver.ts'
 import { INT1, SOFTWARE } from './event.ts'
+import { effectiveOffset } from './effective.ts'
+import { partAddress } from './parts.ts'
 
 /** INT imm8. What entering the handler raises is raised by INT itself, with EXT clear. */
 export const int: Meaning = (cpu, insn) => { enterHandler(cpu, insn.immLo & 0xff, -1, SOFTWARE) }
@@ -23,11 +25,13 @@ export const int1: Meaning = (cpu) => { enterHandler(cpu, VECTOR.DB, -1, INT1) }
 export const bound: Meaning = (cpu, insn) => {
   if (in64(insn)) raise(VECTOR.UD)
   const size = insn.size === 2 ? 2 : 4
-  const address = cpu.operandAddress(insn, size * 2, false)
+  const offset = effectiveOffset(cpu, insn)
   const shift = 32 - size * 8
   const index = (gpr32(cpu, operandReg(insn, 0)) << shift) >> shift
-  const lower = (cpu.load(address, size) << shift) >> shift
-  const upper = (cpu.load(address + BigInt(size), size) << shift) >> shift
+  // Two loads, each with its own checks (observed on Intel's processors).
+  const limit = (from: number): number => (cpu.load(partAddress(cpu, insn, offset, from, size, false), size) << shift) >> shift
+  const lower = limit(0)
+  const upper = limit(size)
   if (index < lower || index > upper) raise(VECTOR.BR)
 }
 

@@ -1,45 +1,72 @@
 /** `fuzz survive`: whatever a guest or a file does, there is an architectural result or a clear error. */
+import { writeSync } from 'node:fs'
 import { namesOf, readOptions, wholeNumber } from '../options.ts'
 import { createProcessorSurvivor, type Survivor } from '../survive/processor.ts'
+import { runWatched, type CaseLine } from '../survive/watched.ts'
 
-const SURVIVORS: Readonly<Record<string, () => Survivor>> = { processor: createProcessorSurvivor }
+export const SURVIVORS: Readonly<Record<string, () => Survivor>> = { processor: createProcessorSurvivor }
+/** What the process may grow by after its first cases, in bytes: compiled code comes and goes. */
+const GROWTH = 512 * 2 ** 20
+/** Cases before growth is measured. */
+const WARM = 1000
 
 export interface SurviveResult {
   ran: number
   /** How many cases ended so. */
   readonly ends: Map<string, number>
   readonly problems: { readonly number: number; readonly text: string }[]
+  /** Most bytes that the process had in memory, and those after the first cases. */
+  peak: number
+  settled: number
 }
 
-export function survive(what: string, options: { seed: number; from: number; cases: number; until?: () => boolean }): SurviveResult {
+/** Runs cases in this process. */
+export function survive(what: string, options: { seed: number; from: number; cases: number; each: (line: CaseLine) => void }): void {
   const survivor = SURVIVORS[what]()
-  const result: SurviveResult = { ran: 0, ends: new Map(), problems: [] }
-  for (let number = options.from; number < options.from + options.cases && options.until?.() !== true; number++) {
-    const { problem, ended } = survivor.run(options.seed, number)
-    result.ran++
-    result.ends.set(ended, (result.ends.get(ended) ?? 0) + 1)
-    if (problem !== null) result.problems.push({ number, text: problem })
+  for (let number = options.from; number < options.from + options.cases; number++) {
+    options.each({ number, ...survivor.run(options.seed, number), resident: number % 64 === 0 ? process.memoryUsage.rss() : 0 })
   }
-  return result
 }
 
-export function runSurvive(args: string[]): number {
-  const { values } = readOptions(args, { cases: '100000', seed: '1', from: '0', what: Object.keys(SURVIVORS).join(','), minutes: '', shown: '10' })
-  const began = performance.now()
-  const deadline = values.minutes === '' ? Infinity : began + 60_000 * wholeNumber('minutes', values.minutes)
-  const options = {
-    seed: wholeNumber('seed', values.seed), from: wholeNumber('from', values.from), cases: wholeNumber('cases', values.cases),
-    until: () => performance.now() > deadline,
+const collect = (result: SurviveResult) => ({ number, ended, problem, resident }: CaseLine): void => {
+  result.ran++
+  result.ends.set(ended, (result.ends.get(ended) ?? 0) + 1)
+  result.peak = Math.max(result.peak, resident)
+  if (result.ran <= WARM) result.settled = Math.max(result.settled, resident)
+  if (problem === null) return
+  result.problems.push({ number, text: problem })
+  console.error(`case ${number}: ${problem}`)
+}
+
+export async function runSurvive(args: string[]): Promise<number> {
+  const { values } = readOptions(args, {
+    cases: '100000', seed: '1', from: '0', what: Object.keys(SURVIVORS).join(','), minutes: '', shown: '10', limit: '20', inside: false,
+  })
+  const [seed, from, cases] = [wholeNumber('seed', values.seed), wholeNumber('from', values.from), wholeNumber('cases', values.cases)]
+  const kinds = namesOf('what', values.what, Object.keys(SURVIVORS))
+  if (values.inside) {
+    for (const what of kinds) survive(what, { seed, from, cases, each: (line) => { writeSync(1, `${JSON.stringify(line)}\n`) } })
+    return 0
   }
+  const deadline = values.minutes === '' ? Infinity : performance.now() + 60_000 * wholeNumber('minutes', values.minutes)
   let failed = false
-  for (const what of namesOf('what', values.what, Object.keys(SURVIVORS))) {
-    const { ran, ends, problems } = survive(what, options)
-    for (const [end, count] of [...ends].sort()) console.log(`${String(count).padStart(8)}  ${what}, ${end}`)
-    for (const { number, text } of problems.slice(0, wholeNumber('shown', values.shown))) {
-      console.log(`${text}\n    again: npm run fuzz -- survive --what ${what} --seed ${options.seed} --from ${number} --cases 1`)
-    }
-    console.log(`${what}: ${ran} cases, ${problems.length} problems; ${((performance.now() - began) / 1000).toFixed(0)} s`)
-    failed ||= problems.length > 0
+  for (const what of kinds) {
+    const began = performance.now()
+    const result: SurviveResult = { ran: 0, ends: new Map(), problems: [], peak: 0, settled: 0 }
+    await runWatched({
+      what, seed, from, cases, limit: 1000 * wholeNumber('limit', values.limit), until: () => performance.now() > deadline, each: collect(result),
+    })
+    show(what, seed, result, wholeNumber('shown', values.shown), (performance.now() - began) / 1000)
+    failed ||= result.problems.length > 0 || result.peak > result.settled + GROWTH
   }
   return failed ? 1 : 0
+}
+
+function show(what: string, seed: number, { ran, ends, problems, peak, settled }: SurviveResult, shown: number, seconds: number): void {
+  for (const [end, count] of [...ends].sort()) console.log(`${String(count).padStart(8)}  ${what}, ${end}`)
+  for (const { number, text } of problems.slice(0, shown)) {
+    console.log(`${text}\n    again: npm run fuzz -- survive --what ${what} --seed ${seed} --from ${number} --cases 1`)
+  }
+  const [most, first] = [peak, settled].map((bytes) => Math.round(bytes / 2 ** 20))
+  console.log(`${what}: ${ran} cases, ${problems.length} problems; ${seconds.toFixed(0)} s; at most ${most} MiB, ${first} after ${WARM} cases`)
 }

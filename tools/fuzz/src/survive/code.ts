@@ -1,5 +1,5 @@
 /** Bytes to execute: anything, encodings from the tables with any operands, and those with a bit flipped. */
-import type { Random } from '@cofferdam/oracle'
+import { createRandom, type Random } from '@cofferdam/oracle'
 import { CASE_BYTES, nextCase } from '../inside.ts'
 
 /** Instructions that change modes, tables and the flow more than random bytes do. */
@@ -18,22 +18,40 @@ export interface CodeWriter {
   fill(random: Random, out: Uint8Array): void
 }
 
-export function createCodeWriter(): CodeWriter {
+/** Bytes that are made once for a seed, and how many of a case's are made for it alone. */
+const STORE = 2 ** 19
+const FRESH = 512
+
+/** Most code of a case is taken from what was made once: making it takes longer than running it. */
+export function createCodeWriter(seed: number): CodeWriter {
   const bytes = new Uint8Array(CASE_BYTES)
+  const store = new Uint8Array(STORE)
+  make(createRandom(seed), store)
+
+  function make(random: Random, out: Uint8Array): void {
+    const below = (n: number): number => random.below(n)
+    for (let at = 0; at < out.length;) {
+      const kind = random.below(8)
+      if (kind === 0) out[at++] = random.below(256)
+      else if (kind === 1) {
+        for (const byte of random.pick(SYSTEM)) if (at < out.length) out[at++] = byte
+      } else {
+        nextCase(below, bytes)
+        // Mostly short, so that the next one begins where this one ends at times.
+        const n = 1 + random.below(8)
+        for (let i = 0; i < n && at < out.length; i++) out[at++] = bytes[i]
+      }
+    }
+  }
+
   return {
     fill(random, out) {
-      const below = (n: number): number => random.below(n)
-      for (let at = 0; at < out.length;) {
-        const kind = random.below(8)
-        if (kind === 0) out[at++] = random.below(256)
-        else if (kind === 1) {
-          for (const byte of random.pick(SYSTEM)) if (at < out.length) out[at++] = byte
-        } else {
-          nextCase(below, bytes)
-          // Mostly short, so that the next one begins where this one ends at times.
-          const n = 1 + random.below(8)
-          for (let i = 0; i < n && at < out.length; i++) out[at++] = bytes[i]
-        }
+      make(random, out.subarray(0, FRESH))
+      for (let at = FRESH; at < out.length;) {
+        const from = random.below(STORE - FRESH)
+        const length = Math.min(16 + random.below(FRESH), out.length - at)
+        out.set(store.subarray(from, from + length), at)
+        at += length
       }
     },
   }
