@@ -45,6 +45,8 @@ export interface MachineOptions {
   readonly cc?: 'none' | 'snp'
   /** Of confidential guests: everything is accepted before the kernel (`eager`), or what it leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
+  /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
+  readonly svsm?: { readonly vmpl: number }
   /** What to boot; only with firmware may there be none. */
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel. */

@@ -41,6 +41,13 @@ export const parseVcpus = (text: string): number => {
   return value
 }
 
+/** The privilege level of a guest under an SVSM: 1 to 3. */
+export const parseVmpl = (text: string): number => {
+  const value = wholeNumber(text, 1, 3)
+  if (value === undefined) throw refuse('a privilege level from 1 to 3')
+  return value
+}
+
 /** A 32-bit number, decimal or 0x…. */
 export const parseDword = (text: string): number => {
   const value = wholeNumber(text, 0, 2 ** 32 - 1)

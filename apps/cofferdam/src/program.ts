@@ -34,13 +34,12 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   const { cc, svsm, accept } = given
   if (given.cc as string === 'tdx') throw usageError('--cc tdx: not in this version yet; expected none or snp')
   if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
-  if (cc === 'none' && svsm === true) throw usageError('--svsm: works with an SNP guest; add --cc snp')
+  if (cc === 'none' && svsm !== undefined) throw usageError('--svsm: works with an SNP guest; add --cc snp')
   if (cc === 'none' && given.report !== undefined) {
     throw usageError('--report: the rules are about confidential guests; add --cc snp')
   }
   if (cc !== 'snp') return
   if (given.gdb !== undefined) throw usageError('--gdb: a debugger sees nothing of an SNP guest; leave --gdb or --cc out')
-  if (svsm === true) throw usageError('--svsm: not in this version yet; the guest runs at VMPL0')
   if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
   for (const [name, value] of [['--vars', given.vars], ['--save-vars', given.saveVars]] as const) {
     if (value !== undefined) {
@@ -59,6 +58,8 @@ Examples:
       the kernel as a confidential guest: SEV-SNP silicon, a host that launches it, memory that it accepts
   cofferdam boot --cc snp --firmware ovmf-amdsev --kernel trixie-cloud --vcpus 2
       the same through OVMF, which verifies the kernel by hashes that are part of its measurement
+  cofferdam boot --cc snp --svsm --run 'dmesg | grep -i -e VMPL -e SVSM'
+      the same at VMPL2, with our SVSM above it
   cofferdam boot --run 'cat /proc/cpuinfo; free -m' --append quiet
       one command instead of a shell, then power off; exit 3 when the command fails
   echo 'uname -a; sha256sum /bin/busybox' | cofferdam boot
@@ -99,6 +100,10 @@ const memoryOption = new Option('--memory <SIZE>', 'RAM: a number and K, M, G or
 const acceptOption = new Option(
   '--accept <POLICY>', 'when memory is accepted: as the kernel needs it (lazy, the default), or all before it runs (eager)',
 ).choices(['lazy', 'eager', 'background'])
+
+const svsmOption = new Option(
+  '--svsm [LEVEL]', 'with --cc snp: an SVSM at VMPL0, and the guest at VMPL 1, 2 (the default) or 3',
+).preset('2').argParser(parse.parseVmpl)
 
 const diskOption = new Option(
   '--disk <FILE[,MODE][,serial=TEXT]>',
@@ -146,7 +151,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(choice('--cpu <VENDOR>', 'whose processor', ['intel', 'amd']))
     .addOption(choice('--cc <MODE>', 'confidential mode: snp launches an SEV-SNP guest under our host', ['none', 'snp', 'tdx']))
     .addOption(acceptOption)
-    .addOption(new Option('--svsm', 'with an SVSM at VMPL0').hideHelp())
+    .addOption(svsmOption)
     .addOption(diskOption)
     .addOption(deviceOption)
     .addOption(shareOption)

@@ -74,7 +74,7 @@ export function guestServices(memory: GuestMemory) {
   cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf({ cBit: 51, addressReduction: 6, coherencyNeedsNothing: true }))
   const seen = { ends: [] as string[], aps: [] as ApRequest[], pauses: [] as string[], requests: 0, vmpls: [] as number[], facts: [] as SevFact[] }
   const vcpu: VcpuServices = {
-    index: 0, apic, cpu, dr7: 0x400n, ghcb: -1, nmiDone: () => undefined, pause: (how) => { seen.pauses.push(how) },
+    index: 0, vmpl: 0, apic, cpu, dr7: 0x400n, ghcb: -1, nmiDone: () => undefined, pause: (how) => { seen.pauses.push(how) },
   }
   const services: GuestServices = {
     memory, ports: createIoBus(0x1_0000), mmio: createIoBus(2 ** 52), cBit: 51, features: 3n,

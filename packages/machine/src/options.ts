@@ -2,6 +2,7 @@
 import type { Finding } from '@cofferdam/findings'
 import type { SnpGuestStats } from '@cofferdam/host'
 import type { KernelFiles } from '@cofferdam/sev'
+import type { SvsmStats } from '@cofferdam/svsm'
 import type { HostWatch } from '@cofferdam/x86'
 import type { DeviceOption, DiskOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
@@ -41,6 +42,8 @@ export interface MachineOptions extends MachineListeners {
   readonly cc?: 'none' | 'snp'
   /** Of confidential guests: all memory is accepted before the kernel, or what the kernel leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
+  /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
+  readonly svsm?: { readonly vmpl: number }
   /** What to boot; only with firmware, and for a machine that goes on from a snapshot, may there be none. */
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. */
@@ -108,6 +111,8 @@ export interface MachineStats {
     /** The launch digest as the PSP has it, 96 hexadecimal digits; reports show it as MEASUREMENT. */
     readonly measurement: string
   }
+  /** Of SVSMs: requests by name, and results other than success. */
+  readonly svsm?: SvsmStats
   readonly [counter: string]: unknown
 }
 

@@ -48,12 +48,13 @@ interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'v
 }
 
 const machineOptions = (options: BootOptions, images: BootImages, append: string, wiring: Wiring): MachineOptions => {
-  const { memory, vcpus, seed, engine, cpu, cc, accept } = options
+  const { memory, vcpus, seed, engine, cpu, cc, accept, svsm } = options
   const { kernel, initrd, firmware } = images
   const { trace, onSerial, onDebugConsole, vars } = wiring
   return {
     ...{ memory, vcpus, seed, engine, cpu, cc, append, onSerial },
     ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
+    ...(svsm !== undefined && { svsm: { vmpl: svsm } }),
     ...(kernel && { kernel }),
     ...(initrd && { initrd }),
     ...(firmware && { firmware }),

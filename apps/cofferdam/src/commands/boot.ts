@@ -28,7 +28,8 @@ export type AcceptPolicy = 'lazy' | 'eager' | 'background'
 export interface BootOptions extends FirmwareChoice {
   readonly cc: 'none' | 'snp'
   readonly accept?: AcceptPolicy
-  readonly svsm?: boolean
+  /** The guest's VMPL under an SVSM. */
+  readonly svsm?: number
   /** An alias of the catalog or a path; `none` with firmware. */
   readonly kernel: string
   readonly initrd?: string

@@ -23,6 +23,8 @@ export interface SnpLaunch {
   readonly policy?: bigint
   /** What the guest's owner signed: ID block and ID authentication information (56860 §8.19). */
   readonly identity?: { readonly block: Uint8Array, readonly auth: Uint8Array, readonly authorKey: boolean }
+  /** Guest physical address of a page that is left for an SVSM's first calling area (58019 §4), where there is one. */
+  readonly callingArea?: number
 }
 
 /** Where launches put VMSAs, by custom of all VMMs: the last page below 2^48. */

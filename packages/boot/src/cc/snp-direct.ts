@@ -42,6 +42,8 @@ export interface SnpDirectOptions {
   readonly accept: 'lazy' | 'eager'
   /** Vmsa.sevFeatures of all processors. */
   readonly features?: bigint
+  /** Leaves a page for the first calling area of an SVSM (58019 §4). */
+  readonly callingArea?: boolean
   readonly names?: { readonly kernel?: string, readonly initrd?: string }
 }
 
@@ -54,6 +56,8 @@ export interface SnpDirectImage extends SnpLaunch {
   readonly efiMap: readonly EfiRange[]
   /** What the boot stage accepts. */
   readonly accepted: readonly { readonly start: number, readonly length: number }[]
+  /** Guest physical address of the page that is left for an SVSM's calling area, where that was asked for. */
+  readonly callingArea: number | undefined
   /** The kernel takes unaccepted memory; `false` and everything is accepted for it. */
   readonly unacceptedMemory: boolean
 }
@@ -215,6 +219,8 @@ export function snpDirectBoot(options: SnpDirectOptions): SnpDirectImage {
   const layout = createEfiLayout(map, BLOCK)
   const load = putKernel(layout, image, options.names?.kernel ?? 'kernel')
   const { secrets, cpuid, ccBlob, parameters, stack, ghcb, stage } = putSnpPages(layout)
+  const callingArea = options.callingArea === true
+    ? layout.reserve('SVSM calling area', RESERVED, 'zero', PAGE) : undefined
 
   const unacceptedMemory = takesUnacceptedMemory(options.kernel)
   const table = unacceptedMemory && options.accept === 'lazy' ? new Uint8Array(unacceptedTableBound(end)) : undefined
@@ -257,7 +263,7 @@ export function snpDirectBoot(options: SnpDirectOptions): SnpDirectImage {
   const state = startState(stage, root, cBit, stack, gdt)
   return {
     launch: [...launchPages(layout.pieces), bootVmsa(state, options.features)], state, image, map: e820, efiMap, accepted,
-    unacceptedMemory,
+    unacceptedMemory, callingArea,
   }
 }
 

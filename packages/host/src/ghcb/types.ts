@@ -22,11 +22,13 @@ export interface GuestEnd {
 /** A guest's processor as exits see it. */
 export interface VcpuServices {
   readonly index: number
+  /** The privilege level that runs. */
+  readonly vmpl: number
   readonly apic: LocalApic
   readonly cpu: GuestCpu
-  /** DR7 as the guest last wrote it through its host. */
+  /** DR7 as the guest's level last wrote it through its host. */
   dr7: bigint
-  /** Registered GPA of the GHCB; −1 before. */
+  /** GPA of the GHCB that the level registered; −1 before. */
   ghcb: number
   /** The guest has handled an NMI. */
   nmiDone(): void
@@ -59,13 +61,13 @@ export interface GuestServices {
   readonly cBit: number
   /** Hypervisor feature bits (`HvFeatures`). */
   readonly features: bigint
-  /** Starts or stops a processor; false when the request makes no sense. */
-  createAp(request: ApRequest): boolean
+  /** Starts or stops a level of a processor, as `caller` asks; false when the request makes no sense. */
+  createAp(request: ApRequest, caller: VcpuServices): boolean
   /** SNP_GUEST_REQUEST with a copy of the guest's page. */
   guestRequest(page: Uint8Array): GuestRequestResult
   /** Certificates for extended requests, as pages of the table; empty when the host has none. */
   certificates(): Uint8Array
-  /** Lets another VMPL of this processor run; false when there is none. */
+  /** Has another VMPL of this processor run once the exit is served; false when it has no VMSA. */
   runVmpl(vcpu: VcpuServices, vmpl: number): boolean
   end(how: GuestEnd): void
   /** Takes virtual time. */

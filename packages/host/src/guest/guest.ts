@@ -1,20 +1,22 @@
 /** An SNP guest under the reference host: its memory, its processors, its launch, and what its exits ask for. */
 import type { SnpLaunch } from '@cofferdam/boot'
 import type { IoBus, PhysicalMemory } from '@cofferdam/memory'
-import type { SevFact } from '@cofferdam/sev'
+import type { GuestProgram, SevFact } from '@cofferdam/sev'
 import { HvFeatures, SevFeatures, SnpGuestRequest } from '@cofferdam/spec'
+import type { Svsm } from '@cofferdam/svsm'
 import { APIC_EVENT, createLocalApic, routeMessage, type LocalApic, type Svm } from '@cofferdam/x86'
 import { cpuidLeaves, cpuidPage } from '../cpu/cpuid-page.ts'
 import { createGuestCpu } from '../cpu/guest-cpu.ts'
 import { encryptionLeaf, ENCRYPTION_LEAF, guestModel, type EncryptionFacts } from '../cpu/model.ts'
 import { HostError } from '../errors.ts'
-import type { ApRequest, GuestEnd, GuestServices } from '../ghcb/types.ts'
+import type { ApRequest, GuestEnd, GuestServices, VcpuServices } from '../ghcb/types.ts'
 import type { ReferenceHost } from '../host.ts'
 import { createGuestMemory, type GuestMemory, type RmpInstructions } from '../memory/guest-memory.ts'
 import { createNpt, type Npt } from '../memory/npt.ts'
 import { memoryCost } from './costs.ts'
 import { launch } from './launch.ts'
 import { createVcpu, type Vcpu } from './vcpu.ts'
+import { VMPLS } from './vmpls.ts'
 import { createVmcb, IOPM_BYTES, MSRPM_BYTES, msrPermissionMap, setUpVmcb } from './vmcb.ts'
 
 export interface SnpGuestOptions {
@@ -38,6 +40,8 @@ export interface SnpGuestOptions {
   readonly charge: (nanoseconds: number) => void
   readonly picAcknowledge: () => number
   readonly eoiBroadcast: (vector: number) => void
+  /** What runs at VMPL0 in place of machine code, and how it does on a processor. */
+  readonly svsm?: { readonly program: Svsm, readonly instructions: (svm: Svm) => GuestProgram }
   /** A processor's timer or pending events changed. */
   readonly onChange: (index: number) => void
   readonly onEnd: (end: GuestEnd) => void
@@ -101,33 +105,34 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   const malformed = new Map<string, number>()
   const apics: LocalApic[] = []
   const vcpus: Vcpu[] = []
-  /** VMSAs by processor and VMPL, as guest pages; and what waits for an INIT. */
-  const vmsas: (number | undefined)[][] = svms.map(() => [])
-  const onInit = new Map<number, number>()
+  /** VMSAs that wait for a processor's INIT, as guest pages. */
+  const onInit = new Map<number, { readonly vmpl: number, readonly page: number }>()
 
   const takeInit = (index: number): void => {
     const vcpu = vcpus[index] as Vcpu | undefined
     if (vcpu === undefined || (apics[index].pendingEvents() & (APIC_EVENT.INIT | APIC_EVENT.STARTUP)) === 0) return
     vcpu.takeStartup()
-    const vmsa = onInit.get(index)
+    const waits = onInit.get(index)
     onInit.delete(index)
-    if (vmsa !== undefined) vcpu.setVmsa(guestMemory.systemPage(vmsa))
+    if (waits !== undefined) vcpu.setVmsa(waits.vmpl, guestMemory.systemPage(waits.page))
   }
 
-  const createAp = ({ apicId, vmpl, vmsa, onInit: later, features }: ApRequest): boolean => {
+  const createAp = ({ apicId, vmpl, vmsa, onInit: later, features }: ApRequest, caller: VcpuServices): boolean => {
     const index = apics.findIndex((apic) => apic.id === apicId)
-    if (index < 0 || vmpl > 3) return false
+    if (index < 0 || vmpl >= VMPLS) return false
     if (vmsa === undefined) {
-      vmsas[index][vmpl] = undefined
-      vcpus[index].setVmsa(undefined)
+      onInit.delete(index)
+      vcpus[index].setVmsa(vmpl, undefined)
       return true
     }
     const page = vmsa / PAGE
     if (features !== VMSA_FEATURES || !guestMemory.isRam(page) || guestMemory.isShared(page)) return false
-    if (guestMemory.systemPage(page) < 0) return false
-    vmsas[index][vmpl] = page
-    if (later) onInit.set(index, page)
-    else vcpus[index].setVmsa(guestMemory.systemPage(page))
+    const systemPage = guestMemory.systemPage(page)
+    if (systemPage < 0) return false
+    if (later) onInit.set(index, { vmpl, page })
+    // Who prepares another level of its own processor goes on, until it asks for that level to run.
+    else if (index === caller.index && vmpl !== caller.vmpl) vcpus[index].addVmsa(vmpl, systemPage)
+    else vcpus[index].setVmsa(vmpl, systemPage)
     options.onChange(index)
     return true
   }
@@ -138,7 +143,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
 
   const services: GuestServices & { readonly npt: Npt } = {
     memory: guestMemory, npt, ports: options.ports, mmio: options.mmio, cBit: options.encryption.cBit, createAp,
-    features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION,
+    features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION | HvFeatures.mask.MULTI_VMPL,
     guestRequest(page) {
       memory.write(requestPage * PAGE, page)
       const { status } = host.firmware.tryCommand('SNP_GUEST_REQUEST', SnpGuestRequest.create({
@@ -150,7 +155,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
       return { firmware: status, response }
     },
     certificates: host.certificates,
-    runVmpl: (vcpu, vmpl) => vmsas[vcpu.index][vmpl] !== undefined && vmpl === 0,
+    runVmpl: ({ index }, vmpl) => vcpus[index].runVmpl(vmpl),
     end: options.onEnd,
     charge,
     inCpuidPage: (leaf) => tableLeaves.has(leaf),
@@ -180,6 +185,9 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm, hasOthers: svms.length > 1 })
     vcpus.push(createVcpu({
       index, svm, vmcb, apic, cpu, guest: services, picAcknowledge: options.picAcknowledge,
+      ...(options.svsm && {
+        svsm: { program: options.svsm.program, instructions: options.svsm.instructions(svm) },
+      }),
       onExit(name, problem) {
         add(exits, name)
         if (problem !== undefined) add(malformed, problem)
@@ -199,7 +207,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     cpuidPage: table,
   })
   context = launched.context
-  for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(page, vp !== 0)
+  for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(0, page, vp !== 0)
   return {
     vcpus, apics, memory: guestMemory, services, context, asid,
     stats: () => ({

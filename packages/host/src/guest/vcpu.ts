@@ -2,19 +2,22 @@
  * One processor of a guest: a physical processor enters it, its exits are served, and its virtual local APIC decides what
  * it is interrupted by. It runs for so many instructions at a time, as the machine's scheduler says.
  */
-import {
-  EventInject, EventType, Intercept3, InterruptState, SvmExitFailure, VirtualInterrupt,
-} from '@cofferdam/spec'
+import { SvmExitFailure } from '@cofferdam/spec'
+import type { GuestProgram } from '@cofferdam/sev'
+import type { Svsm } from '@cofferdam/svsm'
 import { APIC_EVENT, type LocalApic, type Svm, type SvmVmexit } from '@cofferdam/x86'
 import type { GuestCpu } from '../cpu/guest-cpu.ts'
 import { hex } from '../errors.ts'
 import { createVmgexitServer } from '../ghcb/server.ts'
-import type { GuestServices, VcpuPause } from '../ghcb/types.ts'
+import type { GuestEnd, GuestServices, VcpuPause } from '../ghcb/types.ts'
 import type { Npt } from '../memory/npt.ts'
 import { VMEXITS } from '../vmexit/index.ts'
 import type { VmexitVcpu } from '../vmexit/types.ts'
 import { COSTS } from './costs.ts'
+import { createInjection } from './injection.ts'
+import { createProgramSeat, type ProgramSeat } from './program-seat.ts'
 import type { Vmcb } from './vmcb.ts'
+import { createVmpls } from './vmpls.ts'
 
 export interface VcpuOptions {
   readonly index: number
@@ -26,6 +29,8 @@ export interface VcpuOptions {
   readonly guest: GuestServices & { readonly npt: Npt }
   /** The next vector of the PIC. */
   readonly picAcknowledge: () => number
+  /** The guest's VMPL0 is this program's, carried out by these instructions; machine code's without. */
+  readonly svsm?: { readonly program: Svsm, readonly instructions: GuestProgram }
   /** An exit was served. */
   readonly onExit: (name: string, malformed: string | undefined) => void
 }
@@ -58,10 +63,14 @@ export interface Vcpu {
   /** Instructions of the present turn. */
   progress(): number
   /**
-   * Runs with another VMSA from now on; undefined: not at all.
+   * Gives a privilege level a VMSA and has it run from now on; undefined: takes it away.
    * @param held it first waits for a start-up IPI, as processors do after reset
    */
-  setVmsa(systemPage: number | undefined, held?: boolean): void
+  setVmsa(vmpl: number, systemPage: number | undefined, held?: boolean): void
+  /** Gives a level a VMSA while another one goes on. */
+  addVmsa(vmpl: number, systemPage: number): void
+  /** Has another level run next; false when it has no VMSA. */
+  runVmpl(vmpl: number): boolean
   /** Takes an APIC's INIT and start-up requests; the guest's own way to start processors is AP creation. */
   takeStartup(): void
 }
@@ -69,19 +78,25 @@ export interface Vcpu {
 /** Nested page faults of one place in a row until a guest counts as stuck. */
 const STUCK = 1000
 
-const EVENT_VALID = EventInject.mask.V
-const NMI = EVENT_VALID | 2n | BigInt(EventType.NMI) << BigInt(EventInject.shift.type)
-
 export function createVcpu(options: VcpuOptions): Vcpu {
-  const { index, svm, vmcb, apic, cpu, guest } = options
+  const { index, svm, vmcb, apic, cpu, svsm } = options
   const { processor } = svm
+  let ended = false
+  const guest = {
+    ...options.guest,
+    end(how: GuestEnd) {
+      ended = true
+      options.guest.end(how)
+    },
+  }
   const server = createVmgexitServer(guest)
-  let runnable = false
+  const vmpls = createVmpls(vmcb)
+  /** The level that runs after the exit that is being served. */
+  let next = 0
+  const runnable = (): boolean => vmpls.has(vmpls.current)
+  /** The level that runs is the program's, which takes no interrupts. */
+  const isProgram = (): boolean => svsm !== undefined && vmpls.current === 0
   let waiting: 'no' | VcpuPause = 'no'
-  /** NMIs are held until the guest says that it has handled one. */
-  let nmiMasked = false
-  /** The guest was asked to come back as soon as it takes interrupts. */
-  let window = false
   let stopping = false
   let yields = false
   let inside = false
@@ -91,72 +106,23 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   let stuckAt = -1n
   let stuckCount = 0
 
-  const isPending = (events: number): boolean =>
-    (events & (APIC_EVENT.FIXED | APIC_EVENT.EXTINT)) !== 0 || ((events & APIC_EVENT.NMI) !== 0 && !nmiMasked)
-
-  const isOpen = (): boolean => (vmcb.get('interruptState') & InterruptState.mask.GUEST_INTERRUPT_MASK) !== 0n
-  const hasShadow = (): boolean => (vmcb.get('interruptState') & InterruptState.mask.INTERRUPT_SHADOW) !== 0n
-
-  const setWindow = (on: boolean): void => {
-    if (window === on) return
-    window = on
-    const word = vmcb.get('virtualInterrupt')
-    const asked = VirtualInterrupt.mask.V_IRQ | VirtualInterrupt.mask.V_IGN_TPR
-    vmcb.set('virtualInterrupt', on ? word | asked : word & ~asked)
-    const vintr = Intercept3.mask.VINTR
-    const intercepts = vmcb.get('intercept3')
-    vmcb.set('intercept3', (on ? intercepts | vintr : intercepts & ~vintr) >>> 0)
-  }
-
-  /** The vector of a pending interrupt, taken from the PIC or the APIC; −1 when it is gone. */
-  const acknowledge = (events: number): number => {
-    if ((events & APIC_EVENT.EXTINT) !== 0) {
-      apic.takeExtInt()
-      return options.picAcknowledge()
-    }
-    return (events & APIC_EVENT.FIXED) === 0 ? -1 : apic.acknowledge()
-  }
-
-  /** Puts what waits into EVENTINJ, or asks to be told when the guest takes it. The guest is not resident. */
-  const inject = (): void => {
-    // An event whose delivery an exit interrupted comes first (APM vol. 2, §15.7.2).
-    const interrupted = vmcb.get('exitIntInfo')
-    if ((interrupted & EVENT_VALID) !== 0n) {
-      vmcb.set('exitIntInfo', 0n)
-      vmcb.set('eventInj', interrupted)
-      return
-    }
-    const events = apic.pendingEvents()
-    if ((events & APIC_EVENT.NMI) !== 0 && !nmiMasked && !hasShadow()) {
-      apic.takeNmi()
-      nmiMasked = true
-      vmcb.set('eventInj', NMI)
-      return
-    }
-    if ((events & (APIC_EVENT.FIXED | APIC_EVENT.EXTINT)) === 0) {
-      setWindow(false)
-      return
-    }
-    if (!isOpen() || hasShadow()) {
-      setWindow(true)
-      return
-    }
-    const vector = acknowledge(events)
-    if (vector >= 0) vmcb.set('eventInj', EVENT_VALID | BigInt(vector))
-    // What comes next waits for the next open window.
-    setWindow((apic.pendingEvents() & (APIC_EVENT.FIXED | APIC_EVENT.EXTINT)) !== 0)
-  }
+  const injection = createInjection(vmcb, apic, options.picAcknowledge)
 
   const vcpu: VmexitVcpu = {
-    index, apic, cpu, vmcb, dr7: 0x400n, ghcb: -1,
-    nmiDone() { nmiMasked = false },
+    index, apic, cpu, vmcb,
+    get dr7() { return vmpls.state.dr7 },
+    set dr7(value) { vmpls.state.dr7 = value },
+    get ghcb() { return vmpls.state.ghcb },
+    set ghcb(gpa) { vmpls.state.ghcb = gpa },
+    get vmpl() { return vmpls.current },
+    nmiDone() { injection.nmiDone() },
     pause(how) {
       if (how === 'yield') {
         self.counts.pauses++
         if (yields) stopping = true
       } else waiting = how
     },
-    closeWindow() { setWindow(false) },
+    closeWindow() { injection.closeWindow() },
     stuck(what) {
       const at = vmcb.get('exitInfo2')
       stuckCount = at === stuckAt ? stuckCount + 1 : 0
@@ -167,12 +133,22 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     },
   }
 
+  /** Nothing of the level that ran is on its way any more. */
+  const leaveLevel = (): void => {
+    if (svm.inGuest) svm.kick()
+    injection.clear()
+  }
+
   const serve = ({ code, info1, info2, retired }: SvmVmexit): void => {
     if (retired > 1) stuckAt = -1n
     guest.charge(COSTS.vmexit)
     const handler = VMEXITS.get(code)
     if (handler !== undefined) {
       handler({ info1, info2, guest, vcpu, server, note: options.onExit })
+      if (next !== vmpls.current) {
+        leaveLevel()
+        vmpls.select(next)
+      }
       return
     }
     const failed = BigInt.asUintN(64, BigInt(code))
@@ -182,43 +158,49 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     else guest.end({ why: `vCPU ${index}: the processor cannot run the guest: exit code ${hex(failed)}, ${hex(info1)}` })
   }
 
+  const seat: ProgramSeat | undefined = svsm === undefined ? undefined : createProgramSeat({
+    index, svm, vmcb, ...svsm, serve, ended: () => ended,
+    retire: () => { done++ },
+  })
+
   const wakes = (): boolean => {
-    if (!runnable) return false
-    const events = apic.pendingEvents()
-    if (waiting === 'reset-hold') return (events & (APIC_EVENT.INIT | APIC_EVENT.STARTUP)) !== 0
-    const nmi = (events & APIC_EVENT.NMI) !== 0 && !nmiMasked
-    return nmi || ((events & (APIC_EVENT.FIXED | APIC_EVENT.EXTINT)) !== 0 && isOpen())
+    if (!runnable() || isProgram()) return false
+    if (waiting === 'reset-hold') return (apic.pendingEvents() & (APIC_EVENT.INIT | APIC_EVENT.STARTUP)) !== 0
+    return injection.wakes()
   }
 
-  /** Whether a resident guest has to come out: something waits that it was not told of. */
-  const wanted = (): boolean => {
-    const events = apic.pendingEvents()
-    return isPending(events) && (!window || ((events & APIC_EVENT.NMI) !== 0 && !nmiMasked))
+  /** Machine code up to its next exit; false when the turn's instructions are used up. */
+  const runCode = (instructions: number): boolean => {
+    if (svm.inGuest && injection.wanted()) {
+      svm.kick()
+      options.onExit('interrupt', undefined)
+    }
+    if (!svm.inGuest) injection.inject()
+    inside = true
+    const result = svm.vmrun(vmcb.address, instructions)
+    inside = false
+    // An exit counts as an instruction at least: a guest that only exits uses its turn up, too.
+    done += Math.max(1, result.retired)
+    if (result.exit === 'vmexit') serve(result)
+    return result.exit === 'vmexit'
   }
 
   const self: Vcpu = {
     index, apic, vmcb, wakes, stopped: '',
     counts: { pauses: 0 },
-    get halted() { return !runnable || waiting !== 'no' },
+    get halted() { return !runnable() || waiting !== 'no' },
     run(instructions, yielding) {
       done = 0
       charged = 0
       stopping = false
       yields = yielding
       if (waiting !== 'no' && wakes()) waiting = 'no'
-      while (done + charged < instructions && runnable && waiting === 'no' && !stopping) {
-        if (svm.inGuest && wanted()) {
-          svm.kick()
-          options.onExit('interrupt', undefined)
+      while (done + charged < instructions && runnable() && waiting === 'no' && !stopping) {
+        if (seat !== undefined && isProgram()) {
+          seat.run()
+          continue
         }
-        if (!svm.inGuest) inject()
-        inside = true
-        const result = svm.vmrun(vmcb.address, instructions - done - charged)
-        inside = false
-        // An exit counts as an instruction at least: a guest that only exits uses its turn up, too.
-        done += Math.max(1, result.retired)
-        if (result.exit === 'budget') break
-        serve(result)
+        if (!runCode(instructions - done - charged)) break
       }
       return done
     },
@@ -233,17 +215,23 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       processor.charge(time)
     },
     progress: () => done + (inside ? processor.progress() : 0),
-    setVmsa(systemPage, held = false) {
-      if (svm.inGuest) svm.kick()
-      runnable = systemPage !== undefined
-      waiting = held ? 'reset-hold' : 'no'
-      nmiMasked = false
-      stopping = true
-      setWindow(false)
-      vmcb.set('eventInj', 0n)
-      vmcb.set('exitIntInfo', 0n)
-      vmcb.set('interruptState', 0n)
-      if (systemPage !== undefined) vmcb.set('vmsaPa', BigInt(systemPage) * 4096n)
+    setVmsa(vmpl, systemPage, held = false) {
+      if (systemPage !== undefined || vmpl === vmpls.current) {
+        leaveLevel()
+        waiting = held ? 'reset-hold' : 'no'
+        injection.nmiDone()
+        stopping = true
+      }
+      vmpls.setVmsa(vmpl, systemPage)
+      if (systemPage === undefined) return
+      vmpls.select(vmpl)
+      next = vmpl
+    },
+    addVmsa(vmpl, systemPage) { vmpls.setVmsa(vmpl, systemPage) },
+    runVmpl(vmpl) {
+      if (!vmpls.has(vmpl)) return false
+      next = vmpl
+      return true
     },
     takeStartup() {
       apic.takeInit()

@@ -25,6 +25,7 @@ export function createLaunch(options: MachineOptions, cBit: number): SnpLaunch {
   return snpDirectBoot({
     kernel: kernel.bytes, initrd: initrd?.bytes, cmdline: append, memory, cBit,
     acpi: { apicIds }, smbios: { ...SMBIOS, memory }, accept: options.accept ?? 'lazy',
+    callingArea: options.svsm !== undefined,
     names: { kernel: kernel.name, initrd: initrd?.name },
   })
 }

@@ -26,6 +26,7 @@ import { createSnpFindings } from './findings.ts'
 import type { SnpFindings } from './findings.ts'
 import { createLaunch, memoryBesideRam } from './image.ts'
 import { createSnpSilicon } from './silicon.ts'
+import { placeSvsm } from './svsm.ts'
 
 const MiB = 2 ** 20
 /** The host's memory: what the guest may come to need, the reverse map (1/256), and room for the host itself. */
@@ -127,10 +128,12 @@ export function createSnpMachine(options: MachineOptions): Machine {
     writeBackCaches: silicon.writeBackCaches, certificates: silicon.certificates,
     charge: (time) => { loop.charge(time) },
   })
+  const seat = placeSvsm({
+    image, ram: [...guestRam, ...memoryBesideRam(image, guestRam)], svsm: options.svsm, apicIds, silicon,
+  })
   const guest: SnpGuest = createSnpGuest({
     host, memory, rmp: silicon.rmp, svms: physical.map((processor) => silicon.svmOf(processor.cpu)),
-    image, ram: [...guestRam, ...memoryBesideRam(image, guestRam)],
-    holeStart: hasFirmware ? undefined : lowMemory(options.memory),
+    ...seat, holeStart: hasFirmware ? undefined : lowMemory(options.memory),
     encryption: silicon.encryption, ports, mmio,
     now: () => loop.now(), charge: (time) => { loop.charge(time) },
     picAcknowledge: () => platform.pic.acknowledge(),
@@ -156,7 +159,9 @@ export function createSnpMachine(options: MachineOptions): Machine {
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({
       ...collectStats(memory, processors, loop),
-      snp: { ...guest.stats(), measurement: silicon.measurement(guest.context) }, ...(hash !== undefined && { traceHash: hash.digest() }),
+      snp: { ...guest.stats(), measurement: silicon.measurement(guest.context) },
+      ...(seat.svsm && { svsm: seat.svsm.program.stats() }),
+      ...(hash !== undefined && { traceHash: hash.digest() }),
     }),
     places: () => processors.seats.map(placeOf),
     findings,

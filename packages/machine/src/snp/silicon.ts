@@ -2,8 +2,8 @@
 import { COSTS } from '@cofferdam/host'
 import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { createPsp, createRmpTable, createSevSilicon, machineCertificates } from '@cofferdam/sev'
-import type { PspPlatform, RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
+import { createPsp, createRmpTable, createSevSilicon, guestProgram, machineCertificates } from '@cofferdam/sev'
+import type { GuestProgram, PspPlatform, RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
 import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
@@ -24,6 +24,8 @@ export interface SnpSiliconOptions {
 export interface SnpSilicon {
   readonly extensions: readonly Extension[]
   svmOf(cpu: Cpu): Svm
+  /** The instructions of a processor's guest, for a program in TypeScript in place of machine code. */
+  guestProgram(processor: Processor): GuestProgram
   readonly rmp: RmpInstructions
   /** The RMP itself, and what SEV keeps of a processor; for findings. */
   readonly table: RmpTable
@@ -106,7 +108,8 @@ export function createSnpSilicon({ memory, model, seed, processors, charge, onFa
     forget: (page, pages) => { sev.flush([{ page, pages }]) },
   })
   return {
-    extensions: sev.extensions, svmOf: sev.svmOf, rmp: sev, table, sevOf: ({ cpu }) => sev.sevOf(cpu), psp, maxSnpAsid: MIN_SEV_ASID - 1,
+    extensions: sev.extensions, svmOf: sev.svmOf, rmp: sev, table, sevOf: ({ cpu }) => sev.sevOf(cpu), psp,
+    guestProgram: (processor) => guestProgram(sev.sevOf, processor), maxSnpAsid: MIN_SEV_ASID - 1,
     encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: true },
     measurement: (context) => toHex(psp.state.guests.get(context)?.digest ?? new Uint8Array(0)),
     writeBackCaches: (processor) => { psp.wbinvd(processor) },

@@ -135,5 +135,7 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
 }
 
 export { HOST_KEY } from './context.ts'
+export { guestProgram } from './guest-program.ts'
+export type { GuestProgram, PvalidateResult } from './guest-program.ts'
 export type { SevGuest, SevOperation, SevProcessor, SevShared } from './context.ts'
 export { SERVED_FEATURES } from './encrypted.ts'

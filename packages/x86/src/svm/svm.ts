@@ -1,7 +1,7 @@
 /** SVM of one processor: entering guests and leaving them. */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { configureNpt, createWalkContext, setKeyField } from '@cofferdam/paging'
-import { raise, VECTOR } from '../cpu.ts'
+import { guestFault, raise, VECTOR } from '../cpu.ts'
 import type { Processor } from '../engine/processor-types.ts'
 import { CR0, CR3, CR4, EFER, MSR_PAT, SHADOW, SYSFLAGS, TSC_OFFSET } from '../state.ts'
 import { CR0_BITS, CR4_BITS, EFER_BITS, FLAG } from '../system/bits.ts'
@@ -12,7 +12,7 @@ import { createControlReader, usesLbrVirtualization, usesNestedPaging, writeExit
 import { loadExtra, loadGuest, loadHost, saveExtra, saveGuest, saveHost } from './guest-state.ts'
 import type { AccessOutcome, GuestKind, SvmHooks } from './kind.ts'
 import { createSupervisor } from './supervise.ts'
-import type { Svm, SvmRun } from './types.ts'
+import type { Svm, SvmPerformed, SvmRun } from './types.ts'
 import { isRam, pageAt, read64, SAVE, SAVE_AT, write64, written } from './vmcb.ts'
 
 /** MSR indices (APM vol. 2, §15.30). */
@@ -269,6 +269,22 @@ export function createSvm(options: SvmOptions): SvmCore {
     if (vmcb % 4096 !== 0 || !isRam(memory, vmcb)) throw new Error(`VMCB 0x${vmcb.toString(16)} is no page of RAM`)
   }
 
+  /** Makes the guest of a VMCB resident. */
+  const enterDirect = (vmcb: number): void => {
+    processor.activate()
+    requireRam(vmcb)
+    if (guest === null) load(vmcb, true)
+    else if (guest.vmcb !== vmcb) throw new Error(`VMRUN 0x${vmcb.toString(16)}: another guest is resident`)
+    lastExit = null
+  }
+
+  /** The exit that has just been arranged for, if there is one. */
+  const takeExit = (): SvmPerformed<never> | null => {
+    if (supervisor.pending) supervisor.settle()
+    const result = resultOf(1)
+    return result.exit === 'vmexit' ? { kind: 'exit', exit: result } : null
+  }
+
   const svm: SvmCore = {
     processor, accepts,
     get inGuest() { return guest !== null },
@@ -277,12 +293,20 @@ export function createSvm(options: SvmOptions): SvmCore {
     get encryptedGuest() { return guest?.kind?.encryptedState === true },
     deny: (outcome) => supervisor.deny(outcome),
     vmrun(vmcb, instructions) {
-      processor.activate()
-      requireRam(vmcb)
-      if (guest === null) load(vmcb, true)
-      else if (guest.vmcb !== vmcb) throw new Error(`VMRUN 0x${vmcb.toString(16)}: another guest is resident`)
-      lastExit = null
+      enterDirect(vmcb)
       return resultOf(processor.run(instructions))
+    },
+    perform(vmcb, act) {
+      enterDirect(vmcb)
+      const refused = takeExit()
+      if (refused !== null) return refused
+      try {
+        return { kind: 'done', value: act() }
+      } catch (fault) {
+        if (fault !== guestFault) throw fault
+        const { vector, errorCode } = guestFault
+        return (supervisor.exception() ? takeExit() : null) ?? { kind: 'fault', vector, errorCode }
+      }
     },
     kick() {
       if (guest?.direct !== true) return

@@ -28,6 +28,14 @@ export interface SvmBudget {
 /** How a run of a guest ended. */
 export type SvmRun = SvmVmexit | SvmBudget
 
+/** What became of something that a resident guest was to do. */
+export type SvmPerformed<T> =
+  | { readonly kind: 'done', readonly value: T }
+  /** The guest has left instead; nothing of it was done, unless it was to leave. */
+  | { readonly kind: 'exit', readonly exit: SvmVmexit }
+  /** The guest would take this exception. */
+  | { readonly kind: 'fault', readonly vector: number, readonly errorCode: number }
+
 /** SVM of one processor. */
 export interface Svm {
   readonly processor: Processor
@@ -53,6 +61,13 @@ export interface Svm {
    * @throws Error when another VMCB's guest is resident, or `vmcb` names no RAM: bugs of the host
    */
   vmrun(vmcb: number, instructions: number): SvmRun
+  /**
+   * VMRUN of a guest in which a program in TypeScript sits where machine code would run: enters it unless it is resident,
+   * and has it do what one instruction does (`act`: an access, a change of the RMP, VMGEXIT). Either all of it is done or
+   * nothing. An exception is not delivered: the program has no handlers but its own.
+   * @throws Error when another VMCB's guest is resident, or `vmcb` names no RAM: bugs of the host
+   */
+  perform<T>(vmcb: number, act: () => T): SvmPerformed<T>
   /**
    * Takes a resident guest out, between two calls of `vmrun`: VMEXIT_INTR, whatever is intercepted, with the state in
    * the VMCB. Nothing happens when no guest is resident.

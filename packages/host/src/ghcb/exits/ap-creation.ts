@@ -7,7 +7,7 @@ const LARGE = 0x1f_ffffn
 /** AP_CREATION (8000_0013h): a VMSA for a processor to run with, or an end to its running (56421 §4.1.9). */
 export const apCreationExit: GhcbServer = {
   name: 'ap-creation',
-  serve({ info1, info2, page }, guest): GhcbReply | Malformed {
+  serve({ info1, info2, page }, guest, vcpu): GhcbReply | Malformed {
     const request = Number(ApCreationInfo.get(info1, 'request'))
     const isCreation = request === ApCreationRequest.CREATE || request === ApCreationRequest.CREATE_ON_INIT
     if (!isCreation && request !== ApCreationRequest.DESTROY) return { error: GhcbError.INVALID_INPUT }
@@ -19,7 +19,7 @@ export const apCreationExit: GhcbServer = {
       apicId: Number(ApCreationInfo.get(info1, 'apicId')), vmpl: Number(ApCreationInfo.get(info1, 'vmpl')),
       vmsa: isCreation ? Number(info2) : undefined, onInit: request === ApCreationRequest.CREATE_ON_INIT,
       features: page.peek('rax'),
-    })
+    }, vcpu)
     return done ? {} : { error: GhcbError.INVALID_INPUT }
   },
 }

@@ -1,0 +1,62 @@
+/** Serves the call that a guest's processor left for: its calling area, its registers, the table of protocols. */
+import { SvmExit, SvsmCallId, SvsmCallingArea, SvsmResult, Vmsa } from '@cofferdam/spec'
+import { refuse, type SvsmAnswer, type SvsmState } from './call.ts'
+import { viewOf } from './memory.ts'
+import { isFault, type SvsmProcessor } from './processor.ts'
+
+/** What was asked for, and with which result. */
+export interface ServedCall {
+  readonly name: string
+  readonly code: number
+}
+
+const REGISTERS = ['rcx', 'rdx', 'r8'] as const
+
+/** Serves a call by its id and registers. */
+function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): ServedCall & SvsmAnswer {
+  const { protocol, call } = SvsmCallId.unpack(Vmsa.get(vmsa, 'rax'))
+  const table = svsm.protocols.get(Number(protocol))
+  if (table === undefined || table.offered?.(svsm) === false) {
+    return { name: table?.name ?? `protocol-${protocol}`, ...refuse('UNSUPPORTED_PROTOCOL') }
+  }
+  const server = table.calls.get(Number(call))
+  if (server === undefined) return { name: `${table.name}.${call}`, ...refuse('UNSUPPORTED_CALL') }
+  const answer = server.serve({
+    rcx: Vmsa.get(vmsa, 'rcx'), rdx: Vmsa.get(vmsa, 'rdx'), r8: Vmsa.get(vmsa, 'r8'),
+    features: Vmsa.get(vmsa, 'sevFeatures'),
+  }, svsm, processor)
+  return { name: `${table.name}.${server.name}`, ...answer }
+}
+
+/**
+ * Serves a processor's call, if it made one (58019 §5): it left by VMGEXIT, and SVSM_CALL_PENDING is set, which is taken
+ * away first. A host may run the SVSM whenever it likes: then there is nothing to do. Answers null then.
+ */
+export function serveCall(svsm: SvsmState, processor: SvsmProcessor): ServedCall | null {
+  const vcpu = svsm.vcpus.of(processor.apicId)
+  if (vcpu === undefined) return null
+  const page = new Uint8Array(Vmsa.size)
+  if (isFault(processor.load(vcpu.vmsa, page))) return null
+  const vmsa = viewOf(page)
+  if (Vmsa.get(vmsa, 'guestExitCode') !== BigInt(SvmExit.VMGEXIT)) return null
+  const pending = processor.exchange(vcpu.callingArea + SvsmCallingArea.offset.callPending, 0)
+  if (isFault(pending) || pending === 0) return null
+  const { name, code, ...answer } = dispatch(vmsa, svsm, processor)
+  const word = (field: 'rax' | (typeof REGISTERS)[number], value: bigint): void => {
+    const bytes = new Uint8Array(8)
+    viewOf(bytes).setBigUint64(0, value, true)
+    processor.store(vcpu.vmsa + Vmsa.offset[field], bytes)
+  }
+  word('rax', BigInt(code))
+  for (const register of REGISTERS) {
+    const value = answer[register]
+    if (value !== undefined) word(register, value)
+  }
+  return { name, code }
+}
+
+/** A result's name. */
+export function resultName(code: number): string {
+  const named = Object.entries(SvsmResult).find(([name, value]) => value === code && name !== 'PROTOCOL_BASE')
+  return named?.[0] ?? `PROTOCOL_BASE+${code - SvsmResult.PROTOCOL_BASE}`
+}

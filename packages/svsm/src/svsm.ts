@@ -1,0 +1,81 @@
+/** The SVSM: starts on the first processor, then serves whichever processor calls. */
+import {
+  GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SvsmResult, TerminationSet,
+} from '@cofferdam/spec'
+import type { SvsmState } from './call.ts'
+import { createHostCalls } from './ghcb.ts'
+import { readConfiguration, svsmPlaces, type SvsmConfiguration } from './image.ts'
+import { isFault, type Svsm, type SvsmLeave, type SvsmProcessor } from './processor.ts'
+import { PROTOCOLS } from './protocols/index.ts'
+import { resultName, serveCall } from './requests.ts'
+import { startSvsm } from './start.ts'
+import { createGuestVcpus } from './vcpus.ts'
+import type { VtpmBackend } from './vtpm-backend.ts'
+
+export interface SvsmOptions {
+  /** Where it lies: `SvsmImage.region.start`. */
+  readonly base: number
+  /** The TPM behind the vTPM protocol; without one the protocol is not offered. */
+  readonly vtpm?: VtpmBackend
+}
+
+/** A general termination request (56421 §2.3.1). */
+const GIVE_UP = GhcbMsrTermination.pack({
+  info: BigInt(GhcbMsr.TERMINATION_REQ), reasonSet: BigInt(TerminationSet.GENERAL),
+})
+
+/** Whether the host refused to run the guest the last time. */
+const wasRefused = (msr: bigint): boolean =>
+  Number(msr & 0xfffn) === GhcbMsr.RUN_VMPL_RESP && GhcbMsrRunVmplResp.get(msr, 'errorCode') !== 0n
+
+/** Creates the program. */
+export function createSvsm({ base, vtpm }: SvsmOptions): Svsm {
+  const places = svsmPlaces(base)
+  const requests = new Map<string, number>()
+  const refused = new Map<string, number>()
+  let svsm: SvsmState | null = null
+
+  const count = (counters: Map<string, number>, name: string): void => {
+    counters.set(name, (counters.get(name) ?? 0) + 1)
+  }
+
+  const readOwn = (processor: SvsmProcessor): SvsmConfiguration | null => {
+    const page = new Uint8Array(4096)
+    return isFault(processor.load(places.base, page)) ? null : readConfiguration(page)
+  }
+
+  /** The first run: null when the SVSM cannot do its work. */
+  const start = (processor: SvsmProcessor): SvsmState | null => {
+    const configuration = readOwn(processor)
+    if (configuration === null) return null
+    const host = createHostCalls(places, (apicId) => configuration.apicIds.indexOf(apicId))
+    const secrets = startSvsm(processor, host, configuration, places)
+    if (secrets === null) return null
+    const { apicIds, ram, launch, callingArea } = configuration
+    const vcpus = createGuestVcpus({ apicIds, ranges: [...ram, ...launch] })
+    vcpus.add(processor.apicId, { vmsa: places.guestVmsa, callingArea })
+    return { configuration, places, vcpus, protocols: PROTOCOLS, vtpm }
+  }
+
+  const runGuest = ({ configuration, vcpus }: SvsmState, { apicId }: SvsmProcessor): SvsmLeave => {
+    if (vcpus.of(apicId) === undefined) return 'halt'
+    return GhcbMsrRunVmplReq.pack({ info: BigInt(GhcbMsr.RUN_VMPL_REQ), vmpl: BigInt(configuration.vmpl) })
+  }
+
+  return {
+    run(processor) {
+      if (wasRefused(processor.ghcbMsr())) return GIVE_UP
+      if (svsm === null) {
+        svsm = start(processor)
+        return svsm === null ? GIVE_UP : runGuest(svsm, processor)
+      }
+      const served = serveCall(svsm, processor)
+      if (served !== null) {
+        count(requests, served.name)
+        if (served.code !== SvsmResult.SUCCESS) count(refused, `${served.name} ${resultName(served.code)}`)
+      }
+      return runGuest(svsm, processor)
+    },
+    stats: () => ({ requests: Object.fromEntries(requests), refused: Object.fromEntries(refused) }),
+  }
+}
