@@ -3,7 +3,8 @@
  * own that follows a script.
  */
 
-import type { DeviceOption, DiskOption, RunResult as PackageResult } from '@cofferdam/machine'
+import type { Plain } from '@cofferdam/devices'
+import type { DeviceOption, DiskOption, RunResult as PackageResult, SnapshotData } from '@cofferdam/machine'
 import type { Findings } from '@cofferdam/findings'
 import type { Gateway } from '@cofferdam/usernet'
 
@@ -47,7 +48,9 @@ export interface MachineOptions {
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
   readonly svsm?: { readonly vmpl: number }
-  /** What to boot; only with firmware may there be none. */
+  /** Goes on from there: `memory`, `vcpus`, `cpu` and `seed` must be the snapshot's. */
+  readonly restore?: SnapshotData
+  /** What to boot; only with firmware, or when a machine goes on from a snapshot, may there be none. */
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel. */
   readonly firmware?: NamedBytes
@@ -111,6 +114,11 @@ export interface Machine {
   variables(): Uint8Array | undefined
   /** Rules of the architecture that the guest has broken. */
   readonly findings?: Findings
+  /**
+   * The machine as it is now, with something of the caller's own.
+   * @throws as `CreateMachine` when it can't be in a snapshot
+   */
+  snapshot(attachment?: Plain): SnapshotData
 }
 
 /**

@@ -11,6 +11,7 @@ import { catalog } from './images/catalog.ts'
 import * as parse from './parse.ts'
 import { parseForward, parseNet } from './net/parse-net.ts'
 import { parseShare } from './share/parse-share.ts'
+import { addSnapshotOptions, askedOf, checkSnapshotOptions } from './snapshot/options.ts'
 import { createPaint, type Surroundings } from './surroundings.ts'
 import { ownVersion } from './version.ts'
 
@@ -78,6 +79,9 @@ Examples:
       the same through UEFI, with variables that last; --debug-console shows what OVMF says while it starts
   cofferdam boot --kernel ./test.flat --initrd none --device isa-debug-exit,iobase=0xf4,iosize=4 --device pc-testdev
       a Multiboot or PVH test kernel written for QEMU; its exit status becomes ours
+  cofferdam boot --snapshot-at 'shell ready' --snapshot shell.snap --snapshot-stop
+  cofferdam boot --restore shell.snap
+      a shell at once, as often as wanted; --snapshot-every 10s keeps a long run that may be killed
   cofferdam boot --append nokaslr --gdb 1234
       waits for gdb: gdb vmlinux -ex 'target remote :1234' -ex 'hbreak start_kernel' -ex continue
 
@@ -171,6 +175,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on the loopback address if none is given', parse.parseGdb)
     .option('--report <FILE>', 'rules that the guest broke: .json, .xml (JUnit) or .sarif', parse.parseReportPath)
     .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
+  addSnapshotOptions(command)
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')
   for (const [flags] of laterOptions) command.addOption(new Option(flags).hideHelp())
   command
@@ -178,8 +183,10 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .allowExcessArguments(false)
     .action(async (given: BootOptions & Record<string, unknown>) => {
       refuseLater(given)
-      checkTogether(given, (name) => command.getOptionValueSource(name) === 'cli')
-      onExit(await boot(given, around))
+      const isGiven = (name: string): boolean => command.getOptionValueSource(name) === 'cli'
+      checkTogether(given, isGiven)
+      checkSnapshotOptions(given, isGiven)
+      onExit(await boot({ ...given, asked: askedOf(given, isGiven) }, around))
     })
 }
 

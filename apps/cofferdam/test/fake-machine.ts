@@ -80,6 +80,7 @@ export const createFakeMachine =
       },
       stats: () => ({ instructions: runs * 1e6, virtualTime }),
       variables: () => variables,
+      snapshot: () => { throw new Error('a fake machine has no snapshot') },
       places: () => [{ cpu: 0, rip: 0xffff_ffff_8100_0000n, mode: '64-bit kernel' }],
     }
   }

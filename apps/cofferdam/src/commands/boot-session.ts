@@ -12,6 +12,8 @@ import { createConsoleWatch, type ConsoleWatch } from '../run/console-watch.ts'
 import { createSerialOutput, type SerialOutput } from '../run/output.ts'
 import { createPhases, type Moment, type Phases } from '../run/phases.ts'
 import { openRecording, type Recording } from '../run/recording.ts'
+import { writeSnapshot, type RestoredRun } from '../snapshot/file.ts'
+import { createSaving, type Saving } from '../snapshot/saving.ts'
 import { runSession, type Outcome, type SessionOptions } from '../run/session.ts'
 import { openTerminal, type Terminal } from '../run/terminal.ts'
 import { openTrace, type TraceWriter } from '../run/trace.ts'
@@ -21,6 +23,7 @@ import { writeVariables } from './boot-firmware.ts'
 import type { BootImages, BootOptions } from './boot.ts'
 
 interface Session {
+  readonly restored: RestoredRun | undefined
   readonly options: BootOptions
   readonly images: BootImages
   readonly commandLine: string
@@ -47,7 +50,10 @@ interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'v
   readonly trace: TraceWriter | undefined
 }
 
-const machineOptions = (options: BootOptions, images: BootImages, append: string, wiring: Wiring): MachineOptions => {
+/** What a machine is made from; `restored` only for the first one of a session, since a reset is a new start. */
+const machineOptions = (
+  options: BootOptions, images: BootImages, append: string, wiring: Wiring, restored: RestoredRun | undefined,
+): MachineOptions => {
   const { memory, vcpus, seed, engine, cpu, cc, accept, svsm } = options
   const { kernel, initrd, firmware } = images
   const { trace, onSerial, onDebugConsole, vars } = wiring
@@ -55,6 +61,7 @@ const machineOptions = (options: BootOptions, images: BootImages, append: string
     ...{ memory, vcpus, seed, engine, cpu, cc, append, onSerial },
     ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
     ...(svsm !== undefined && { svsm: { vmpl: svsm } }),
+    ...(restored && { restore: restored.snapshot }),
     ...(kernel && { kernel }),
     ...(initrd && { initrd }),
     ...(firmware && { firmware }),
@@ -66,7 +73,9 @@ const machineOptions = (options: BootOptions, images: BootImages, append: string
   }
 }
 
-const openSession = (options: BootOptions, images: BootImages, commandLine: string, around: Surroundings): Session => {
+const openSession = (
+  options: BootOptions, images: BootImages, commandLine: string, around: Surroundings, restored: RestoredRun | undefined,
+): Session => {
   const trace = openTraceOf(options)
   const phases = createPhases()
   const hash = createHash('sha256')
@@ -78,6 +87,8 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
   }
   const watch = createConsoleWatch({
     ...(options.until !== undefined && { until: options.until }),
+    ...(options.snapshotAt !== undefined && { snapshotAt: options.snapshotAt }),
+    ...(restored && { before: restored.attachment.console }),
     onMilestone: (milestone) => phases.reach(milestone, moment()),
   })
   const onSerial = (bytes: Uint8Array): void => {
@@ -93,24 +104,50 @@ const openSession = (options: BootOptions, images: BootImages, commandLine: stri
     const left = machine?.variables()
     const vars = left === undefined ? images.vars : { name: 'variables', bytes: left }
     const wiring: Wiring = { onSerial, trace, ...(debug && { onDebugConsole: debug.byte }), ...(vars && { vars }) }
-    machine = around.createMachine(machineOptions(options, images, commandLine, wiring))
+    const first = machine === undefined ? restored : undefined
+    machine = around.createMachine(machineOptions(options, images, commandLine, wiring, first))
     if (machine.findings) findings.push(machine.findings)
-    phases.reach('machine', moment())
+    phases.reach(first === undefined ? 'machine' : 'restored', moment())
     return machine
   }
   const output = createSerialOutput(around.stdout, () => terminal.leave('interrupted'))
   const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
-  const shared = { options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment, start, findings }
+  const shared = {
+    restored, options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment, start, findings,
+  }
   return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
 }
 
-const greet = ({ options, images, around: { stderr } }: Session): void => {
+const greet = ({ options, images, restored, watch, around: { stderr } }: Session): void => {
   if (!stderr.isTTY) return
   const vcpus = `${options.vcpus} vCPU${options.vcpus === 1 ? '' : 's'}`
   const keys = 'Ctrl-A X leaves, Ctrl-A H helps'
   const name = createPaint(stderr)('bold', 'cofferdam:')
   const what = [images.firmware, images.kernel].flatMap((image) => (image ? [image.name] : [])).join(', ')
-  stderr.write(`${name} booting ${what}, ${formatMemory(options.memory)}, ${vcpus} (${keys})\n`)
+  if (restored === undefined) {
+    stderr.write(`${name} booting ${what}, ${formatMemory(options.memory)}, ${vcpus} (${keys})\n`)
+    return
+  }
+  // What a person would see on a terminal that stayed.
+  const { booted } = restored.attachment
+  stderr.write(`${name} restored ${booted}, ${formatMemory(options.memory)}, ${vcpus} (${keys})\n`)
+  stderr.write(`${watch.lastLines().join('\n')}${watch.atLineStart ? '\n' : ' '}`)
+}
+
+/** What takes the session's snapshots. */
+const savingOf = ({ options, images, restored, commandLine, watch, around }: Session): Saving | undefined => {
+  const { snapshot: path } = options
+  if (path === undefined) return undefined
+  const kernel = images.kernel?.name ?? images.firmware?.name ?? ''
+  return createSaving({
+    choice: options,
+    watch,
+    booted: { booted: restored?.attachment.booted ?? kernel, commandLine, ownShell: images.ownInitramfs },
+    write: async (snapshot) => {
+      await writeSnapshot(path, snapshot)
+      around.stderr.write(`cofferdam: wrote ${path}\n`)
+    },
+  })
 }
 
 const run = async (session: Session, held: Debugger | undefined): Promise<Outcome> => {
@@ -125,16 +162,20 @@ const run = async (session: Session, held: Debugger | undefined): Promise<Outcom
     }
     await output.flush()
   }
+  const saving = savingOf(session)
   const sessionOptions: SessionOptions = {
     start: session.start,
     watch: session.watch,
     input: terminal.input,
     interactive: around.stdin.isTTY,
     ownShell: images.ownInitramfs && options.run === undefined,
-    noReboot: !options.reboot,
+    // A restored machine is started anew by firmware only: there is no kernel to load.
+    noReboot: !options.reboot || (session.restored !== undefined && !images.firmware),
     debugExit: options.device?.some(({ kind }) => kind === 'isa-debug-exit') ?? false,
     ...(options.timeout !== undefined && { timeout: options.timeout }),
     ...(held && { debugger: held }),
+    ...(saving && { saving }),
+    ...(session.restored && { scriptBefore: session.restored.attachment.script }),
     now: around.now,
     breathe,
     leaving: () => terminal.leaving(),
@@ -188,8 +229,9 @@ export const bootSession = async (
   images: BootImages,
   commandLine: string,
   around: Surroundings,
+  restored?: RestoredRun,
 ): Promise<number> => {
-  const session = openSession(options, images, commandLine, around)
+  const session = openSession(options, images, commandLine, around, restored)
   try {
     greet(session)
     const held = options.gdb && await openGdbServer(options.gdb, (line) => { around.stderr.write(`cofferdam: ${line}\n`) })

@@ -12,6 +12,8 @@ import type { AddedFile } from '../parse.ts'
 import { openForwards, type Forwards } from '../net/forwards.ts'
 import { openNet } from '../net/open-net.ts'
 import type { ForwardArgument, NetArgument } from '../net/parse-net.ts'
+import { readSnapshot, type RestoredRun } from '../snapshot/file.ts'
+import type { Asked, SnapshotChoice } from '../snapshot/options.ts'
 import { openShare } from '../share/open-share.ts'
 import type { ShareArgument } from '../share/parse-share.ts'
 import type { Surroundings } from '../surroundings.ts'
@@ -25,7 +27,9 @@ import { defaultInitramfs, modulesFor, readInput } from './initramfs.ts'
 export type AcceptPolicy = 'lazy' | 'eager' | 'background'
 
 /** The options of `cofferdam boot`, parsed. */
-export interface BootOptions extends FirmwareChoice {
+export interface BootOptions extends FirmwareChoice, SnapshotChoice {
+  /** With `restore`: what the command line says of options that the snapshot decides. */
+  readonly asked?: Asked
   readonly cc: 'none' | 'snp'
   readonly accept?: AcceptPolicy
   /** The guest's VMPL under an SVSM. */
@@ -192,10 +196,11 @@ const loadGuest = async (options: BootOptions, drivers: Drivers, around: Surroun
  * What a machine says of an image or an option that it can't use: its message is `FILE: FIELD: …`, and the same file
  * and field stand apart.
  */
-const badInput = (error: unknown, images: BootImages): Error | undefined => {
+const badInput = (error: unknown, images: BootImages, { restore }: BootOptions): Error | undefined => {
   if (!(error instanceof Error) || !('file' in error) || !('field' in error)) return undefined
   const kind = (['kernel', 'initrd', 'firmware', 'vars'] as const).find((name) => images[name]?.name === error.file)
-  return usageError(`${kind === undefined ? '' : `${kind} `}${error.message}`)
+  const subject = kind ?? (restore !== undefined && error.file === restore ? 'restore' : undefined)
+  return usageError(`${subject === undefined ? '' : `${subject} `}${error.message}`)
 }
 
 /** The devices that options ask for, in the order of their slots. */
@@ -206,19 +211,25 @@ const openAll = (options: BootOptions, forwards: Forwards, around: Surroundings)
   return [...openDevices(options.device ?? [], around), ...shares, ...cards]
 }
 
-const bootWith = async (options: BootOptions, forwards: Forwards, around: Surroundings): Promise<number> => {
+/** What a restored machine has been booted from: firmware may still read it, and nobody else. */
+const guestOf = (restored: RestoredRun): GuestImages => ({ ownInitramfs: restored.attachment.ownShell, isLinux: true })
+
+const bootWith = async (given: BootOptions, forwards: Forwards, around: Surroundings): Promise<number> => {
+  const restored = given.restore === undefined ? undefined : await readSnapshot(given.restore)
+  const options = restored === undefined ? given : { ...given, ...restored.snapshot.options, ...given.asked }
   const firmware = await loadFirmware(options, around)
   if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
   const devices = openAll(options, forwards, around)
   const disks = openDisks(options.disk ?? [])
   const drivers = driversOf(devices, disks.length, options.cc)
-  const guest = await loadGuest(options, drivers, around)
+  const needsKernel = restored === undefined || firmware !== undefined
+  const guest = needsKernel ? await loadGuest(options, drivers, around) : guestOf(restored)
   const images = { ...guest, ...firmware, disks, devices, forwards }
-  const append = commandLine(options, images.isLinux)
+  const append = needsKernel ? commandLine(options, images.isLinux) : restored.attachment.commandLine
   try {
-    return await bootSession(options, images, append, around)
+    return await bootSession(options, images, append, around, restored)
   } catch (error) {
-    throw badInput(error, images) ?? error
+    throw badInput(error, images, options) ?? error
   }
 }
 

@@ -9,6 +9,8 @@ export interface ConsoleWatch {
   see(bytes: Uint8Array): void
   /** Whether the `--until` text has appeared. */
   readonly untilSeen: boolean
+  /** Whether the `--snapshot-at` text has appeared. */
+  readonly snapshotSeen: boolean
   /** Whether a line says that the kernel panicked. */
   readonly panicked: boolean
   /** Whether the kernel has said that it stays where it is after a panic. */
@@ -25,11 +27,29 @@ export interface ConsoleWatch {
   readonly atLineStart: boolean
   /** The last lines, without control characters, oldest first. */
   lastLines(): string[]
+  /** What a snapshot keeps. */
+  save(): ConsoleState
+}
+
+/** What was seen of a console, apart from the texts that a session looks for. */
+export interface ConsoleState {
+  /** The unfinished line, with control characters. */
+  readonly line: string
+  readonly lines: readonly string[]
+  readonly reached: readonly string[]
+  readonly panicked: boolean
+  readonly panicEnded: boolean
+  readonly halted: boolean
+  readonly shells: number
+  readonly runStatus: number | null
 }
 
 /** Options of {@link createConsoleWatch}. */
 export interface ConsoleWatchOptions {
   readonly until?: string
+  readonly snapshotAt?: string
+  /** What a snapshot kept. */
+  readonly before?: ConsoleState
   readonly onMilestone?: (milestone: Milestone) => void
 }
 
@@ -50,15 +70,32 @@ const kernelLine = /^\[ *\d+\.\d+\]/
 const initLine = /Run \/\S+ as init process/
 const prompt = /(#|\$|>|:|~) $/
 
-/** Follows the text on a serial console line by line. */
-export const createConsoleWatch = ({ until, onMilestone }: ConsoleWatchOptions = {}): ConsoleWatch => {
-  const decoder = new TextDecoder()
-  const lines: string[] = []
-  const reached = new Set<Milestone>()
-  let line = ''
+/** Looks for a text in a stream of pieces. */
+const createFinder = (wanted: string | undefined): { see: (text: string) => void; seen: boolean } => {
   let tail = ''
-  const state = { untilSeen: false, panicked: false, panicEnded: false, halted: false, shells: 0 }
-  let runStatus: number | undefined
+  const finder = {
+    seen: false,
+    see: (text: string): void => {
+      if (wanted === undefined || finder.seen) return
+      tail += text
+      finder.seen = tail.includes(wanted)
+      const keep = wanted.length - 1
+      tail = keep > 0 ? tail.slice(-keep) : ''
+    },
+  }
+  return finder
+}
+
+/** Follows the text on a serial console line by line. */
+export const createConsoleWatch = ({ until, snapshotAt, before, onMilestone }: ConsoleWatchOptions = {}): ConsoleWatch => {
+  const decoder = new TextDecoder()
+  const lines: string[] = [...(before?.lines ?? [])]
+  const reached = new Set<string>(before?.reached)
+  let line = before?.line ?? ''
+  const [untilFinder, snapshotFinder] = [createFinder(until), createFinder(snapshotAt)]
+  const { panicked = false, panicEnded = false, halted = false, shells = 0 } = before ?? {}
+  const state = { panicked, panicEnded, halted, shells }
+  let runStatus = before?.runStatus ?? undefined
 
   const reach = (milestone: Milestone): void => {
     if (reached.has(milestone)) return
@@ -85,18 +122,11 @@ export const createConsoleWatch = ({ until, onMilestone }: ConsoleWatchOptions =
     if (lines.length > keptLines) lines.shift()
   }
 
-  const lookForUntil = (text: string): void => {
-    if (until === undefined || state.untilSeen) return
-    tail += text
-    state.untilSeen = tail.includes(until)
-    const keep = until.length - 1
-    tail = keep > 0 ? tail.slice(-keep) : ''
-  }
-
   return {
     see: (bytes) => {
       const text = decoder.decode(bytes, { stream: true })
-      lookForUntil(text)
+      untilFinder.see(text)
+      snapshotFinder.see(text)
       const parts = (line + text).split('\n')
       line = parts.pop() ?? ''
       for (const part of parts) finish(plain(part))
@@ -106,7 +136,10 @@ export const createConsoleWatch = ({ until, onMilestone }: ConsoleWatchOptions =
       }
     },
     get untilSeen() {
-      return state.untilSeen
+      return untilFinder.seen
+    },
+    get snapshotSeen() {
+      return snapshotFinder.seen
     },
     get panicked() {
       return state.panicked
@@ -130,5 +163,6 @@ export const createConsoleWatch = ({ until, onMilestone }: ConsoleWatchOptions =
       return line === ''
     },
     lastLines: () => [...lines, ...(plain(line) === '' ? [] : [plain(line)])].slice(-keptLines),
+    save: () => ({ line, lines: [...lines], reached: [...reached], ...state, runStatus: runStatus ?? null }),
   }
 }

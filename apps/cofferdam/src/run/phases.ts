@@ -19,13 +19,13 @@ export interface Moment {
 
 /** Parts a session at its milestones. */
 export interface Phases {
-  reach(milestone: Milestone | 'machine', moment: Moment): void
+  reach(milestone: Milestone | 'machine' | 'restored', moment: Moment): void
   /** The phases up to now; the last one ends at `end`. */
   list(end: Moment): { readonly stats: PhaseStats; readonly from: Moment; readonly to: Moment }[]
 }
 
 // what comes after a milestone
-const nameAfter = { machine: 'decompress', kernel: 'kernel', init: 'init', shell: 'shell' } as const
+const nameAfter = { machine: 'decompress', restored: 'restored', kernel: 'kernel', init: 'init', shell: 'shell' } as const
 
 /** Makes a list of phases that starts with `load` at the start of the process. */
 export const createPhases = (): Phases => {

@@ -11,6 +11,8 @@ export interface ScriptOptions {
   readonly ownShell: boolean
   /** Wall time in milliseconds. */
   readonly now: () => number
+  /** What a snapshot kept. */
+  readonly before?: ScriptState | undefined
   /** Called when no input comes from an open pipe and it is given up. */
   readonly onNoInput?: (() => void) | undefined
 }
@@ -31,6 +33,19 @@ export interface Script {
   typing(): boolean
   /** The guest starts anew. */
   restart(): void
+  /** What a snapshot keeps: what is being typed, and how long the guest has been idle. */
+  save(): ScriptState
+}
+
+/** Where a script writer is. */
+export interface ScriptState {
+  /** What is left of the line that is being typed. */
+  readonly line: readonly number[]
+  /** Virtual nanoseconds. */
+  readonly idleSince: number | null
+  readonly typedAhead: number
+  readonly poweroffTyped: boolean
+  readonly endDelay: number
 }
 
 // A pipe that was never written to is waited for at a prompt for so long (wall milliseconds).
@@ -68,9 +83,14 @@ const fresh = (): State => ({
   endDelay: noPromptDelay,
 })
 
+/** The state that a snapshot kept. A pipe that stays silent is waited for anew. */
+const resumed = ({ line, idleSince, typedAhead, endDelay, poweroffTyped }: ScriptState): State => ({
+  ...fresh(), line: Uint8Array.from(line), idleSince: idleSince ?? undefined, typedAhead, endDelay, poweroffTyped,
+})
+
 /** Makes a script writer. */
-export const createScript = ({ watch, input, ownShell, now, onNoInput }: ScriptOptions): Script => {
-  let state = fresh()
+export const createScript = ({ watch, input, ownShell, now, before, onNoInput }: ScriptOptions): Script => {
+  let state = before === undefined ? fresh() : resumed(before)
 
   const typeNext = (bytes: Uint8Array): void => {
     state.line = bytes
@@ -144,6 +164,10 @@ export const createScript = ({ watch, input, ownShell, now, onNoInput }: ScriptO
     },
     restart: () => {
       state = fresh()
+    },
+    save: () => {
+      const { line, idleSince, typedAhead, poweroffTyped, endDelay } = state
+      return { line: [...line], idleSince: idleSince ?? null, typedAhead, poweroffTyped, endDelay }
     },
   }
 }

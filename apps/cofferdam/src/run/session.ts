@@ -1,13 +1,14 @@
 import type { Machine, ProcessorPlace, RunResult } from '../machine-port.ts'
 import type { ConsoleWatch } from './console-watch.ts'
 import type { Debugger } from './gdb-server.ts'
+import type { Saving } from '../snapshot/saving.ts'
 import type { InputQueue } from './input.ts'
-import { createScript, type Script } from './script.ts'
+import { createScript, type Script, type ScriptState } from './script.ts'
 import type { Leaving } from './terminal.ts'
 
 /** How a session ended. `ok` is exit code 0, `guest` is exit code 3 with `why`. */
 export type Outcome =
-  | { readonly kind: 'ok'; readonly how: 'poweroff' | 'halt' | 'until' | 'reset' | 'debug-exit' | Leaving }
+  | { readonly kind: 'ok'; readonly how: 'poweroff' | 'halt' | 'until' | 'snapshot' | 'reset' | 'debug-exit' | Leaving }
   /** A test kernel left through the debug exit that the person asked for: its status is the process's. */
   | { readonly kind: 'status'; readonly how: 'debug-exit'; readonly status: number }
   | GuestFailure
@@ -15,7 +16,7 @@ export type Outcome =
 /** A guest that did not end as it should. */
 export interface GuestFailure {
   readonly kind: 'guest'
-  readonly how: 'panic' | 'crash' | 'emulator' | 'timeout' | 'hang' | 'status' | 'reset'
+  readonly how: 'panic' | 'crash' | 'emulator' | 'timeout' | 'hang' | 'status' | 'reset' | 'snapshot'
   /** In words. */
   readonly why: string
   readonly lastLines: readonly string[]
@@ -57,6 +58,10 @@ export interface SessionOptions {
   readonly onRestart?: () => void
   /** Called when piped input does not come and the session powers off. */
   readonly onNoInput?: () => void
+  /** Takes snapshots. */
+  readonly saving?: Saving
+  /** What a snapshot kept of the script; the machine goes on from there. */
+  readonly scriptBefore?: ScriptState
   /** Whether and when the machine may run. */
   readonly debugger?: Debugger
   /** Instructions per slice. */
@@ -104,6 +109,8 @@ const runSlice = (session: Session, instructions: number, resumed: boolean): Run
     const until = session.now() + lookAfter
     return session.machine.run({ instructions, interrupted: () => session.now() >= until })
   } catch (error) {
+    // A file that can't be used, found late: a piece of a snapshot.
+    if (error instanceof Error && 'file' in error && 'field' in error) throw error
     return broken(session, error)
   }
 }
@@ -225,6 +232,20 @@ const checkAround = (session: Session): Outcome | undefined => {
 }
 
 /**
+ * Takes a snapshot that is due; an outcome when the session is to stop with it. Called between two slices only: a
+ * machine that goes on from there does what this one does next.
+ */
+const save = async ({ saving, machine, script }: Session): Promise<Outcome | undefined> =>
+  (await saving?.take(machine, script)) === true ? { kind: 'ok', how: 'snapshot' } : undefined
+
+/** A session that ended well without the snapshot that it was to take. */
+const withoutSnapshot = (session: Session, outcome: Outcome): Outcome => {
+  const missed = session.saving?.missed
+  if (missed === undefined || outcome.kind !== 'ok' || outcome.how === 'left' || outcome.how === 'interrupted') return outcome
+  return guest(session, 'snapshot', `the console did not show '${missed}': no snapshot was written`)
+}
+
+/**
  * Runs a machine from its first instruction to the end of the session, in slices, so that the console and the keyboard
  * get their turn in between.
  */
@@ -233,7 +254,7 @@ export const runSession = async (options: SessionOptions): Promise<Outcome> => {
     ...options,
     machine: options.start(),
     deadline: options.timeout === undefined ? Infinity : options.now() + options.timeout * 1000,
-    script: createScript(options),
+    script: createScript({ ...options, before: options.scriptBefore }),
     restarts: 0,
     shellsBefore: 0,
   }
@@ -241,13 +262,18 @@ export const runSession = async (options: SessionOptions): Promise<Outcome> => {
   const { debugger: held } = session
   held?.started(session.machine)
   for (;;) {
+    const saved = await save(session)
+    if (saved) return saved
     await held?.ready(() => checkAround(session) !== undefined)
     const given = checkAround(session)
-    if (given) return given
+    if (given) return withoutSnapshot(session, given)
     const result = await runWholeSlice(session, instructions)
     if ('kind' in result) return result
     if (held?.after(result) === true) continue
-    const outcome = checkAround(session) ?? (await onResult(session, result))
-    if (outcome) return outcome
+    const around = checkAround(session)
+    // The slice that shows the last text may be the one that shows the snapshot's.
+    if (around?.kind === 'ok' && around.how === 'until') await save(session)
+    const outcome = around ?? (await onResult(session, result))
+    if (outcome) return withoutSnapshot(session, outcome)
   }
 }
