@@ -175,6 +175,8 @@ export function createBox(options: BoxOptions): Box {
       processor.mmu.flush(true)
       engine.flushCode()
       for (const frame of codeFrames) u8.fill(PAD, frame, frame + PAGE)
+      // As the oracle's program has it, where a case happens to read it: zeros behind the way back.
+      u8.fill(0, frameOf(WAY_BACK), frameOf(WAY_BACK) + PAGE)
       u8[frameOf(WAY_BACK)] = HLT
       for (let i = 0; i < batch.count; i++) placeCode(batch, i)
     },

@@ -8,19 +8,30 @@ import { leaveOf } from './open.ts'
 import { reduce } from './reduce.ts'
 import { caseText, type CaseText } from './text.ts'
 
-/** Our answer with everything cold, and whether the other engines give the same. */
-export function runAlone(batch: Batch): { cold: Batch; jit: Batch; hot: Batch } {
-  const [cold, jit, hot] = [caseBatch(1), caseBatch(1), caseBatch(1)]
+/** Our answers to one case: with everything cold, compiled, and with all handlers in the dispatch function. */
+export type Answers = Readonly<Record<'cold' | 'jit' | 'hot', Batch>>
+
+/** Runs batches of one case each. */
+export function runEach(batches: readonly Batch[]): Answers[] {
   const box = createBox({ hotForms: [], engine: 'jit' })
-  box.load(batch)
-  box.run(batch, cold, 0)
-  box.compile(batch)
-  box.run(batch, jit, 0)
+  const first = batches.map((batch) => {
+    const [cold, jit] = [caseBatch(1), caseBatch(1)]
+    box.load(batch)
+    box.run(batch, cold, 0)
+    box.compile(batch)
+    box.run(batch, jit, 0)
+    return { cold, jit }
+  })
   const other = createBox({ hotForms: box.engine.forms.forms.map(formName), engine: 'interp' })
-  other.load(batch)
-  other.run(batch, hot, 0)
-  return { cold, jit, hot }
+  return batches.map((batch, i) => {
+    const hot = caseBatch(1)
+    other.load(batch)
+    other.run(batch, hot, 0)
+    return { ...first[i], hot }
+  })
 }
+
+export const runAlone = (batch: Batch): Answers => runEach([batch])[0]
 
 /** Reduces what was found, and describes it as a case that a test can keep. */
 export function reproducer(oracle: AvailableOracle, found: Found, exact: boolean): CaseText {

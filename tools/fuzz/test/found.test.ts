@@ -9,7 +9,7 @@ import { createOracle } from '@cofferdam/oracle'
 import { describe, expect, it } from 'vitest'
 import { differences, same } from '../src/compare.ts'
 import { caseBatch } from '../src/fuzz.ts'
-import { runAlone } from '../src/reproduce.ts'
+import { runEach } from '../src/reproduce.ts'
 import { caseText, placeAnswer, placeText, type CaseText } from '../src/text.ts'
 
 const file = new URL('found.json', import.meta.url)
@@ -30,15 +30,20 @@ function record(text: CaseText): CaseText {
 const cases = process.env.FUZZ_RECORD === undefined ? recorded : recorded.map(record)
 if (cases !== recorded) writeFileSync(file, `[\n${cases.map((text) => ` ${JSON.stringify(text)}`).join(',\n')}\n]\n`)
 
+const befores = cases.map((text) => {
+  const before = caseBatch(1)
+  placeText(text, before, 0)
+  return before
+})
+
 describe('what the processor does', () => {
-  it.each(cases.map((text) => [text.name, text] as const))('%s', (_name, text) => {
-    const before = caseBatch(1)
+  const answers = runEach(befores)
+  it.each(cases.map((text, i) => [text.name, i] as const))('%s', (_name: string, i: number) => {
     const real = caseBatch(1)
-    placeText(text, before, 0)
-    placeAnswer(text, before, real, 0)
-    for (const [engine, ours] of Object.entries(runAlone(before))) {
+    placeAnswer(cases[i], befores[i], real, 0)
+    for (const [engine, ours] of Object.entries(answers[i])) {
       const equal = same(real, ours, 0, exactly)
-      expect([engine, equal ? [] : differences(before, real, ours, 0)]).toEqual([engine, []])
+      expect([engine, equal ? [] : differences(befores[i], real, ours, 0)]).toEqual([engine, []])
     }
   })
 })

@@ -127,7 +127,7 @@ function popFrame(cpu: Cpu, size: number, is64: boolean): void {
  * processors).
  */
 function popParts(cpu: Cpu, size: number): void {
-  popped.flags = loadStack32(cpu, size * 2, size)
+  popped.flags = Number(loadStack(cpu, size * 2, size) & 0xffff_ffffn)
   popped.cs = loadStack32(cpu, size, size) & 0xffff
   popped.rip = loadStack(cpu, 0, size)
 }

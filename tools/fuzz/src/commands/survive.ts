@@ -4,7 +4,9 @@ import { namesOf, readOptions, wholeNumber } from '../options.ts'
 import { createProcessorSurvivor, type Survivor } from '../survive/processor.ts'
 import { runWatched, type CaseLine } from '../survive/watched.ts'
 
-export const SURVIVORS: Readonly<Record<string, () => Survivor>> = { processor: createProcessorSurvivor }
+export const SURVIVORS: Readonly<Record<string, () => Survivor>> = {
+  processor: () => createProcessorSurvivor(), system: () => createProcessorSurvivor({ system: true }),
+}
 /** What the process may grow by after its first cases, in bytes: compiled code comes and goes. */
 const GROWTH = 512 * 2 ** 20
 /** Cases before growth is measured. */

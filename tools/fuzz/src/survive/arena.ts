@@ -6,8 +6,8 @@ import {
   flatTopology, loadState, resetCpu, sapphireRapids, standardMeanings, type Engine, type Processor, type ProcessorState,
 } from '@cofferdam/x86'
 import { S } from '../inside.ts'
+import { RAM } from './layout.ts'
 
-export const RAM = 2 ** 21
 const PAGE = 4096
 const UOP_BYTES = 8 * 2 ** 20
 
@@ -15,6 +15,8 @@ export interface Arena {
   readonly engine: Engine
   readonly processor: Processor
   readonly memory: PhysicalMemory
+  /** The MSRs that the model has. */
+  readonly msrs: readonly number[]
   /** Empties memory and resets the processor; what devices and the random number generator answer begins anew. */
   begin(seed: number): void
   load(state: ProcessorState, extra: ExtraState): void
@@ -41,7 +43,15 @@ export function createArena(options: ArenaOptions): Arena {
     memory, processors: 1, meanings: standardMeanings, hotForms: [], engine: options.engine, threshold: 2, uopBytes: UOP_BYTES,
   })
   const model = configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids)
-  const system = createCpuSystem({ model, topology: flatTopology(1), index: 0, apic: createPlainApic(), msrs: createMsrTable(model) })
+  let apic = createPlainApic()
+  const msrs = createMsrTable(model)
+  const system = createCpuSystem({
+    model, topology: flatTopology(1), index: 0, msrs,
+    apic: {
+      readMsr: (index) => apic.readMsr(index), writeMsr: (index, value) => apic.writeMsr(index, value),
+      cr8: () => apic.cr8(), setCr8: (value) => { apic.setCr8(value) }, tscChanged: () => undefined,
+    },
+  })
   let random: Random = createRandom(0)
   let pending: number[] = []
   const processor = createProcessor({
@@ -59,12 +69,17 @@ export function createArena(options: ArenaOptions): Arena {
   })
   memory.mmio.attach({ name: 'noise', start: 0xfed0_0000, length: 0x1_0000, handlers: { read: (_at, size) => random.u32() >>> (32 - 8 * size), write: () => undefined } })
   const { u32, u64 } = processor.cpu.views
+  const { u8 } = processor.cpu.views
+  processor.activate()
+  const first = u8.slice(S.HOT, S.HOT_END)
   return {
-    engine, processor, memory,
+    engine, processor, memory, msrs: [...msrs.keys()],
     begin(seed) {
       random = createRandom(seed)
       pending = []
+      apic = createPlainApic()
       processor.activate()
+      u8.set(first, S.HOT)
       processor.mmu.flush(true)
       engine.flushCode()
       for (let page = 0; page < RAM / PAGE; page++) {
@@ -100,6 +115,8 @@ export function createArena(options: ArenaOptions): Arena {
 export function arenasDiffer(one: Arena, other: Arena): string | null {
   if (one.processor.stopped !== other.processor.stopped) return `stopped: "${one.processor.stopped}" and "${other.processor.stopped}"`
   if (one.processor.halted !== other.processor.halted) return `halted: ${one.processor.halted} and ${other.processor.halted}`
+  const held = [one, other].map(({ processor }) => [...processor.cpu.system?.held ?? []].map(([index, value]) => `${index.toString(16)}=${value.toString(16)}`).join(' '))
+  if (held[0] !== held[1]) return `MSRs: ${held[0]} and ${held[1]}`
   const state = stateDiffers(one.processor, other.processor)
   if (state !== null) return state
   for (let page = 0; page < RAM / PAGE; page++) {
@@ -125,7 +142,7 @@ const STATE: readonly (readonly [string, number, number])[] = [
   ['rip', S.RIP, 8], ['xmm', S.XMM, 256], ['ymm', S.YMMH, 256], ['mxcsr', S.MXCSR, 4], ['x87', S.FPR, 128],
   ['fcw', S.FCW, 4], ['fsw', S.FSW, 4], ['ftw', S.FTW, 4], ['fop', S.FOP, 4], ['fip', S.FIP, 16], ['cr0', S.CR0, 8], ['cr2', S.CR2, 8],
   ['cr3', S.CR3, 8], ['cr4', S.CR4, 8], ['efer', S.EFER, 8], ['xcr0', S.XCR0, 8], ['dr', S.DR, 64], ['segments', S.SEG, 128],
-  ['gdtr', S.GDTR, 16], ['idtr', S.IDTR, 16], ['cpl', S.CPL, 4], ['count', S.ICOUNT, 8],
+  ['gdtr', S.GDTR, 16], ['idtr', S.IDTR, 16], ['cpl', S.CPL, 4], ['count', S.ICOUNT, 8], ['msrs', S.MSR_STAR, 88],
 ]
 
 function stateDiffers(one: Processor, other: Processor): string | null {

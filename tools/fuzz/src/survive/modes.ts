@@ -2,17 +2,12 @@
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Random } from '@cofferdam/oracle'
 import { ATTR, CR0_BITS, CR4_BITS, EFER_BITS, type ProcessorState, type SegmentImage } from '@cofferdam/x86'
-import { RAM, type ExtraState } from './arena.ts'
+import type { ExtraState } from './arena.ts'
+import { AT, CODE_BYTES, RAM } from './layout.ts'
+import { systemValue, tableEntry } from './system-code.ts'
 
 export const MODES = ['real', 'unreal', 'protected16', 'protected32', 'paged32', 'pae', 'long64', 'compat32', 'compat16'] as const
 export type StartMode = (typeof MODES)[number]
-
-/** Where things are. */
-export const AT = {
-  handlers: 0x600, gdt: 0x1000, ldt: 0x1800, idt: 0x2000, tss: 0x3000, code: 0x8000, stack: 0xf000, data: 0x1_0000, tables: 0x10_0000,
-} as const
-/** Pages of code, one behind the other. */
-export const CODE_BYTES = 0x4000
 
 const SEL = { code64: 0x08, data: 0x10, code32: 0x18, code16: 0x20, user64: 0x2b, userData: 0x33, user32: 0x3b, tss: 0x40, gate: 0x50, ldt: 0x60 } as const
 
@@ -31,8 +26,15 @@ const descriptor = (attributes: number, limit = 0xf_ffff, base = 0): bigint => {
   return BigInt(high >>> 0) << 32n | BigInt(low >>> 0)
 }
 
-/** Writes tables and handlers into empty memory, and answers a state for them. */
-export function start(random: Random, memory: PhysicalMemory): Start {
+/** Code of a mode. */
+export const widthOf = (mode: StartMode): 2 | 4 | 8 =>
+  mode === 'long64' ? 8 : ['protected32', 'paged32', 'pae', 'compat32'].includes(mode) ? 4 : 2
+
+/**
+ * Writes tables and handlers into empty memory, and answers a state for them.
+ * @param wild CPL 0, and tables of anything more often
+ */
+export function start(random: Random, memory: PhysicalMemory, wild = false): Start {
   const mode = random.pick(MODES)
   const word = new BigUint64Array(1)
   const bytes = new Uint8Array(word.buffer)
@@ -40,15 +42,20 @@ export function start(random: Random, memory: PhysicalMemory): Start {
     word[0] = BigInt.asUintN(64, value)
     memory.write(at, bytes)
   }
-  const user = mode !== 'real' && mode !== 'unreal' && random.below(3) === 0
+  const user = !wild && mode !== 'real' && mode !== 'unreal' && random.below(3) === 0
   fillGdt(random, put)
   fillHandlers(random, memory, put, mode)
+  const levels5 = LONG.includes(mode) && random.below(4) === 0
   if (PAGED.includes(mode)) fillTables(random, put, mode)
+  if (levels5) put(TOP, BigInt(AT.tables) | 7n)
+  if (wild) spoil(random, put)
+  const control = controls(random, mode)
   const flags = 2n | BigInt(random.u32() & 0x25_4fd5) | (random.below(2) === 0 ? 0x200n : 0n) | (user ? 0x3000n & BigInt(random.u32()) : 0n)
   return {
     mode,
     state: {
-      ...controls(random, mode),
+      ...control,
+      ...(levels5 ? { cr3: BigInt(TOP), cr4: control.cr4 | BigInt(CR4_BITS.LA57) } : {}),
       registers: registers(random), rip: BigInt(ripOf(mode) + random.below(64)), rflags: flags & ~0x2_0000n,
       gdtr: { base: BigInt(AT.gdt), limit: random.below(8) === 0 ? random.below(0x80) : 0x7f },
       idtr: { base: BigInt(mode === 'real' || mode === 'unreal' ? 0 : AT.idt), limit: random.below(8) === 0 ? random.below(0x200) : 0xfff },
@@ -59,6 +66,22 @@ export function start(random: Random, memory: PhysicalMemory): Start {
       debug: random.below(6) === 0 ? debugRegisters(random) : [],
     },
   }
+}
+
+/** The fifth level's table. */
+const TOP = AT.tables + 0x4000
+
+/** Anything in some of the tables: descriptors, gates, the task's segment, page tables. */
+function spoil(random: Random, put: (at: number, value: bigint) => void): void {
+  const some = (at: number, length: number, value: () => bigint): void => {
+    if (random.below(3) !== 0) return
+    const share = 1 + random.below(40)
+    for (let i = 0; i < length; i += 8) if (random.below(share) === 0) put(at + i, value())
+  }
+  some(AT.gdt, 0x80, () => random.u64())
+  some(AT.idt, 0x1000, () => random.u64())
+  some(AT.tss, 0x80, () => (random.below(2) === 0 ? random.u64() : systemValue(random)))
+  some(AT.tables, 0x5000, () => tableEntry(random))
 }
 
 const ripOf = (mode: StartMode): number => (mode === 'real' || mode === 'unreal' ? 0 : AT.code)

@@ -2,7 +2,9 @@
 import { createRandom } from '@cofferdam/oracle'
 import { arenasDiffer, createArena, type Arena } from './arena.ts'
 import { createCodeWriter, type CodeWriter } from './code.ts'
-import { AT, CODE_BYTES, start } from './modes.ts'
+import { AT, CODE_BYTES } from './layout.ts'
+import { start, widthOf } from './modes.ts'
+import { fillSystemCode } from './system-code.ts'
 
 export interface Survived {
   /** What went wrong, or null. */
@@ -22,7 +24,12 @@ const SLICE = 400
 /** A seed of one case. */
 export const caseSeed = (seed: number, number: number): number => Math.imul(seed ^ Math.imul(number + 1, 0x9e37_79b1), 0x85eb_ca6b) >>> 1
 
-export function createProcessorSurvivor(): Survivor {
+export interface SurvivorOptions {
+  /** The system's registers and tables are what changes most. */
+  readonly system: boolean
+}
+
+export function createProcessorSurvivor({ system }: SurvivorOptions = { system: false }): Survivor {
   let writer: { seed: number; code: CodeWriter } | null = null
   const code = new Uint8Array(CODE_BYTES)
   const makeArenas = (): Record<'intel' | 'amd', Arena[]> => ({
@@ -34,8 +41,9 @@ export function createProcessorSurvivor(): Survivor {
   const runIn = (arena: Arena, seed: number, writer: CodeWriter): string => {
     const random = createRandom(seed)
     arena.begin(seed)
-    const { state, extra, mode } = start(random, arena.memory)
+    const { state, extra, mode } = start(random, arena.memory, system)
     writer.fill(random, code)
+    if (system) fillSystemCode(random, code.subarray(0, 128 + random.below(1024)), widthOf(mode), arena.msrs)
     arena.memory.write(AT.code, code)
     for (let at = AT.data; at < AT.data + 0x1000; at += 8) {
       arena.memory.write(at, new Uint8Array(BigUint64Array.of(random.below(4) === 0 ? random.u64() : BigInt(random.below(0x2_0000))).buffer))
