@@ -65,6 +65,8 @@ export interface MachineOptions {
   readonly onEvent?: (event: MachineEvent) => void
   /** Bytes that the guest sends to ports E9h and 402h. */
   readonly onDebugConsole?: (byte: number) => void
+  /** Wall time in milliseconds, for statistics alone. */
+  readonly wallClock?: () => number
 }
 
 /** Why `run` came back. */

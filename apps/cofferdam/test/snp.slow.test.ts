@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
 
@@ -42,6 +45,31 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === unde
     // What the kernel keeps for itself, page structures above all, is not in MemTotal.
     expect(guest.total).toBeGreaterThan(mebibytes * 1024 * 0.97 - 80 * 1024)
     expect(guest.total).toBeLessThan(mebibytes * 1024)
+  })
+
+  it('takes no more than 5 % longer than without SNP, but for acceptance and exits', { timeout: 600_000 }, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-time-'))
+    const boot = async (name: string, ...how: readonly string[]) => {
+      const stats = join(folder, name)
+      const { code, err } = await runReal([
+        '--kernel', 'sid-cloud', '--append', 'cryptomgr.notests=1', '--until', 'shell ready', '--stats', stats, ...how,
+      ])
+      expect(code, err).toBe(0)
+      return JSON.parse(readFileSync(stats, 'utf8')) as {
+        instructions: number, virtualSeconds: number
+        machine: { snp?: { time: Record<'acceptance' | 'exits' | 'rest', { instructions: number, virtualSeconds: number }> } }
+      }
+    }
+    const plain = await boot('plain.json', '--cpu', 'amd')
+    const snp = await boot('snp.json', '--cc', 'snp')
+    rmSync(folder, { recursive: true })
+    const { acceptance, exits, rest } = snp.machine.snp?.time ?? {}
+    expect(rest!.instructions / plain.instructions).toBeLessThan(1.05)
+    expect(rest!.virtualSeconds / plain.virtualSeconds).toBeLessThan(1.05)
+    expect(acceptance!.instructions + exits!.instructions + rest!.instructions).toBeCloseTo(snp.instructions, -1)
+    // The kernel and what it uses is accepted; the console is written byte by byte.
+    expect(acceptance!.virtualSeconds).toBeGreaterThan(0.01)
+    expect(exits!.virtualSeconds).toBeGreaterThan(0.1)
   })
 
   it('has nothing left to accept when all was accepted before', { timeout: 600_000 }, async () => {

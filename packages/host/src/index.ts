@@ -21,7 +21,7 @@ export { createReferenceHost, type ReferenceHost, type ReferenceHostOptions } fr
 export { createSnpGuest, type SnpGuest, type SnpGuestOptions, type SnpGuestStats } from './guest/guest.ts'
 export { COSTS } from './guest/costs.ts'
 export { firmwareLaunch, type FirmwareLaunchOptions } from './launch/firmware.ts'
-export type { Vcpu } from './guest/vcpu.ts'
+export type { GuestWatch, Vcpu } from './guest/vcpu.ts'
 export { createFirmware, statusName, type Firmware, type FirmwareOptions, type Psp } from './snp/firmware.ts'
 export { readMsr, writeMsr } from './snp/instructions.ts'
 export { judgeRmp, RMP_ALIGNMENT, rmpCoverage, rmpTableBytes, type RmpVerdict } from './snp/placement.ts'

@@ -6,6 +6,7 @@ import type { SvsmStats } from '@cofferdam/svsm'
 import type { HostWatch } from '@cofferdam/x86'
 import type { DeviceOption, DiskOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
+import type { TimeSpent, TimeUse } from './snp/time-account.ts'
 
 /** A file by name and content. */
 export interface NamedBytes {
@@ -25,6 +26,8 @@ export interface MachineListeners {
   readonly onDebugConsole?: (byte: number) => void
   /** Hears of each new finding at once; `Machine.findings` has them all. */
   readonly onFinding?: (finding: Finding) => void
+  /** Wall time in milliseconds, for statistics alone: nothing in the machine depends on it. */
+  readonly wallClock?: () => number
 }
 
 /** What a machine is made from. Two machines of the same options do the same, to the last instruction. */
@@ -110,6 +113,8 @@ export interface MachineStats {
   readonly snp?: SnpGuestStats & {
     /** The launch digest as the PSP has it, 96 hexadecimal digits; reports show it as MEASUREMENT. */
     readonly measurement: string
+    /** Where the guest's time went; `rest` is what a boot without SNP takes, too. */
+    readonly time: Readonly<Record<TimeUse, Readonly<TimeSpent>>>
   }
   /** Of SVSMs: requests by name, and results other than success. */
   readonly svsm?: SvsmStats

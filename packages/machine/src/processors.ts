@@ -5,7 +5,7 @@ import {
   deliverInterrupt, engineOverhead, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault, hotForms, OPS,
   resetCpu, routeMessage, setFirmwareMtrrs, startAt, VECTOR,
 } from '@cofferdam/x86'
-import type { CpuModel, Engine, Extension, Insn, Ipi, LocalApic, Processor } from '@cofferdam/x86'
+import type { CpuModel, Engine, Extension, Insn, Ipi, LocalApic, Processor, ProcessorOptions } from '@cofferdam/x86'
 import { exceptionName } from './events.ts'
 import type { EventKind } from './events.ts'
 
@@ -29,9 +29,14 @@ export interface ProcessorsOptions {
   readonly onChange: (index: number) => void
   /** Where the PCI hole begins, for the MTRRs as firmware leaves them; undefined: processors are as after reset. */
   readonly holeStart: number | undefined
+  /** Hears of exceptions and of instructions in TypeScript on a processor, before they happen. */
+  readonly listen?: (processor: () => Processor) => Listeners
   /** Takes what happens on the processors, when somebody listens. */
   readonly emit?: (cpu: number, kind: EventKind, name: string, data?: EventData) => void
 }
+
+/** What a processor tells before it happens. */
+export type Listeners = Pick<ProcessorOptions, 'onException' | 'onHost'>
 
 type EventData = Readonly<Record<string, number | string | boolean>>
 
@@ -55,7 +60,7 @@ export const processorsOverhead = (count: number): number => engineOverhead(coun
 const hex = (value: bigint): string => `0x${value.toString(16)}`
 
 /** Tells of exceptions and of instructions that leave generated code. */
-const listeners = (cpu: number, emit: NonNullable<ProcessorsOptions['emit']>) => ({
+const emitters = (cpu: number, emit: NonNullable<ProcessorsOptions['emit']>): Listeners => ({
   onException: () => {
     const { vector, errorCode, address } = guestFault
     emit(cpu, 'exception', exceptionName(vector), {
@@ -64,6 +69,15 @@ const listeners = (cpu: number, emit: NonNullable<ProcessorsOptions['emit']>) =>
   },
   onHost: (insn: Insn, rip: bigint) => { emit(cpu, 'exit', OPS[insn.op], { rip: hex(BigInt.asUintN(64, rip)) }) },
 })
+
+/** Tells each of `all`. */
+const everyone = (all: readonly Listeners[]): Listeners => {
+  if (all.length < 2) return all[0] ?? {}
+  return {
+    onException() { for (const one of all) one.onException?.() },
+    onHost(insn, rip) { for (const one of all) one.onHost?.(insn, rip) },
+  }
+}
 
 export function createProcessors(options: ProcessorsOptions): Processors {
   const { memory, count, model, now, emit, extensions = [] } = options
@@ -96,7 +110,10 @@ export function createProcessors(options: ProcessorsOptions): Processors {
       acknowledge: () => acknowledge(index),
       attend: () => { attend(index) },
       interrupted: options.interrupted,
-      ...(emit !== undefined && listeners(index, emit)),
+      ...everyone([
+        ...(options.listen === undefined ? [] : [options.listen(() => seats[index].processor)]),
+        ...(emit === undefined ? [] : [emitters(index, emit)]),
+      ]),
     })
     seats.push({ processor, apic, waiting: index !== 0 })
     attachExtensions(processor, memory, extensions)

@@ -46,7 +46,7 @@ interface Session {
 const openTraceOf = ({ trace, vcpus }: BootOptions): TraceWriter | undefined =>
   trace === undefined ? undefined : openTrace(trace, traceFormat(trace) ?? 'lines', vcpus)
 
-interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'vars'> {
+interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'vars' | 'wallClock'> {
   readonly trace: TraceWriter | undefined
 }
 
@@ -56,7 +56,7 @@ const machineOptions = (
 ): MachineOptions => {
   const { memory, vcpus, seed, engine, cpu, cc, accept, svsm } = options
   const { kernel, initrd, firmware } = images
-  const { trace, onSerial, onDebugConsole, vars } = wiring
+  const { trace, onSerial, onDebugConsole, vars, wallClock } = wiring
   return {
     ...{ memory, vcpus, seed, engine, cpu, cc, append, onSerial },
     ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
@@ -69,6 +69,7 @@ const machineOptions = (
     ...(images.disks.length > 0 && { disks: images.disks }),
     ...(images.devices.length > 0 && { devices: images.devices }),
     ...(onDebugConsole && { onDebugConsole }),
+    ...(wallClock && { wallClock }),
     ...(trace && { onEvent: (event: MachineEvent) => trace.event(event) }),
   }
 }
@@ -103,7 +104,10 @@ const openSession = (
     // What the guest has put into its variables outlives a reset.
     const left = machine?.variables()
     const vars = left === undefined ? images.vars : { name: 'variables', bytes: left }
-    const wiring: Wiring = { onSerial, trace, ...(debug && { onDebugConsole: debug.byte }), ...(vars && { vars }) }
+    const wiring: Wiring = {
+      onSerial, trace, ...(debug && { onDebugConsole: debug.byte }), ...(vars && { vars }),
+      ...(options.stats !== undefined && { wallClock: around.now }),
+    }
     const first = machine === undefined ? restored : undefined
     machine = around.createMachine(machineOptions(options, images, commandLine, wiring, first))
     if (machine.findings) findings.push(machine.findings)

@@ -15,7 +15,7 @@ import { createGuestMemory, type GuestMemory, type RmpInstructions } from '../me
 import { createNpt, type Npt } from '../memory/npt.ts'
 import { memoryCost } from './costs.ts'
 import { launch } from './launch.ts'
-import { createVcpu, type Vcpu } from './vcpu.ts'
+import { createVcpu, type GuestWatch, type Vcpu } from './vcpu.ts'
 import { VMPLS } from './vmpls.ts'
 import { createVmcb, IOPM_BYTES, MSRPM_BYTES, msrPermissionMap, setUpVmcb } from './vmcb.ts'
 
@@ -49,6 +49,7 @@ export interface SnpGuestOptions {
   readonly onExit?: (index: number, name: string, malformed: string | undefined) => void
   /** Facts about what the guest asked for, for findings. Its state is in the VMSA. */
   readonly onFact?: (index: number, fact: SevFact) => void
+  readonly watch?: GuestWatch
 }
 
 /** Counters of a guest. */
@@ -184,12 +185,13 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     memory.fill(vmcb.address, PAGE, 0)
     setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm, hasOthers: svms.length > 1 })
     vcpus.push(createVcpu({
-      index, svm, vmcb, apic, cpu, guest: services, picAcknowledge: options.picAcknowledge,
+      index, svm, vmcb, apic, cpu, guest: services, picAcknowledge: options.picAcknowledge, watch: options.watch,
       ...(options.svsm && {
         svsm: { program: options.svsm.program, instructions: options.svsm.instructions(svm) },
       }),
       onExit(name, problem) {
         add(exits, name)
+        options.watch?.exitIs(name)
         if (problem !== undefined) add(malformed, problem)
         options.onExit?.(index, name, problem)
       },

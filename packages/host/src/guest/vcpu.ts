@@ -31,8 +31,19 @@ export interface VcpuOptions {
   readonly picAcknowledge: () => number
   /** The guest's VMPL0 is this program's, carried out by these instructions; machine code's without. */
   readonly svsm?: { readonly program: Svsm, readonly instructions: GuestProgram }
+  readonly watch?: GuestWatch | undefined
   /** An exit was served. */
   readonly onExit: (name: string, malformed: string | undefined) => void
+}
+
+/** Sees when a guest's processors run and leave, to account for their time. */
+export interface GuestWatch {
+  /** A processor's turn begins. */
+  turn(index: number): void
+  /** The running processor's guest left for the host; then what for; then the host is done with it. */
+  exitBegins(): void
+  exitIs(name: string): void
+  exitEnds(): void
 }
 
 /** What a scheduler needs of something that it gives turns to. */
@@ -79,7 +90,7 @@ export interface Vcpu {
 const STUCK = 1000
 
 export function createVcpu(options: VcpuOptions): Vcpu {
-  const { index, svm, vmcb, apic, cpu, svsm } = options
+  const { index, svm, vmcb, apic, cpu, svsm, watch } = options
   const { processor } = svm
   let ended = false
   const guest = {
@@ -172,8 +183,10 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   /** Machine code up to its next exit; false when the turn's instructions are used up. */
   const runCode = (instructions: number): boolean => {
     if (svm.inGuest && injection.wanted()) {
+      watch?.exitBegins()
       svm.kick()
       options.onExit('interrupt', undefined)
+      watch?.exitEnds()
     }
     if (!svm.inGuest) injection.inject()
     inside = true
@@ -181,8 +194,11 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     inside = false
     // An exit counts as an instruction at least: a guest that only exits uses its turn up, too.
     done += Math.max(1, result.retired)
-    if (result.exit === 'vmexit') serve(result)
-    return result.exit === 'vmexit'
+    if (result.exit !== 'vmexit') return false
+    watch?.exitBegins()
+    serve(result)
+    watch?.exitEnds()
+    return true
   }
 
   const self: Vcpu = {
@@ -195,9 +211,12 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       stopping = false
       yields = yielding
       if (waiting !== 'no' && wakes()) waiting = 'no'
+      watch?.turn(index)
       while (done + charged < instructions && runnable() && waiting === 'no' && !stopping) {
         if (seat !== undefined && isProgram()) {
+          watch?.exitBegins()
           seat.run()
+          watch?.exitEnds()
           continue
         }
         if (!runCode(instructions - done - charged)) break

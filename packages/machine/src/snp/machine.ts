@@ -25,8 +25,10 @@ import { collectStats } from '../stats.ts'
 import { createSnpFindings } from './findings.ts'
 import type { SnpFindings } from './findings.ts'
 import { createLaunch, memoryBesideRam } from './image.ts'
+import { handlerListener } from './handler-listener.ts'
 import { createSnpSilicon } from './silicon.ts'
 import { placeSvsm } from './svsm.ts'
+import { createTimeAccount } from './time-account.ts'
 
 const MiB = 2 ** 20
 /** The host's memory: what the guest may come to need, the reverse map (1/256), and room for the host itself. */
@@ -62,12 +64,16 @@ export function createSnpMachine(options: MachineOptions): Machine {
     },
   })
 
+  const account = createTimeAccount(vcpus, {
+    retired: () => loop.retired(), now: () => loop.now(), wall: options.wallClock ?? (() => 0),
+  })
+
   // Silicon. Its own interrupts have nobody to go to: the host is a program, and polls nothing.
   const model = configureModel(epycGenoa)
   const silicon = createSnpSilicon({
     memory, model, seed, processors: () => processors.seats.map(({ processor }) => processor),
     charge: (time) => { loop.charge(time) },
-    onFact: (processor, fact) => { findings.fromSilicon(processor, fact) },
+    onFact: (processor, fact) => { findings.fromSilicon(processor, fact) }, onAccept: () => { account.accepts() },
   })
   const findings: SnpFindings = createSnpFindings({
     memory, rmp: silicon.table, sevOf: silicon.sevOf, guest: () => guest, now: () => loop.now(),
@@ -78,6 +84,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     holeStart: lowMemory(hostBytes),
     now: () => loop.now(), interrupted: () => loop.interrupted(), random64: createRandom(seed, 'processors').next64,
     picAcknowledge: () => -1, eoiBroadcast: () => undefined, onChange: () => undefined,
+    listen: (processor) => handlerListener(processor, account),
     emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
   const physical = processors.seats.map(({ processor }) => processor)
@@ -139,6 +146,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
     onChange: (index) => { if (seats.length > index) loop.changed(seats[index]) },
+    watch: account,
     onEnd: ({ why }) => { end({ reason: 'shutdown', message: why, state: physical.flatMap(stateLines) }) },
     onFact: findings.fromHost,
     onExit: emit === undefined ? undefined : (cpu, name, malformed) => {
@@ -159,7 +167,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({
       ...collectStats(memory, processors, loop),
-      snp: { ...guest.stats(), measurement: silicon.measurement(guest.context) },
+      snp: { ...guest.stats(), measurement: silicon.measurement(guest.context), time: account.spent() },
       ...(seat.svsm && { svsm: seat.svsm.program.stats() }),
       ...(hash !== undefined && { traceHash: hash.digest() }),
     }),

@@ -19,6 +19,8 @@ export interface SnpSiliconOptions {
   readonly charge: (nanoseconds: number) => void
   /** Takes facts about guests, for findings. */
   readonly onFact: (processor: Processor | null, fact: SevFact) => void
+  /** It has changed the state of memory by PVALIDATE. */
+  readonly onAccept: () => void
 }
 
 export interface SnpSilicon {
@@ -92,11 +94,15 @@ const platformOf = (processors: () => readonly Processor[], turnOff: () => void)
   }
 }
 
-export function createSnpSilicon({ memory, model, seed, processors, charge, onFact }: SnpSiliconOptions): SnpSilicon {
+export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
+  const { memory, model, seed, processors, charge, onAccept, onFact } = options
   const table = createRmpTable(memory)
   const sev = createSevSilicon({
     memory, rmp: table, cBit: C_BIT, maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID,
-    charge: (_processor, operation) => { charge(COSTS[operation]) },
+    charge: (_processor, operation) => {
+      charge(COSTS[operation])
+      if (operation === 'pvalidate') onAccept()
+    },
     onFact,
   })
   const identity = snpIdentity(seed)
