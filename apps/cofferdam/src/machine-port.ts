@@ -44,6 +44,8 @@ export interface MachineOptions {
   readonly cpu: CpuVendor
   /** `snp`: an SEV-SNP guest under a host. */
   readonly cc?: 'none' | 'snp'
+  /** Of SNP guests: Vmsa.sevFeatures beside SNPActive. */
+  readonly sevFeatures?: bigint
   /** Of confidential guests: everything is accepted before the kernel (`eager`), or what it leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */

@@ -1,3 +1,4 @@
+import { SevFeatures } from '@cofferdam/spec'
 import { InvalidArgumentError } from 'commander'
 import { reportFormat } from './findings/report.ts'
 
@@ -131,3 +132,24 @@ export const parseReportPath = (text: string): string => {
   if (reportFormat(text) === undefined) throw refuse('a file named .json, .xml (JUnit) or .sarif (SARIF 2.1.0)')
   return text
 }
+
+const sevFeatureBits: Readonly<Record<string, bigint>> = {
+  'debug-swap': SevFeatures.mask.DebugSwap,
+  'prevent-host-ibs': SevFeatures.mask.PreventHostIBS,
+  'btb-isolation': SevFeatures.mask.BTBIsolation,
+  'secure-tsc': SevFeatures.mask.SecureTSC,
+  'vmsa-reg-prot': SevFeatures.mask.VmsaRegProt,
+}
+
+/** The SEV features that `--sev-features` knows. */
+export const sevFeatureNames: readonly string[] = Object.keys(sevFeatureBits)
+
+/** SEV features by name, with commas between; their bits of Vmsa.sevFeatures. */
+export const parseSevFeatures = (text: string): bigint => text.split(',').reduce((all, name) => {
+  if (/^(restricted|alternate)-injection$/.test(name)) {
+    throw new InvalidArgumentError(`${name}: the reference host delivers interrupts itself, as Linux expects them`)
+  }
+  const bit = Object.hasOwn(sevFeatureBits, name) ? sevFeatureBits[name] : undefined
+  if (bit === undefined) throw refuse(`some of ${sevFeatureNames.join(', ')}`)
+  return all | bit
+}, 0n)

@@ -32,10 +32,13 @@ const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
 
 /** What only goes together, or not at all. */
 const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (name: string) => boolean): void => {
-  const { cc, svsm, accept } = given
+  const { cc, svsm, accept, sevFeatures } = given
   if (given.cc as string === 'tdx') throw usageError('--cc tdx: not in this version yet; expected none or snp')
   if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
   if (cc === 'none' && svsm !== undefined) throw usageError('--svsm: works with an SNP guest; add --cc snp')
+  if (cc === 'none' && sevFeatures !== undefined) {
+    throw usageError('--sev-features: works with an SNP guest; add --cc snp')
+  }
   if (cc === 'none' && given.report !== undefined) {
     throw usageError('--report: the rules are about confidential guests; add --cc snp')
   }
@@ -61,6 +64,8 @@ Examples:
       the same through OVMF, which verifies the kernel by hashes that are part of its measurement
   cofferdam boot --cc snp --svsm --run 'dmesg | grep -i -e VMPL -e SVSM'
       the same at VMPL2, with our SVSM above it
+  cofferdam boot --cc snp --sev-features secure-tsc,debug-swap --run 'dmesg | grep -i tsc'
+      the same with a TSC that the host cannot change
   cofferdam boot --run 'cat /proc/cpuinfo; free -m' --append quiet
       one command instead of a shell, then power off; exit 3 when the command fails
   echo 'uname -a; sha256sum /bin/busybox' | cofferdam boot
@@ -108,6 +113,9 @@ const acceptOption = new Option(
 const svsmOption = new Option(
   '--svsm [LEVEL]', 'with --cc snp: an SVSM at VMPL0, and the guest at VMPL 1, 2 (the default) or 3',
 ).preset('2').argParser(parse.parseVmpl)
+const sevFeaturesOption = new Option(
+  '--sev-features <LIST>', `features of an SNP guest's processors, with commas between: ${parse.sevFeatureNames.join(', ')}`,
+).argParser(parse.parseSevFeatures)
 
 const diskOption = new Option(
   '--disk <FILE[,MODE][,serial=TEXT]>',
@@ -156,6 +164,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(choice('--cc <MODE>', 'confidential mode: snp launches an SEV-SNP guest under our host', ['none', 'snp', 'tdx']))
     .addOption(acceptOption)
     .addOption(svsmOption)
+    .addOption(sevFeaturesOption)
     .addOption(diskOption)
     .addOption(deviceOption)
     .addOption(shareOption)

@@ -99,3 +99,12 @@ describe('--gdb', () => {
     expect(() => parse.parseGdb(text)).toThrow('expected PORT or ADDRESS:PORT')
   })
 })
+
+describe('--sev-features', () => {
+  it('takes names with commas between', () => {
+    expect(parse.parseSevFeatures('debug-swap,secure-tsc')).toBe(0x220n)
+    expect(() => parse.parseSevFeatures('secure-tsc,vtom')).toThrow(/expected some of debug-swap/)
+    expect(() => parse.parseSevFeatures('')).toThrow(/expected some of/)
+    expect(() => parse.parseSevFeatures('restricted-injection')).toThrow(/delivers interrupts itself/)
+  })
+})

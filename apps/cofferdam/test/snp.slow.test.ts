@@ -38,6 +38,25 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === unde
     else expect(guest.unaccepted).toBeGreaterThan(2 ** 20)
   })
 
+  it('runs with a TSC of its own, and debug registers of its own', { timeout: 600_000 }, async () => {
+    const { code, out, err } = await runReal([
+      '--cc', 'snp', '--vcpus', '2', '--sev-features', 'secure-tsc,debug-swap', '--append', 'cryptomgr.notests=1',
+      '--run', 'dmesg | grep -E "SEV: Status|tsc"; cat /sys/devices/system/clocksource/clocksource0/current_clocksource',
+    ])
+    expect(code, err).toBe(0)
+    expect(out).toMatch(/SEV: Status:.* DebugSwap .*SecureTSC/)
+    expect(out).toMatch(/^tsc\r?$/m)
+    // It asks the firmware, not the PIT, how fast its TSC is.
+    expect(out).not.toContain('PIT calibration')
+    expect(out).not.toMatch(complaints)
+  })
+
+  it('says which feature a kernel does not know', { timeout: 600_000 }, async () => {
+    const { code, err } = await runReal(['--cc', 'snp', '--sev-features', 'vmsa-reg-prot'])
+    expect(code).toBe(3)
+    expect(err).toContain('lacks SEV-SNP features that the guest needs (general reason 0x2); further information 0x10000')
+  })
+
   it.each([
     ['256M', 256], ['4095M', 4095], ['4097M', 4097], ['3147780K', 3 * 1024 + 2 + 4 / 1024], ['64G', 64 * 1024],
   ] as const)('loses nothing of %s', { timeout: 600_000 }, async (memory, mebibytes) => {

@@ -2,6 +2,7 @@
 import type { Finding } from '@cofferdam/findings'
 import type { SnpGuestStats } from '@cofferdam/host'
 import type { KernelFiles } from '@cofferdam/sev'
+import { SevFeatures } from '@cofferdam/spec'
 import type { SvsmStats } from '@cofferdam/svsm'
 import type { HostWatch } from '@cofferdam/x86'
 import type { DeviceOption, DiskOption } from './devices.ts'
@@ -43,6 +44,8 @@ export interface MachineOptions extends MachineListeners {
   readonly cpu: 'intel' | 'amd'
   /** `snp`: an SEV-SNP guest under the reference host, on AMD silicon whatever `cpu` says. */
   readonly cc?: 'none' | 'snp'
+  /** Of SNP guests: Vmsa.sevFeatures of all processors beside SNPActive, from {@link SERVED_SEV_FEATURES}. */
+  readonly sevFeatures?: bigint
   /** Of confidential guests: all memory is accepted before the kernel, or what the kernel leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
@@ -146,6 +149,11 @@ export class MachineError extends Error {
 /** APIC ids, ACPI tables and scheduling are made for so many. */
 export const MAX_VCPUS = 64
 
+/** What the reference host runs guests with. Injecting through #HV or #VC is not among it: it delivers interrupts itself. */
+export const SERVED_SEV_FEATURES = SevFeatures.pack({
+  DebugSwap: 1n, PreventHostIBS: 1n, BTBIsolation: 1n, SecureTSC: 1n, VmsaRegProt: 1n,
+})
+
 const oneOf = (option: string, value: string, choices: readonly string[]): void => {
   if (!choices.includes(value)) throw new MachineError(option, 'value', `${value}; expected ${choices.join(', ')}`)
 }
@@ -165,6 +173,11 @@ export function checkOptions(options: MachineOptions & { readonly restore?: unkn
   }
   if (options.vars !== undefined && options.firmware === undefined) {
     throw new MachineError('vars', 'file', 'a variable store without firmware')
+  }
+  const { sevFeatures = 0n } = options
+  if ((sevFeatures & ~SERVED_SEV_FEATURES) !== 0n) {
+    const hex = (bits: bigint): string => `0x${bits.toString(16)}`
+    throw new MachineError('sevFeatures', 'value', `${hex(sevFeatures)}; expected bits of ${hex(SERVED_SEV_FEATURES)}`)
   }
   oneOf('engine', engine, ['interp', 'jit', 'auto'])
   oneOf('cpu', cpu, ['intel', 'amd'])

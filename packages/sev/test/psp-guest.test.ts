@@ -1,8 +1,8 @@
 import { p384 } from '@noble/curves/nist.js'
 import {
-  CpuidFunction, CpuidPageHeader, PspStatus, SecretsPage, SnpActivate, SnpActivateEx, SnpAddress, SnpDebug,
+  CpuidFunction, CpuidPageHeader, PspStatus, SecretsPage, SevFeatures, SnpActivate, SnpActivateEx, SnpAddress, SnpDebug,
   SnpGuestStatus, SnpGuestStatusResult, SnpIdAuth, SnpIdBlock, SnpLaunchFinishFlags, SnpLaunchStart, SnpPageSetState,
-  SnpPageType, SnpRange, SnpRangeListHeader,
+  SnpPageType, SnpRange, SnpRangeListHeader, Vmsa,
 } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import {
@@ -188,6 +188,23 @@ describe('SNP_LAUNCH_UPDATE', () => {
     expect(toHex(secrets.vmpck2)).toBe(toHex(guestOf(f).vmpck[2]))
     expect(new Set(guestOf(f).vmpck.map(toHex)).size).toBe(4)
     expect(isZero(f.bytes(0x30_1000, 4096, 1))).toBe(true)
+  })
+  it('gives a VMSA with Secure TSC its scale, outside the measurement', () => {
+    const digests = [0n, SevFeatures.mask.SecureTSC].map((feature) => {
+      const f = pspFixture()
+      startGuest(f)
+      const vmsa = Vmsa.create({ sevFeatures: SevFeatures.mask.SNPActive | feature })
+      f.memory.write(0x30_0000, vmsa)
+      f.assign(0x300, { gpa: 0xf_ffff_ffff, asid: 1, immutable: 1 })
+      expect(launchPage(f, 0x300, T.VMSA)).toBe(S.SUCCESS)
+      const placed = Vmsa.read(viewOf(f.bytes(0x30_0000, 4096, 1)))
+      expect(placed).toMatchObject({ guestTscScale: feature === 0n ? 0n : 1n << 32n, guestTscOffset: 0n })
+      const expected = createLaunchDigest()
+      expected.addVmsa(vmsa)
+      expect(toHex(guestOf(f).digest)).toBe(toHex(expected.value))
+      return toHex(guestOf(f).digest)
+    })
+    expect(digests[0]).not.toBe(digests[1])
   })
   it('marks VMSA pages, measured at the address of the RMP', () => {
     const f = pspFixture()

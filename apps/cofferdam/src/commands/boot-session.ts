@@ -54,11 +54,12 @@ interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'v
 const machineOptions = (
   options: BootOptions, images: BootImages, append: string, wiring: Wiring, restored: RestoredRun | undefined,
 ): MachineOptions => {
-  const { memory, vcpus, seed, engine, cpu, cc, accept, svsm } = options
+  const { memory, vcpus, seed, engine, cpu, cc, accept, svsm, sevFeatures } = options
   const { kernel, initrd, firmware } = images
   const { trace, onSerial, onDebugConsole, vars, wallClock } = wiring
   return {
     ...{ memory, vcpus, seed, engine, cpu, cc, append, onSerial },
+    ...(sevFeatures !== undefined && { sevFeatures }),
     ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
     ...(svsm !== undefined && { svsm: { vmpl: svsm } }),
     ...(restored && { restore: restored.snapshot }),

@@ -34,6 +34,7 @@ export interface BootOptions extends FirmwareChoice, SnapshotChoice {
   readonly accept?: AcceptPolicy
   /** The guest's VMPL under an SVSM. */
   readonly svsm?: number
+  readonly sevFeatures?: bigint
   /** An alias of the catalog or a path; `none` with firmware. */
   readonly kernel: string
   readonly initrd?: string

@@ -32,6 +32,8 @@ export interface SnpGuestOptions {
   /** Where the guest's PCI hole begins, for the MTRRs as firmware leaves them; undefined: as they are after reset. */
   readonly holeStart: number | undefined
   readonly encryption: EncryptionFacts
+  /** Vmsa.sevFeatures of all processors, as the image's VMSA has them; SNPActive is one in any case. */
+  readonly sevFeatures?: bigint
   /** The guest's ports and registers: what its devices claimed. */
   readonly ports: IoBus
   readonly mmio: IoBus
@@ -77,7 +79,6 @@ export interface SnpGuest {
 const PAGE = 4096
 /** 512 pages in a row. */
 const REGION_ORDER = 9
-const VMSA_FEATURES = SevFeatures.mask.SNPActive
 
 const add = (counters: Map<string, number>, name: string): void => { counters.set(name, (counters.get(name) ?? 0) + 1) }
 
@@ -92,6 +93,7 @@ function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array
 /** Creates, launches and starts a guest. @throws HostError, BootError */
 export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   const { host, memory, rmp, svms, image, charge } = options
+  const sevFeatures = (options.sevFeatures ?? 0n) | SevFeatures.mask.SNPActive
   const asid = host.takeAsid()
   const { physicalBits } = guestModel()
   const npt = createNpt({ memory, allocatePage: host.allocatePage, freePage: host.freePage, physicalBits })
@@ -127,7 +129,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
       return true
     }
     const page = vmsa / PAGE
-    if (features !== VMSA_FEATURES || !guestMemory.isRam(page) || guestMemory.isShared(page)) return false
+    if (features !== sevFeatures || !guestMemory.isRam(page) || guestMemory.isShared(page)) return false
     const systemPage = guestMemory.systemPage(page)
     if (systemPage < 0) return false
     if (later) onInit.set(index, { vmpl, page })
@@ -183,7 +185,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
     const vmcb = createVmcb(memory, host.allocatePage())
     memory.fill(vmcb.address, PAGE, 0)
-    setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm, hasOthers: svms.length > 1 })
+    setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm, sevFeatures, hasOthers: svms.length > 1 })
     vcpus.push(createVcpu({
       index, svm, vmcb, apic, cpu, guest: services, picAcknowledge: options.picAcknowledge, watch: options.watch,
       ...(options.svsm && {

@@ -30,6 +30,8 @@ export interface VmcbSetup {
   readonly nestedCr3: number
   readonly msrpm: number
   readonly iopm: number
+  /** The SEV features that its VMSAs have; the processor refuses others (§15.36.20). */
+  readonly sevFeatures: bigint
   /** There are others that a processor could spin for. */
   readonly hasOthers: boolean
 }
@@ -44,7 +46,7 @@ const PAUSE = { count: 32, threshold: 1000 } as const
  * Sets a new VMCB up as an SEV-ES host does: what the guest cannot do itself comes back, as #VMEXIT or as #VC inside the
  * guest (APM vol. 2, §15.35.5).
  */
-export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, hasOthers }: VmcbSetup): void {
+export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, sevFeatures, hasOthers }: VmcbSetup): void {
   vmcb.set('intercept3', Intercept3.pack({
     INTR: 1, NMI: 1, SMI: 1, INIT: 1, CPUID: 1, RDPMC: 1, INVD: 1, PAUSE: hasOthers ? 1 : 0, HLT: 1, INVLPGA: 1, IOIO_PROT: 1,
     MSR_PROT: 1, TASK_SWITCH: 1, SHUTDOWN: 1,
@@ -60,6 +62,7 @@ export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, hasOthers 
   vmcb.set('virtualInterrupt', VirtualInterrupt.mask.V_INTR_MASKING)
   vmcb.set('nestedControl', NestedControl.pack({ NP_ENABLE: 1n, SEV_ENABLE: 1n, SEV_ES_ENABLE: 1n }))
   vmcb.set('nestedCr3', BigInt(nestedCr3))
+  vmcb.set('allowedSevFeatures', sevFeatures | (1n << 63n))
   vmcb.set('virtualizationControl', VirtualizationControl.mask.LBR)
 }
 
@@ -73,8 +76,8 @@ const DIRECT: readonly number[] = [
   0x174, 0x175, 0x176, 0x277, 0xda0, 0x48, 0x49,
   // EFER, STAR, LSTAR, CSTAR, SFMASK, FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX
   0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0xc000_0103,
-  // The GHCB's address, SEV_STATUS
-  0xc001_0130, 0xc001_0131,
+  // The GHCB's address, SEV_STATUS, GUEST_TSC_FREQ (which is only there with Secure TSC)
+  0xc001_0130, 0xc001_0131, 0xc001_0134,
   // DEBUGCTL and last branches: LBR virtualization
   0x1d9, 0x1db, 0x1dc, 0x1dd, 0x1de,
 ]

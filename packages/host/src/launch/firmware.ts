@@ -16,6 +16,8 @@ export interface FirmwareLaunchOptions {
   readonly vcpus: number
   /** What the firmware will be handed, for the table of hashes that images with a place for it verify it by. */
   readonly kernel?: KernelFiles
+  /** Vmsa.sevFeatures of all processors beside SNPActive. */
+  readonly features?: bigint
 }
 
 const PAGE = 4096
@@ -37,13 +39,15 @@ function pagesOf({ type, gpa, size, bytes }: LaunchStep): SnpLaunchPages {
  * The launch of an image.
  * @throws SevInputError for an image that contradicts itself, HostError for one that says nothing of SNP
  */
-export function firmwareLaunch({ firmware: { name, bytes }, vcpus, kernel }: FirmwareLaunchOptions): SnpLaunch {
+export function firmwareLaunch(
+  { firmware: { name, bytes }, vcpus, kernel, features = 0n }: FirmwareLaunchOptions,
+): SnpLaunch {
   const ovmf = parseOvmf(bytes, name)
   if (ovmf.sections.length === 0) {
     throw new HostError(name, 'SEV metadata', 'there are none; an SNP guest needs firmware that knows SEV-SNP')
   }
   const options = {
-    ovmf, vcpus, name, features: SevFeatures.mask.SNPActive, signature: cpuidSignature(guestModel()),
+    ovmf, vcpus, name, features: features | SevFeatures.mask.SNPActive, signature: cpuidSignature(guestModel()),
     kernel: takesHashes(ovmf) ? kernel : undefined,
   }
   return {

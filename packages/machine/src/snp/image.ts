@@ -18,7 +18,7 @@ export function createLaunch(options: MachineOptions, cBit: number): SnpLaunch {
         'firmware of an SNP guest keeps its variables in memory that nobody else can read; leave it out')
     }
     const files = options.hashed ?? (kernel && { kernel: kernel.bytes, initrd: initrd?.bytes, append })
-    return firmwareLaunch({ firmware, vcpus, kernel: files })
+    return firmwareLaunch({ firmware, vcpus, kernel: files, features: options.sevFeatures })
   }
   if (kernel === undefined) throw new MachineError('kernel', 'file', 'none; expected a kernel, or firmware that finds one')
   const apicIds = Array.from({ length: vcpus }, (_, index) => index)
@@ -26,6 +26,7 @@ export function createLaunch(options: MachineOptions, cBit: number): SnpLaunch {
     kernel: kernel.bytes, initrd: initrd?.bytes, cmdline: append, memory, cBit,
     acpi: { apicIds }, smbios: { ...SMBIOS, memory }, accept: options.accept ?? 'lazy',
     callingArea: options.svsm !== undefined,
+    features: options.sevFeatures,
     names: { kernel: kernel.name, initrd: initrd?.name },
   })
 }

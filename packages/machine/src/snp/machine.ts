@@ -141,7 +141,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const guest: SnpGuest = createSnpGuest({
     host, memory, rmp: silicon.rmp, svms: physical.map((processor) => silicon.svmOf(processor.cpu)),
     ...seat, holeStart: hasFirmware ? undefined : lowMemory(options.memory),
-    encryption: silicon.encryption, ports, mmio,
+    encryption: silicon.encryption, sevFeatures: options.sevFeatures, ports, mmio,
     now: () => loop.now(), charge: (time) => { loop.charge(time) },
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },

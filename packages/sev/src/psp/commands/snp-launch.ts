@@ -1,9 +1,9 @@
 /** Launching a guest: start, pages, end (AMD 56860 §8.17–8.19). */
 import { sha384 } from '@noble/hashes/sha2.js'
 import {
-  CURVE_P384, ECDSA_P384_SHA384, PspCommand, PspStatus, SNP_ID_BLOCK_VERSION, SnpEcdsaKey, SnpGuestState, SnpIdAuth,
+  CURVE_P384, ECDSA_P384_SHA384, PspCommand, PspStatus, SevFeatures, SNP_ID_BLOCK_VERSION, SnpEcdsaKey, SnpGuestState, SnpIdAuth,
   SnpIdBlock, SnpLaunchFinish, SnpLaunchFinishFlags, SnpLaunchStart, SnpLaunchStartFlags, SnpLaunchUpdate,
-  SnpLaunchUpdatePage, SnpLaunchUpdatePermissions, SnpPageType, SnpPlatformState, SnpPolicy, VMPL_ALL,
+  SnpLaunchUpdatePage, SnpLaunchUpdatePermissions, SnpPageType, SnpPlatformState, SnpPolicy, VMPL_ALL, Vmsa,
 } from '@cofferdam/spec'
 import { sameBytes, viewOf } from '../../bytes.ts'
 import { extendLaunchDigest } from '../../measure/digest.ts'
@@ -79,6 +79,17 @@ function contents(firmware: Firmware, guest: GuestContext, { page, type }: Launc
   return PspStatus.INVALID_PARAM
 }
 
+/**
+ * A VMSA with Secure TSC, as the guest starts with it: scale and offset come from the firmware, outside the measurement, and
+ * are what TSC_INFO tells the guest for its other processors (56860 §7.10).
+ */
+function withTime(guest: GuestContext, vmsa: Uint8Array): Uint8Array {
+  const view = viewOf(vmsa)
+  if ((Vmsa.get(view, 'sevFeatures') & SevFeatures.mask.SecureTSC) === 0n) return vmsa
+  Vmsa.write(view, { guestTscScale: guest.tscScale, guestTscOffset: 0n })
+  return vmsa
+}
+
 const SMALL_TYPES: readonly number[] = [SnpPageType.VMSA, SnpPageType.SECRETS, SnpPageType.CPUID]
 
 export const snpLaunchUpdate: PspHandler = {
@@ -110,7 +121,8 @@ export const snpLaunchUpdate: PspHandler = {
       guest.digest = extendLaunchDigest(guest.digest, {
         type: pageType, gpa: page.gpa, bytes, imi: IMI_PAGE === 1, vmpls: [vmpl1, vmpl2, vmpl3],
       })
-      firmware.memory.write(page.page * PAGE, bytes, guest.asid)
+      const placed = pageType === SnpPageType.VMSA ? withTime(guest, bytes) : bytes
+      firmware.memory.write(page.page * PAGE, placed, guest.asid)
     }
     changePage(firmware, first, {
       immutable: false, validated: true, vmsa: pageType === SnpPageType.VMSA,
