@@ -1,8 +1,8 @@
 /** Bundles for the browser, where there are no Node built-ins. */
 import { builtinModules } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createContext, runInContext } from 'node:vm'
-import { build, formatMessages, type BuildFailure } from 'esbuild'
+import { build, formatMessages, type BuildFailure, type BuildOptions } from 'esbuild'
 import type { WorkspacePackage } from '@cofferdam/tool-workspace'
 
 export interface Bundle {
@@ -11,18 +11,17 @@ export interface Bundle {
   readonly code: string
 }
 
-/** A package's source and all that it imports, as one script. */
-export async function bundleForBrowser({ folder }: WorkspacePackage): Promise<Bundle> {
+/** What `bundleForBrowser` and `bundleScript` have in common. */
+async function bundle(folder: string, entry: string, format: BuildOptions): Promise<Bundle> {
   try {
     const { outputFiles, metafile, warnings } = await build({
+      ...format,
       absWorkingDir: folder,
-      entryPoints: [join(folder, 'src/index.ts')],
+      entryPoints: [entry],
       bundle: true,
       write: false,
       metafile: true,
       platform: 'browser',
-      format: 'iife',
-      globalName: 'bundled',
       conditions: ['@cofferdam/source'],
       target: 'es2023',
       logLevel: 'silent',
@@ -36,6 +35,13 @@ export async function bundleForBrowser({ folder }: WorkspacePackage): Promise<Bu
     return { problems: await formatMessages(errors, { kind: 'error' }), code: '' }
   }
 }
+
+/** A package's source and all that it imports, as one script. */
+export const bundleForBrowser = ({ folder }: WorkspacePackage): Promise<Bundle> =>
+  bundle(folder, join(folder, 'src/index.ts'), { format: 'iife', globalName: 'bundled' })
+
+/** A script of a page or of a worker, and all that it imports, as one module. */
+export const bundleScript = (path: string): Promise<Bundle> => bundle(dirname(path), path, { format: 'esm' })
 
 /** The names that a bundle exports when it is loaded where a browser's globals are, and Node's are not. */
 export function loadWithoutNode(code: string): string[] {
