@@ -4,14 +4,16 @@
  */
 
 import type { Plain } from '@cofferdam/devices'
-import type { DeviceOption, DiskOption, RunResult as PackageResult, SnapshotData } from '@cofferdam/machine'
+import type {
+  DeviceOption, DiskOption, HostileDeed, HostileOption, RunResult as PackageResult, SnapshotData,
+} from '@cofferdam/machine'
 import type { Findings } from '@cofferdam/findings'
 import type { Gateway } from '@cofferdam/usernet'
 
 /** What a debugger watches. */
 type HostWatch = Extract<PackageResult, { reason: 'watch' }>['watch']
 
-export type { DeviceOption, DiskOption, Gateway }
+export type { DeviceOption, DiskOption, Gateway, HostileDeed, HostileOption }
 
 /** A file that a machine gets, with the name to use in messages. */
 export interface NamedBytes {
@@ -50,6 +52,8 @@ export interface MachineOptions {
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
   readonly svsm?: { readonly vmpl: number }
+  /** Of confidential guests: what their host does against the rules. */
+  readonly hostile?: readonly HostileOption[]
   /** Goes on from there: `memory`, `vcpus`, `cpu` and `seed` must be the snapshot's. */
   readonly restore?: SnapshotData
   /** What to boot; only with firmware, or when a machine goes on from a snapshot, may there be none. */
@@ -101,6 +105,10 @@ export interface MachineStats {
   readonly instructions: number
   /** Virtual nanoseconds. */
   readonly virtualTime: number
+  /** Of an SNP guest. */
+  readonly snp?: { readonly hostile?: readonly HostileDeed[] }
+  /** With a hostile host: accesses to pages that were not validated, each a #VC. */
+  readonly unvalidatedAccesses?: number
   readonly [counter: string]: unknown
 }
 

@@ -6,6 +6,7 @@ import { measure, type MeasureOptions } from './commands/measure.ts'
 import { showRules } from './commands/rules.ts'
 import { deviceNames, parseDevice } from './devices.ts'
 import { parseDisk } from './disks/parse-disk.ts'
+import { hostileHelp, hostileOption } from './hostile.ts'
 import { exitCodeOfError, isCliError, usageError } from './errors.ts'
 import { catalog } from './images/catalog.ts'
 import * as parse from './parse.ts'
@@ -35,6 +36,7 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   const { cc, svsm, accept, sevFeatures } = given
   if (given.cc as string === 'tdx') throw usageError('--cc tdx: not in this version yet; expected none or snp')
   if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
+  if (cc === 'none' && given.hostile !== undefined) throw usageError('--hostile: works with an SNP guest; add --cc snp')
   if (cc === 'none' && svsm !== undefined) throw usageError('--svsm: works with an SNP guest; add --cc snp')
   if (cc === 'none' && sevFeatures !== undefined) {
     throw usageError('--sev-features: works with an SNP guest; add --cc snp')
@@ -66,6 +68,8 @@ Examples:
       the same at VMPL2, with our SVSM above it
   cofferdam boot --cc snp --sev-features secure-tsc,debug-swap --run 'dmesg | grep -i tsc'
       the same with a TSC that the host cannot change
+  cofferdam boot --cc snp --hostile unmap@'shell ready'
+      a host that attacks the guest: what it did and what the guest noticed is said at the end
   cofferdam boot --run 'cat /proc/cpuinfo; free -m' --append quiet
       one command instead of a shell, then power off; exit 3 when the command fails
   echo 'uname -a; sha256sum /bin/busybox' | cofferdam boot
@@ -165,6 +169,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(acceptOption)
     .addOption(svsmOption)
     .addOption(sevFeaturesOption)
+    .addOption(hostileOption)
     .addOption(diskOption)
     .addOption(deviceOption)
     .addOption(shareOption)
@@ -188,7 +193,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')
   for (const [flags] of laterOptions) command.addOption(new Option(flags).hideHelp())
   command
-    .addHelpText('after', bootExamples)
+    .addHelpText('after', hostileHelp + bootExamples)
     .allowExcessArguments(false)
     .action(async (given: BootOptions & Record<string, unknown>) => {
       refuseLater(given)

@@ -19,6 +19,7 @@ export type {
 } from './ghcb/types.ts'
 export { createReferenceHost, type ReferenceHost, type ReferenceHostOptions } from './host.ts'
 export { createSnpGuest, type SnpGuest, type SnpGuestOptions, type SnpGuestStats } from './guest/guest.ts'
+export { ATTACKS, type HostileDeed, type HostileMode, type HostilePlan } from './hostile/index.ts'
 export { COSTS } from './guest/costs.ts'
 export { firmwareLaunch, type FirmwareLaunchOptions } from './launch/firmware.ts'
 export type { GuestWatch, Vcpu } from './guest/vcpu.ts'

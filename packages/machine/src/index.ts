@@ -1,7 +1,9 @@
 export { createMachine } from './machine.ts'
 export type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
 export { MachineError, MAX_VCPUS, SERVED_SEV_FEATURES } from './options.ts'
-export type { MachineListeners, MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunRequest, RunResult } from './options.ts'
+export type {
+  HostileOption, MachineListeners, MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunRequest, RunResult,
+} from './options.ts'
 export type { EventKind, MachineEvent } from './events.ts'
 export type { DeviceOption, DiskOption, ShareOption } from './devices.ts'
 export type { NetOption } from './net.ts'
@@ -23,3 +25,4 @@ export { runMachine } from './live/run.ts'
 export type { RunMachineOptions } from './live/run.ts'
 export { createSerialStreams } from './live/serial.ts'
 export type { SerialStreams, SerialStreamsOptions } from './live/serial.ts'
+export { ATTACKS, type HostileDeed, type HostileMode } from '@cofferdam/host'

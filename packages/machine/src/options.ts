@@ -1,6 +1,6 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
 import type { Finding } from '@cofferdam/findings'
-import type { SnpGuestStats } from '@cofferdam/host'
+import type { HostileMode, SnpGuestStats } from '@cofferdam/host'
 import type { KernelFiles } from '@cofferdam/sev'
 import { SevFeatures } from '@cofferdam/spec'
 import type { SvsmStats } from '@cofferdam/svsm'
@@ -31,6 +31,13 @@ export interface MachineListeners {
   readonly wallClock?: () => number
 }
 
+/** One attack of a host on its guest. */
+export interface HostileOption {
+  readonly mode: HostileMode
+  /** Instructions of the guest, or a text on its first serial port. Without it the seed decides. */
+  readonly at?: number | string
+}
+
 /** What a machine is made from. Two machines of the same options do the same, to the last instruction. */
 export interface MachineOptions extends MachineListeners {
   /** Bytes of RAM, a multiple of 4096; only what the guest writes costs memory here. */
@@ -50,6 +57,8 @@ export interface MachineOptions extends MachineListeners {
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
   readonly svsm?: { readonly vmpl: number }
+  /** Of confidential guests: what their host does against the rules. */
+  readonly hostile?: readonly HostileOption[]
   /** What to boot; only with firmware, and for a machine that goes on from a snapshot, may there be none. */
   readonly kernel?: NamedBytes
   /** Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. */
@@ -121,6 +130,8 @@ export interface MachineStats {
   }
   /** Of SVSMs: requests by name, and results other than success. */
   readonly svsm?: SvsmStats
+  /** With a hostile host: accesses to pages that the guest had not validated, or has no longer, each a #VC. */
+  readonly unvalidatedAccesses?: number
   readonly [counter: string]: unknown
 }
 
@@ -181,4 +192,7 @@ export function checkOptions(options: MachineOptions & { readonly restore?: unkn
   }
   oneOf('engine', engine, ['interp', 'jit', 'auto'])
   oneOf('cpu', cpu, ['intel', 'amd'])
+  if (options.hostile !== undefined && options.cc !== 'snp') {
+    throw new MachineError('hostile', 'mode', 'a machine without a host; expected an SNP guest')
+  }
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Findings, ReportInput } from '@cofferdam/findings'
-import type { Machine, MachineEvent, MachineOptions } from '../machine-port.ts'
+import type { HostileDeed, Machine, MachineEvent, MachineOptions } from '../machine-port.ts'
 import { collectFindings, printFindings, writeReport, type SessionFindings } from '../findings/report.ts'
 import { RULES } from '../findings/rules.ts'
 import { ownVersion } from '../version.ts'
@@ -17,6 +17,7 @@ import { createSaving, type Saving } from '../snapshot/saving.ts'
 import { runSession, type Outcome, type SessionOptions } from '../run/session.ts'
 import { openTerminal, type Terminal } from '../run/terminal.ts'
 import { openTrace, type TraceWriter } from '../run/trace.ts'
+import { createHostileWatch, hostileLines, type HostileWatch } from '../hostile.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
 import { exitCodeOf, printOutcome, writeStats } from './boot-report.ts'
 import { writeVariables } from './boot-firmware.ts'
@@ -40,6 +41,7 @@ interface Session {
   /** Of each machine that was started. */
   readonly findings: readonly Findings[]
   readonly consoleSha256: () => string
+  readonly hostile: HostileWatch | undefined
   readonly machine: () => Machine | undefined
 }
 
@@ -54,7 +56,7 @@ interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'v
 const machineOptions = (
   options: BootOptions, images: BootImages, append: string, wiring: Wiring, restored: RestoredRun | undefined,
 ): MachineOptions => {
-  const { memory, vcpus, seed, engine, cpu, cc, accept, svsm, sevFeatures } = options
+  const { memory, vcpus, seed, engine, cpu, cc, accept, svsm, sevFeatures, hostile } = options
   const { kernel, initrd, firmware } = images
   const { trace, onSerial, onDebugConsole, vars, wallClock } = wiring
   return {
@@ -63,6 +65,7 @@ const machineOptions = (
     ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
     ...(svsm !== undefined && { svsm: { vmpl: svsm } }),
     ...(restored && { restore: restored.snapshot }),
+    ...(hostile && { hostile }),
     ...(kernel && { kernel }),
     ...(initrd && { initrd }),
     ...(firmware && { firmware }),
@@ -96,9 +99,12 @@ const openSession = (
   const onSerial = (bytes: Uint8Array): void => {
     hash.update(bytes)
     watch.see(bytes)
+    hostile?.see(bytes)
     output.write(bytes)
     recording?.output(bytes, machine?.stats().virtualTime ?? 0)
   }
+  const deeds = (): readonly HostileDeed[] => machine?.stats().snp?.hostile ?? []
+  const hostile = options.hostile && createHostileWatch(() => deeds().some(({ did }) => did !== null))
   const recording = options.record === undefined ? undefined : openRecording(options.record)
   const debug = options.debugConsole === undefined ? undefined : openDebugConsole(options.debugConsole, around)
   const start = (): Machine => {
@@ -119,6 +125,7 @@ const openSession = (
   const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
   const shared = {
     restored, options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment, start, findings,
+    hostile,
   }
   return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
 }
@@ -219,6 +226,12 @@ const finish = (session: Session, outcome: Outcome): number => {
   printOutcome(outcome, around)
   printFindings(found, around)
   if (options.report !== undefined) writeReport(options.report, reportInput(session, outcome, found))
+  const stats = session.machine()?.stats()
+  const story = hostileLines({
+    deeds: stats?.snp?.hostile ?? [], unvalidated: stats?.unvalidatedAccesses ?? 0,
+    failure: outcome.kind === 'guest' ? outcome : undefined, noticed: session.hostile?.noticed(),
+  })
+  for (const line of story) around.stderr.write(`cofferdam: ${line}\n`)
   if (options.saveVars !== undefined) writeVariables(options.saveVars, session.machine())
   if (options.stats !== undefined) {
     const hashes = { consoleSha256: session.consoleSha256(), traceSha256 }

@@ -7,7 +7,7 @@ import type { DiskArgument } from '../disks/parse-disk.ts'
 import { findEntry } from '../images/catalog.ts'
 import type { StoredImage } from '../images/store.ts'
 import type { DriverGroup } from '../initramfs/modules.ts'
-import type { CpuVendor, DeviceOption, DiskOption, Engine, NamedBytes } from '../machine-port.ts'
+import type { CpuVendor, DeviceOption, DiskOption, Engine, HostileOption, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import { openForwards, type Forwards } from '../net/forwards.ts'
 import { openNet } from '../net/open-net.ts'
@@ -35,6 +35,7 @@ export interface BootOptions extends FirmwareChoice, SnapshotChoice {
   /** The guest's VMPL under an SVSM. */
   readonly svsm?: number
   readonly sevFeatures?: bigint
+  readonly hostile?: readonly HostileOption[]
   /** An alias of the catalog or a path; `none` with firmware. */
   readonly kernel: string
   readonly initrd?: string

@@ -9,8 +9,9 @@ import { cpuidLeaves, cpuidPage } from '../cpu/cpuid-page.ts'
 import { createGuestCpu } from '../cpu/guest-cpu.ts'
 import { encryptionLeaf, ENCRYPTION_LEAF, guestModel, type EncryptionFacts } from '../cpu/model.ts'
 import { HostError } from '../errors.ts'
-import type { ApRequest, GuestEnd, GuestServices, VcpuServices } from '../ghcb/types.ts'
+import type { ApRequest, GuestEnd, GuestRequestResult, GuestServices, VcpuServices } from '../ghcb/types.ts'
 import type { ReferenceHost } from '../host.ts'
+import { createHostile, type HostileDeed, type HostileOptions } from '../hostile/index.ts'
 import { createGuestMemory, type GuestMemory, type RmpInstructions } from '../memory/guest-memory.ts'
 import { createNpt, type Npt } from '../memory/npt.ts'
 import { memoryCost } from './costs.ts'
@@ -52,6 +53,8 @@ export interface SnpGuestOptions {
   /** Facts about what the guest asked for, for findings. Its state is in the VMSA. */
   readonly onFact?: (index: number, fact: SevFact) => void
   readonly watch?: GuestWatch
+  /** The host attacks its guest. */
+  readonly hostile?: Pick<HostileOptions, 'plans' | 'random32'>
 }
 
 /** Counters of a guest. */
@@ -62,6 +65,8 @@ export interface SnpGuestStats {
   readonly malformed: Readonly<Record<string, number>>
   /** What the host gave to the guest: bytes, RMP entries by size, pages made shared. */
   readonly memory: Readonly<GuestMemory['counts']>
+  /** What a hostile host did; only there when it was to do something. */
+  readonly hostile?: readonly HostileDeed[]
 }
 
 export interface SnpGuest {
@@ -97,13 +102,16 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   const asid = host.takeAsid()
   const { physicalBits } = guestModel()
   const npt = createNpt({ memory, allocatePage: host.allocatePage, freePage: host.freePage, physicalBits })
+  const flush = (): void => { for (const svm of svms) svm.flushGuests() }
   const guestMemory = createGuestMemory({
     memory, rmp, npt, asid, ram: options.ram,
     allocateRegion: () => host.allocateRun(REGION_ORDER),
     freeRegion: (page) => { host.freeRun(page, REGION_ORDER) },
-    flush: () => { for (const svm of svms) svm.flushGuests() },
+    flush,
     charge: (operation) => { charge(memoryCost(operation)) },
   })
+  const hostile = options.hostile === undefined ? undefined
+    : createHostile({ ...options.hostile, memory: guestMemory, physical: memory, npt, flush })
   const exits = new Map<string, number>()
   const malformed = new Map<string, number>()
   const apics: LocalApic[] = []
@@ -144,19 +152,22 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   const responsePage = host.firmware.firmwarePage()
   let context = -1
 
+  const forward = (page: Uint8Array): GuestRequestResult => {
+    memory.write(requestPage * PAGE, page)
+    const { status } = host.firmware.tryCommand('SNP_GUEST_REQUEST', SnpGuestRequest.create({
+      gctxPaddr: BigInt(context) * 4096n, requestPaddr: BigInt(requestPage) * 4096n,
+      responsePaddr: BigInt(responsePage) * 4096n,
+    }))
+    const response = new Uint8Array(PAGE)
+    memory.read(responsePage * PAGE, response)
+    return { firmware: status, response }
+  }
+
   const services: GuestServices & { readonly npt: Npt } = {
-    memory: guestMemory, npt, ports: options.ports, mmio: options.mmio, cBit: options.encryption.cBit, createAp,
+    memory: hostile?.memory ?? guestMemory, npt, ports: options.ports, mmio: options.mmio,
+    cBit: options.encryption.cBit, createAp,
     features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION | HvFeatures.mask.MULTI_VMPL,
-    guestRequest(page) {
-      memory.write(requestPage * PAGE, page)
-      const { status } = host.firmware.tryCommand('SNP_GUEST_REQUEST', SnpGuestRequest.create({
-        gctxPaddr: BigInt(context) * 4096n, requestPaddr: BigInt(requestPage) * 4096n,
-        responsePaddr: BigInt(responsePage) * 4096n,
-      }))
-      const response = new Uint8Array(PAGE)
-      memory.read(responsePage * PAGE, response)
-      return { firmware: status, response }
-    },
+    guestRequest: (page) => hostile?.guestRequest(page, forward) ?? forward(page),
     certificates: host.certificates,
     runVmpl: ({ index }, vmpl) => vcpus[index].runVmpl(vmpl),
     end: options.onEnd,
@@ -187,7 +198,8 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     memory.fill(vmcb.address, PAGE, 0)
     setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm, sevFeatures, hasOthers: svms.length > 1 })
     vcpus.push(createVcpu({
-      index, svm, vmcb, apic, cpu, guest: services, picAcknowledge: options.picAcknowledge, watch: options.watch,
+      index, svm, vmcb, apic, cpu: hostile?.cpu(cpu) ?? cpu, guest: services, hostile,
+      picAcknowledge: options.picAcknowledge, watch: options.watch,
       ...(options.svsm && {
         svsm: { program: options.svsm.program, instructions: options.svsm.instructions(svm) },
       }),
@@ -208,7 +220,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   const tableLeaves = cpuidLeaves(table)
   const launched = launch({
     firmware: host.firmware, memory, rmp, guest: guestMemory, asid, image, allocatePage: host.allocatePage,
-    cpuidPage: table,
+    cpuidPage: hostile?.cpuidPage(table) ?? table,
   })
   context = launched.context
   for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(0, page, vp !== 0)
@@ -217,6 +229,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     stats: () => ({
       exits: Object.fromEntries([...exits].sort(([a], [b]) => (a < b ? -1 : 1))),
       malformed: Object.fromEntries(malformed), memory: { ...guestMemory.counts },
+      ...(hostile !== undefined && { hostile: hostile.deeds() }),
     }),
   }
 }

@@ -11,6 +11,7 @@ import { hex } from '../errors.ts'
 import { createVmgexitServer } from '../ghcb/server.ts'
 import type { GuestEnd, GuestServices, VcpuPause } from '../ghcb/types.ts'
 import type { Npt } from '../memory/npt.ts'
+import type { Hostile } from '../hostile/index.ts'
 import { VMEXITS } from '../vmexit/index.ts'
 import type { VmexitVcpu } from '../vmexit/types.ts'
 import { COSTS } from './costs.ts'
@@ -34,6 +35,8 @@ export interface VcpuOptions {
   readonly watch?: GuestWatch | undefined
   /** An exit was served. */
   readonly onExit: (name: string, malformed: string | undefined) => void
+  /** What a hostile host does beside. */
+  readonly hostile?: Pick<Hostile, 'entry' | 'ran'>
 }
 
 /** Sees when a guest's processors run and leave, to account for their time. */
@@ -90,7 +93,7 @@ export interface Vcpu {
 const STUCK = 1000
 
 export function createVcpu(options: VcpuOptions): Vcpu {
-  const { index, svm, vmcb, apic, cpu, svsm, watch } = options
+  const { index, svm, vmcb, apic, cpu, svsm, watch, hostile } = options
   const { processor } = svm
   let ended = false
   const guest = {
@@ -188,12 +191,16 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       options.onExit('interrupt', undefined)
       watch?.exitEnds()
     }
-    if (!svm.inGuest) injection.inject()
+    if (!svm.inGuest) {
+      injection.inject()
+      hostile?.entry(vcpu)
+    }
     inside = true
     const result = svm.vmrun(vmcb.address, instructions)
     inside = false
     // An exit counts as an instruction at least: a guest that only exits uses its turn up, too.
     done += Math.max(1, result.retired)
+    hostile?.ran(result.retired)
     if (result.exit !== 'vmexit') return false
     watch?.exitBegins()
     serve(result)

@@ -26,6 +26,8 @@ export interface Npt {
   mapMmio(guestPage: number): void
   /** Takes the mapping of a guest page, or of the 2 MiB page that holds it, away. Answers whether there was one. */
   unmap(guestPage: number): boolean
+  /** Takes all mappings away. */
+  clear(): void
   /** Makes 512 mappings out of a 2 MiB one, if there is one. */
   split(guestPage: number): void
   /** Tables in use. */
@@ -128,6 +130,14 @@ export function createNpt({ memory, allocatePage, freePage, physicalBits }: NptO
       if (place < 0) return
       const entry = words.load(place)
       if ((entry & P) !== 0n && (entry & PS) !== 0n) splitAt(place, entry)
+    },
+    clear() {
+      for (let i = 0; i < ENTRIES; i++) {
+        const entry = words.load(root + 8 * i)
+        if ((entry & P) === 0n) continue
+        words.store(root + 8 * i, 0n)
+        freeBelow(addressOf(entry), 3)
+      }
     },
     tables: () => tables,
     destroy() { freeBelow(root, 4) },

@@ -24,6 +24,7 @@ import type { Seat } from '../run-loop.ts'
 import { collectStats } from '../stats.ts'
 import { createSnpFindings } from './findings.ts'
 import type { SnpFindings } from './findings.ts'
+import { hostileMoments } from './hostile.ts'
 import { createLaunch, memoryBesideRam } from './image.ts'
 import { handlerListener } from './handler-listener.ts'
 import { createSnpSilicon } from './silicon.ts'
@@ -79,13 +80,17 @@ export function createSnpMachine(options: MachineOptions): Machine {
     memory, rmp: silicon.table, sevOf: silicon.sevOf, guest: () => guest, now: () => loop.now(),
     ...(options.onFinding && { onFinding: options.onFinding }),
   })
+  const moments = options.hostile === undefined ? undefined : hostileMoments(options.hostile)
   const processors: Processors = createProcessors({
     seats: [], memory, count: vcpus, engine: options.engine, model, extensions: silicon.extensions,
     holeStart: lowMemory(hostBytes),
     now: () => loop.now(), interrupted: () => loop.interrupted(), random64: createRandom(seed, 'processors').next64,
     picAcknowledge: () => -1, eoiBroadcast: () => undefined, onChange: () => undefined,
     listen: (processor) => handlerListener(processor, account),
-    emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
+    emit: emit === undefined && moments === undefined ? undefined : (cpu, kind, name, data) => {
+      emit?.({ at: loop.now(), cpu, kind, name, data })
+      if (kind === 'exception') moments?.raised(name, data)
+    },
   })
   const physical = processors.seats.map(({ processor }) => processor)
 
@@ -126,6 +131,10 @@ export function createSnpMachine(options: MachineOptions): Machine {
     deliver: (message) => routeMessage(guest.apics, message),
     picOutput: (level) => { guest.apics[0].setLint(0, level) },
     ...course.outputs,
+    onSerial: (byte) => {
+      course.outputs.onSerial(byte)
+      moments?.see(byte)
+    },
     virtio,
   })
 
@@ -142,6 +151,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     host, memory, rmp: silicon.rmp, svms: physical.map((processor) => silicon.svmOf(processor.cpu)),
     ...seat, holeStart: hasFirmware ? undefined : lowMemory(options.memory),
     encryption: silicon.encryption, sevFeatures: options.sevFeatures, ports, mmio,
+    ...(moments !== undefined && { hostile: { plans: moments.plans, random32: createRandom(seed, 'hostile').next32 } }),
     now: () => loop.now(), charge: (time) => { loop.charge(time) },
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
@@ -168,6 +178,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     stats: () => ({
       ...collectStats(memory, processors, loop),
       snp: { ...guest.stats(), measurement: silicon.measurement(guest.context), time: account.spent() },
+      ...(moments !== undefined && { unvalidatedAccesses: moments.unvalidated() }),
       ...(seat.svsm && { svsm: seat.svsm.program.stats() }),
       ...(hash !== undefined && { traceHash: hash.digest() }),
     }),
