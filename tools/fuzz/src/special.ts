@@ -187,16 +187,11 @@ function area(options: SpecialOptions): Special {
   batch.u16[(at + STATE.FCW) >> 1] |= 0x40
   batch.u8[at + STATE.YMM] |= 1
   batch.u8[at + STATE.YMM + 16] |= 1
-  // Whether such areas may lie across the end of a segment of 4 GiB depends on microcode.
-  const wraps = (at: number): boolean =>
-    mode !== 64 && BigInt.asUintN(32, BigInt(at) - baseOf(batch, index, mode, memory.segment)) > 0xffff_f000n
-  if (wraps(operandAt(batch, index, made, mode))) return 'unfit'
   if (random.below(8) === 0 || memory.base < 0 || memory.index === memory.base) return 'plain'
   // Aligned, and at times with a header that holds something.
   const linear = operandAt(batch, index, made, mode)
   if (linear < 0) return 'plain'
   const to = random.pick([MAIN - 4096, MAIN - 512, MAIN - 512 - 64, MAIN + 64, MAIN - 64])
-  if (wraps(to)) return 'unfit'
   const gpr = ((at + STATE.GPR) >> 3) + memory.base
   const moved = batch.u64[gpr] + BigInt(to - linear)
   batch.u64[gpr] = BigInt.asUintN(mode === 64 ? 64 : 32, moved)

@@ -7,8 +7,8 @@ import type { Insn } from '../insn.ts'
 import { CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, XMM } from '../state.ts'
 import { in64, readOperand, readU32, readU64, writeOperand, writeU32, writeU64 } from './access.ts'
 import { CR4_BITS } from './bits.ts'
-import { beginArea } from './effective.ts'
 import { checkFxsave, keepsSelectors } from './fpu-checks.ts'
+import { areaAddress, checkEnd, checkStore, loadFrom, openArea, storeTo } from './save-area.ts'
 
 /** Bits of MXCSR that exist; DAZ is among them, so the mask is the full one (SDM vol. 1 §11.6.6). */
 export const MXCSR_MASK = 0xffff
@@ -96,37 +96,28 @@ export function loadXmm(cpu: Cpu, area: Uint8Array, is64: boolean): void {
 const legacy = new Uint8Array(512)
 const legacyView = new DataView(legacy.buffer)
 
-/** Linear address of the area, which must be aligned to 16 bytes. */
-function areaAddress(cpu: Cpu, insn: Insn, write: boolean): bigint {
-  beginArea(cpu, insn, 4, false)
-  const address = cpu.operandAddress(insn, 512, write)
-  if ((address & 15n) !== 0n) raise(VECTOR.GP, 0)
-  return address
-}
-
 const hasOsfxsr = (cpu: Cpu): boolean => (readU32(cpu, CR4) & CR4_BITS.OSFXSR) !== 0
 
 /** FXSAVE and FXSAVE64. Bytes 464–511 belong to software and are left alone. */
 export const fxsave: Meaning = (cpu, insn) => {
   checkFxsave(cpu)
-  const address = areaAddress(cpu, insn, true)
-  // The last byte is looked at first, as a fault's address shows (observed on Intel processors).
-  cpu.checkWrite(address + 511n, 1)
-  cpu.checkWrite(address, 512)
-  cpu.loadBytes(address, legacy)
+  const area = openArea(cpu, insn, legacy.length, 16n, true)
+  checkEnd(cpu, area, legacy.length)
+  checkStore(cpu, area, 0, legacy.length)
+  loadFrom(cpu, area, 0, legacy)
   saveX87(cpu, legacyView, wide(insn))
   legacyView.setUint32(24, readU32(cpu, MXCSR), true)
   legacyView.setUint32(28, MXCSR_MASK, true)
   if (hasOsfxsr(cpu)) saveXmm(cpu, legacy, in64(insn))
-  cpu.storeBytes(address, legacy)
+  storeTo(cpu, area, 0, legacy)
 }
 
 /** FXRSTOR and FXRSTOR64. */
 export const fxrstor: Meaning = (cpu, insn) => {
   checkFxsave(cpu)
-  const address = areaAddress(cpu, insn, false)
-  cpu.load(address + 511n, 1)
-  cpu.loadBytes(address, legacy)
+  const area = openArea(cpu, insn, legacy.length, 16n, false)
+  cpu.load(areaAddress(cpu, area, legacy.length - 1, 1), 1)
+  loadFrom(cpu, area, 0, legacy)
   const mxcsr = legacyView.getUint32(24, true)
   if (hasOsfxsr(cpu)) checkMxcsr(mxcsr)
   loadX87(cpu, legacyView, wide(insn))

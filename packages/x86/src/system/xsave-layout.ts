@@ -26,6 +26,8 @@ export interface XsaveArea {
   compactedSize(mask: number): number
   /** Offset of a component in the compacted form whose XCOMP_BV has `mask`. */
   compactedOffset(mask: number, index: number): number
+  /** Bytes of the compacted form whose XCOMP_BV has `form`, as far as the components of `mask` reach. */
+  restoredSize(form: number, mask: number): number
 }
 
 const areas = new Map<number, XsaveArea>()
@@ -59,5 +61,7 @@ function createArea(pkruOffset: number): XsaveArea {
     standardSize: (mask) => Math.max(EXTENDED_START, ...components.map((c) => (has(mask, c) ? c.offset + c.size : 0))),
     compactedSize: (mask) => walk(mask, -1),
     compactedOffset: walk,
+    restoredSize: (form, mask) =>
+      Math.max(EXTENDED_START, ...components.map((c) => (has(form & mask, c) ? walk(form, c.index) + c.size : 0))),
   }
 }

@@ -5,9 +5,9 @@ import type { Insn } from '../insn.ts'
 import { MXCSR, PKRU, XCR0, XSS, YMMH } from '../state.ts'
 import { gpr32, in64, RAX, readU32, requireCpl0, writeU32 } from './access.ts'
 import { systemOf, XCR0_BITS } from './cpu-system.ts'
-import { beginArea } from './effective.ts'
 import { checkXsave } from './fpu-checks.ts'
 import { checkMxcsr, loadX87, loadXmm, MXCSR_MASK, MXCSR_RESET, saveX87, saveXmm } from './fxsave.ts'
+import { areaAddress, checkEnd, checkStore, loadFrom, openArea, storeTo, type SaveArea } from './save-area.ts'
 import { EXTENDED_START, LEGACY_SIZE, xsaveArea } from './xsave-layout.ts'
 import type { XsaveArea } from './xsave-layout.ts'
 import { inUse, initAvx, initMxcsr, initX87, initXmm, setPkru } from './xsave-state.ts'
@@ -20,21 +20,6 @@ const view = new DataView(image.buffer)
 const COMPACTED = 0x8000_0000
 const XSTATE_BV = LEGACY_SIZE
 const XCOMP_BV = LEGACY_SIZE + 8
-
-/** Linear address of the area, aligned to 64 bytes; `size` bytes are checked against the segment. */
-function areaAddress(cpu: Cpu, insn: Insn, size: number, write: boolean): bigint {
-  // Where alignment is checked #AC may come instead of #GP (SDM vol. 2, XSAVE): Intel's processors raise it below 4 bytes.
-  beginArea(cpu, insn, 4, false)
-  const address = cpu.operandAddress(insn, size, write)
-  if ((address & 63n) !== 0n) raise(VECTOR.GP, 0)
-  return address
-}
-
-/** Raises what writing the area would; its last byte is looked at first, as a fault's address shows (on Intel processors). */
-export function checkArea(cpu: Cpu, address: bigint, size: number): void {
-  cpu.checkWrite(address + BigInt(size - 1), 1)
-  cpu.checkWrite(address, size)
-}
 
 const areaOf = (cpu: Cpu): XsaveArea => xsaveArea(systemOf(cpu).model)
 
@@ -84,25 +69,38 @@ const saveStandard = (optimised: boolean): Meaning => (cpu, insn) => {
   const mask = requested(cpu, false)
   const area = areaOf(cpu)
   const size = area.standardSize(mask)
-  const address = areaAddress(cpu, insn, size, true)
-  checkArea(cpu, address, size)
-  const old = cpu.load(address + BigInt(XSTATE_BV), 4)
+  const to = openArea(cpu, insn, size, 64n, true)
+  checkEnd(cpu, to, size)
+  const old = cpu.load(areaAddress(cpu, to, XSTATE_BV, 4), 4)
   const modified = inUse(cpu)
   const saved = optimised ? mask & modified : mask
-  const store = (at: number, bytes: number): void => {
-    cpu.storeBytes(address + BigInt(at), image.subarray(at, at + bytes))
-  }
+  const parts: Part[] = []
+  const part = (at: number, bytes: number): void => { parts.push({ at, bytes }) }
   const standard = (index: number): number => area.components.find((c) => c.index === index)?.offset ?? EXTENDED_START
-  collect(cpu, insn, saved, standard, store)
+  collect(cpu, insn, saved, standard, part)
   // MXCSR goes with SSE or AVX, whether or not their registers are in use (SDM vol. 1 §13.7).
-  if ((mask & (XCR0_BITS.SSE | XCR0_BITS.AVX)) !== 0) storeMxcsr(cpu, store)
-  cpu.store(address + BigInt(XSTATE_BV), 4, ((old & ~mask) | (mask & modified)) >>> 0)
+  if ((mask & (XCR0_BITS.SSE | XCR0_BITS.AVX)) !== 0) saveMxcsr(cpu, part)
+  view.setUint32(XSTATE_BV, ((old & ~mask) | (mask & modified)) >>> 0, true)
+  part(XSTATE_BV, 4)
+  storeParts(cpu, to, parts)
 }
 
-function storeMxcsr(cpu: Cpu, store: (at: number, bytes: number) => void): void {
+/** Bytes of the image that are stored. */
+interface Part {
+  readonly at: number
+  readonly bytes: number
+}
+
+/** Stores all of them, or none where one faults. */
+function storeParts(cpu: Cpu, to: SaveArea, parts: readonly Part[]): void {
+  for (const { at, bytes } of parts) checkStore(cpu, to, at, bytes)
+  for (const { at, bytes } of parts) storeTo(cpu, to, at, image.subarray(at, at + bytes))
+}
+
+function saveMxcsr(cpu: Cpu, part: (at: number, bytes: number) => void): void {
   view.setUint32(24, readU32(cpu, MXCSR), true)
   view.setUint32(28, MXCSR_MASK, true)
-  store(24, 8)
+  part(24, 8)
 }
 
 /** XSAVEC and XSAVES: compacted form, with the init optimisation. The header is written whole in its first 16 bytes. */
@@ -112,19 +110,19 @@ const saveCompacted = (supervisor: boolean): Meaning => (cpu, insn) => {
   const mask = requested(cpu, supervisor)
   const area = areaOf(cpu)
   const size = area.compactedSize(mask)
-  const address = areaAddress(cpu, insn, size, true)
-  checkArea(cpu, address, size)
+  const to = openArea(cpu, insn, size, 64n, true)
+  checkEnd(cpu, to, size)
   const saved = used(cpu, mask)
-  const store = (at: number, bytes: number): void => {
-    cpu.storeBytes(address + BigInt(at), image.subarray(at, at + bytes))
-  }
-  collect(cpu, insn, saved, (index) => area.compactedOffset(mask, index), store)
-  if ((saved & XCR0_BITS.SSE) !== 0) storeMxcsr(cpu, store)
+  const parts: Part[] = []
+  const part = (at: number, bytes: number): void => { parts.push({ at, bytes }) }
+  collect(cpu, insn, saved, (index) => area.compactedOffset(mask, index), part)
+  if ((saved & XCR0_BITS.SSE) !== 0) saveMxcsr(cpu, part)
   view.setUint32(XSTATE_BV, saved, true)
   view.setUint32(XSTATE_BV + 4, 0, true)
   view.setUint32(XCOMP_BV, mask, true)
   view.setUint32(XCOMP_BV + 4, COMPACTED, true)
-  store(XSTATE_BV, 16)
+  part(XSTATE_BV, 16)
+  storeParts(cpu, to, parts)
 }
 
 export const xsave = saveStandard(false)
@@ -151,14 +149,29 @@ function checkHeader(cpu: Cpu, supervisor: boolean): boolean {
   return compacted
 }
 
+/**
+ * XCOMP_BV is read first; it and the mask say where the area ends, whatever XSTATE_BV says that it holds. Its last byte
+ * is looked at before anything else of it (observed on Intel's processors).
+ */
+function openRestored(cpu: Cpu, insn: Insn, mask: number): SaveArea {
+  const area = areaOf(cpu)
+  const from = openArea(cpu, insn, EXTENDED_START, 64n, false)
+  const form = cpu.load64(areaAddress(cpu, from, XCOMP_BV, 8))
+  const size = form >> 63n === 0n ? area.standardSize(mask) : area.restoredSize(Number(form & 0xffff_ffffn), mask)
+  if (size <= EXTENDED_START) return from
+  const whole = openArea(cpu, insn, size, 64n, false)
+  cpu.load(areaAddress(cpu, whole, size - 1, 1), 1)
+  return whole
+}
+
 /** XRSTOR and XRSTORS. Components that were asked for and are absent from XSTATE_BV are initialised. */
 const restore = (supervisor: boolean): Meaning => (cpu, insn) => {
   checkXsave(cpu)
   if (supervisor) requireCpl0(cpu)
   const mask = requested(cpu, supervisor)
   const area = areaOf(cpu)
-  const address = areaAddress(cpu, insn, EXTENDED_START, false)
-  cpu.loadBytes(address, image.subarray(0, EXTENDED_START))
+  const from = openRestored(cpu, insn, mask)
+  loadFrom(cpu, from, 0, image.subarray(0, EXTENDED_START))
   const compacted = checkHeader(cpu, supervisor)
   const form = compacted ? view.getUint32(XCOMP_BV, true) : readU32(cpu, XCR0)
   const present = view.getUint32(XSTATE_BV, true) & mask
@@ -168,7 +181,7 @@ const restore = (supervisor: boolean): Meaning => (cpu, insn) => {
   for (const c of area.components) {
     if (((present >>> c.index) & 1) === 0) continue
     const at = offsetOf(c.index)
-    cpu.loadBytes(address + BigInt(at), image.subarray(at, at + c.size))
+    loadFrom(cpu, from, at, image.subarray(at, at + c.size))
   }
   // The standard form takes MXCSR with SSE or AVX whatever XSTATE_BV says; the compacted form with SSE alone.
   const vector = compacted ? present & XCR0_BITS.SSE : mask & (XCR0_BITS.SSE | XCR0_BITS.AVX)
