@@ -9,7 +9,7 @@ export interface CaseText {
   /** Instruction bytes in hexadecimal digits, and where they lie. */
   readonly code: string
   readonly at: string
-  /** `step`, `pageEnd`. */
+  /** `step`, `pageEnd`; `partial` for tests. */
   readonly flags?: readonly string[]
   /** Registers and memory (by address) before: numbers and bytes in hexadecimal digits. */
   readonly before: Readonly<Record<string, string>>

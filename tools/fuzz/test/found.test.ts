@@ -14,17 +14,20 @@ import { caseText, placeAnswer, placeText, type CaseText } from '../src/text.ts'
 
 const file = new URL('found.json', import.meta.url)
 const recorded = JSON.parse(readFileSync(file, 'utf8')) as CaseText[]
-/** Nothing is left open: these cases are about details. */
+/** Nothing is left open: these cases are about details. But stores of several parts may be done in part (flag `partial`). */
 const exactly = {
   vagueAddress: false, lastPlace: false, partial: false, anyFault: false, partialX87: false, mayFault: false, processorNumber: false, flags: 0,
 }
+
+const isPartial = (text: CaseText): boolean => text.flags?.includes('partial') === true
 
 function record(text: CaseText): CaseText {
   const oracle = createOracle()
   if (!oracle.available) throw new Error(oracle.reason)
   const batch = caseBatch(1)
   placeText(text, batch, 0)
-  return caseText(text.name, text.mode, caseBatch(1), batch, oracle.run(batch), 0)
+  const made = caseText(text.name, text.mode, caseBatch(1), batch, oracle.run(batch), 0)
+  return isPartial(text) ? { ...made, flags: [...made.flags ?? [], 'partial'] } : made
 }
 
 const cases = process.env.FUZZ_RECORD === undefined ? recorded : recorded.map(record)
@@ -42,7 +45,7 @@ describe('what the processor does', () => {
     const real = caseBatch(1)
     placeAnswer(cases[i], befores[i], real, 0)
     for (const [engine, ours] of Object.entries(answers[i])) {
-      const equal = same(real, ours, 0, exactly)
+      const equal = same(real, ours, 0, { ...exactly, partial: isPartial(cases[i]) })
       expect([engine, equal ? [] : differences(befores[i], real, ours, 0)]).toEqual([engine, []])
     }
   })
