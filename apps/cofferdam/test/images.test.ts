@@ -177,13 +177,23 @@ describe('the image store', () => {
 })
 
 describe('elfNeeds', () => {
+  it('refuses headers that name what is not in the file', () => {
+    const header = Buffer.alloc(64)
+    header.set([0x7f, 0x45, 0x4c, 0x46, 2])
+    expect(elfNeeds('a', header)).toMatchObject({ libraries: [] })
+    header.writeUInt16LE(56, 54)
+    header.writeUInt16LE(1, 56)
+    header.writeUInt32LE(0xffff_ffff, 32)
+    expect(() => elfNeeds('a', header)).toThrow('program a: program headers')
+  })
+
   it('finds nothing in what is no ELF file', () => {
     const script = new TextEncoder().encode('#!/bin/sh\n'.repeat(20))
-    expect(elfNeeds(script)).toEqual({ libraries: [], interpreter: undefined })
+    expect(elfNeeds('script', script)).toEqual({ libraries: [], interpreter: undefined })
   })
   const foreign = process.platform !== 'linux' || process.arch !== 'x64'
   it.skipIf(foreign)('names the C library and the interpreter of this very program', () => {
-    const needs = elfNeeds(readFileSync(process.execPath))
+    const needs = elfNeeds('node', readFileSync(process.execPath))
     expect(needs.libraries).toContain('libc.so.6')
     expect(needs.interpreter).toBe('/lib64/ld-linux-x86-64.so.2')
   })

@@ -176,6 +176,7 @@ describe('direct boot of an SNP guest', () => {
 
   it('refuses a kernel without 64-bit entry and memory that the kernel does not fit in', () => {
     expect(() => build(GiB, { kernel: syntheticBzImage({ xloadflags: 0 }) })).toThrow(BootError)
+    expect(() => build(GiB, { kernel: syntheticBzImage({ prefAddress: 0x100_0010n }) })).toThrow(/pref_address/)
     expect(() => build(16 * MiB, { kernel: syntheticBzImage({ initSize: 16 * MiB }) })).toThrow(/give it more memory/)
   })
 })

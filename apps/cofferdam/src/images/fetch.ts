@@ -80,7 +80,7 @@ const keepLibraries = async (draft: Draft, program: string): Promise<ImageFile[]
   const kept = new Map<string, ImageFile>()
   const queue = [program]
   for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
-    const { libraries, interpreter } = elfNeeds(await readFile(join(draft.unpacked, path)))
+    const { libraries, interpreter } = elfNeeds(path, await readFile(join(draft.unpacked, path)))
     const wanted = interpreter === undefined ? libraries : [...libraries, basename(interpreter)]
     for (const name of wanted) {
       if (kept.has(name)) continue

@@ -189,6 +189,10 @@ function checkedImage({ kernel, names }: SnpDirectOptions): BzImage & { readonly
   const name = names?.kernel ?? 'kernel'
   const image = parseBzImage(kernel, name)
   const { entry64 } = image
+  if (image.prefAddress % PAGE !== 0) {
+    throw new BootError(name, 'setup header field pref_address',
+      `0x${image.prefAddress.toString(16)}; expected a page's start, since an SNP guest is launched by pages`)
+  }
   if (entry64 !== undefined) return { ...image, entry64 }
   throw new BootError(name, 'setup header field xloadflags',
     'the kernel has no 64-bit entry (XLF_KERNEL_64); an SNP guest cannot be entered otherwise')

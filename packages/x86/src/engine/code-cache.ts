@@ -13,8 +13,13 @@ import { EVENT_STOP, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.t
 export interface PhysicalCodePage {
   readonly number: number
   readonly views: CodePage[]
-  /** All blocks with bytes in this page (also those of an instruction that begins in the page before). */
-  blocks: Block[]
+  /**
+   * Blocks with bytes in each 64 bytes of this page (also those of an instruction that begins in the page before), and
+   * some that are dead: code that changes itself has thousands in a page.
+   */
+  readonly lines: Block[][]
+  /** Blocks that are alive. */
+  count: number
 }
 
 export interface CodePage {
@@ -98,8 +103,18 @@ export interface CodeCache {
 }
 
 const PAGE = 4096
+const LINE_SHIFT = 6
+const LINES = PAGE >>> LINE_SHIFT
 /** Index of a record that is no micro-op. */
 const NOTHING = 255
+
+/** The code pages that hold bytes of a block. */
+const pagesOf = ({ page, next }: Block): readonly CodePage[] => (next === null ? [page] : [page, next])
+
+/** Whether a block has bytes between two offsets of a physical page, which may be both of its pages. */
+const covers = ({ page, next, offset, length }: Block, physical: PhysicalCodePage, from: number, to: number): boolean =>
+  (page.physical === physical && offset < to && offset + length > from)
+  || (next?.physical === physical && offset - PAGE < to && offset - PAGE + length > from)
 
 export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const { memory, processors, uopBytes, wordBytes } = options
@@ -131,6 +146,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   /** Turns the first micro-op of a dead block into a link to whatever is at its address now. */
   const kill = (block: Block): void => {
     block.alive = false
+    for (const { physical } of pagesOf(block)) physical.count--
     block.page.entries.delete(block.offset)
     block.onDeath?.()
     const uop = block.header + HEADER_SIZE
@@ -151,7 +167,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   memory.onWrite((address, length) => {
     const page = physicalPages.get(Math.floor(address / PAGE))
     if (page === undefined) return
-    if (page.blocks.length === 0) {
+    if (page.count === 0) {
       // Not at the write that ended the last block: code that is patched is often run again soon.
       memory.watchPage(page.number, false)
       return
@@ -159,23 +175,24 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     const from = address % PAGE
     const to = from + length
     let hit = false
-    for (const block of page.blocks) {
-      const start = block.page.physical === page ? block.offset : block.offset - PAGE
-      if (block.alive && start < to && start + block.length > from) {
-        kill(block)
-        hit = true
+    for (let line = from >>> LINE_SHIFT; line << LINE_SHIFT < to; line++) {
+      const blocks = page.lines[line]
+      for (const block of blocks) {
+        if (block.alive && covers(block, page, from, to)) {
+          kill(block)
+          hit = true
+        }
       }
+      if (blocks.length !== 0) page.lines[line] = blocks.filter((b) => b.alive)
     }
-    if (!hit) return
     // The processor that wrote may be inside one of them: it goes on from a fresh look-up.
-    i32[EVENT >>> 2] |= EVENT_STOP
-    page.blocks = page.blocks.filter((b) => b.alive)
+    if (hit) i32[EVENT >>> 2] |= EVENT_STOP
   })
 
   const codePage = (linear: number, physical: number, mode: number, base: number, limit: number): CodePage => {
     let frame = physicalPages.get(physical)
     if (frame === undefined) {
-      frame = { number: physical, views: [], blocks: [] }
+      frame = { number: physical, views: [], lines: Array.from({ length: LINES }, () => []), count: 0 }
       physicalPages.set(physical, frame)
     }
     const found = frame.views.find((v) => v.linear === linear && v.mode === mode && v.base === base && v.limit === limit)
@@ -213,13 +230,15 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     indexAt: (uop) => indexOf[(uop - uopBase) / UOP_SIZE],
     publish(block) {
       block.page.entries.set(block.offset, block)
-      for (const page of block.next === null ? [block.page] : [block.page, block.next]) {
-        if (page.physical.blocks.length === 0) {
-          memory.watchPage(page.physical.number, true)
-          options.onCodePage(page.physical.number)
+      pagesOf(block).forEach(({ physical }, n) => {
+        if (physical.count++ === 0) {
+          memory.watchPage(physical.number, true)
+          options.onCodePage(physical.number)
         }
-        page.physical.blocks.push(block)
-      }
+        const start = Math.max(0, block.offset - n * PAGE)
+        const end = Math.min(PAGE, block.offset - n * PAGE + block.length)
+        for (let line = start >>> LINE_SHIFT; line << LINE_SHIFT < end; line++) physical.lines[line].push(block)
+      })
     },
     temporarily(make) {
       const at = next

@@ -1,11 +1,15 @@
 /** `fuzz survive`: whatever a guest or a file does, there is an architectural result or a clear error. */
 import { writeSync } from 'node:fs'
 import { namesOf, readOptions, wholeNumber } from '../options.ts'
+import { createImageSurvivor } from '../survive/machine/images.ts'
+import { createQueueSurvivor } from '../survive/machine/queues.ts'
+import { createRegisterSurvivor } from '../survive/machine/registers.ts'
 import { createProcessorSurvivor, type Survivor } from '../survive/processor.ts'
 import { runWatched, type CaseLine } from '../survive/watched.ts'
 
 export const SURVIVORS: Readonly<Record<string, () => Survivor>> = {
   processor: () => createProcessorSurvivor(), system: () => createProcessorSurvivor({ system: true }),
+  registers: createRegisterSurvivor, queues: createQueueSurvivor, images: createImageSurvivor,
 }
 /** What the process may grow by after its first cases, in bytes: compiled code comes and goes. */
 const GROWTH = 512 * 2 ** 20

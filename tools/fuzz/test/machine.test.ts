@@ -1,0 +1,25 @@
+import { createImageSurvivor } from '../src/survive/machine/images.ts'
+import { createQueueSurvivor } from '../src/survive/machine/queues.ts'
+import { createRegisterSurvivor } from '../src/survive/machine/registers.ts'
+import type { Survivor } from '../src/survive/processor.ts'
+import { describe, expect, it } from 'vitest'
+
+/** `npm run fuzz -- survive --what registers,queues,images` is the long run. */
+const samples: Readonly<Record<string, readonly [create: () => Survivor, cases: number]>> = {
+  'random accesses to every port, register and configuration space': [createRegisterSurvivor, 80],
+  'virtqueues of random bytes': [createQueueSurvivor, 200],
+  'damaged kernels, firmware, archives and programs': [createImageSurvivor, 1200],
+}
+
+describe('a machine survives', () => {
+  it.each(Object.entries(samples))('%s', (_what, [create, cases]) => {
+    const survivor = create()
+    const ends = new Set<string>()
+    for (let number = 0; number < cases; number++) {
+      const { problem, ended } = survivor.run(20_261_121, number)
+      expect([number, problem]).toEqual([number, null])
+      ends.add(ended)
+    }
+    expect(ends.size).toBeGreaterThan(1)
+  }, 120_000)
+})
