@@ -108,7 +108,9 @@ export function createSnpMachine(options: MachineOptions): Machine {
     read: (address: number, target: Uint8Array): boolean => guest.memory.read(address, target),
     write: (address: number, bytes: Uint8Array): boolean => guest.memory.write(address, bytes),
   }
-  const virtio = createDevices(options, dma, clock, (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  const devices = createDevices(options, dma, clock, (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  // Drivers must not give the devices what they cannot reach: private memory (VIRTIO 1.2, section 6.1).
+  const virtio = devices && { ...devices, accessPlatform: true }
   const apicIds = Array.from({ length: vcpus }, (_, index) => index)
   const guestRam = ramOf([
     { start: 0, length: 0xa_0000, type: E820Type.RAM },
