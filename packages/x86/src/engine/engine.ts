@@ -13,6 +13,8 @@ import type { FormTable } from './form-table.ts'
 import type { InterpreterLayout } from './interpreter.ts'
 import type { Mmu } from './mmu-types.ts'
 import { modulesFor } from './modules.ts'
+import { createOpenBus, OPEN_BUS_OVERHEAD } from './open-bus.ts'
+import type { OpenBus } from './open-bus.ts'
 import { createTranslator } from './translate.ts'
 import type { Translator } from './translate.ts'
 import { createJit } from '../jit/jit.ts'
@@ -36,7 +38,7 @@ export interface EngineOptions {
 
 /** Bytes of WebAssembly memory that the engine takes for `processors` processors, besides RAM. */
 export function engineOverhead(processors: number, uopBytes = DEFAULT_UOP_BYTES): number {
-  return 2 ** 20 + uopBytes + wordBytes(processors) + JUMP_CACHE_ENTRIES * 16 + processors * (2 ** 19 + 2 ** 17 + 4096)
+  return 2 ** 20 + OPEN_BUS_OVERHEAD + uopBytes + wordBytes(processors) + JUMP_CACHE_ENTRIES * 16 + processors * (2 ** 19 + 2 ** 17 + 4096)
 }
 
 const DEFAULT_UOP_BYTES = 64 * 2 ** 20
@@ -53,6 +55,7 @@ export interface Engine {
   readonly cache: CodeCache
   readonly forms: FormTable
   readonly translator: Translator
+  readonly openBus: OpenBus
   readonly jumpCache: number
   /** The TypeScript meaning of an instruction, or undefined. */
   readonly meaningOf: (insn: Insn) => Meaning | undefined
@@ -115,7 +118,8 @@ export function createEngine(options: EngineOptions): Engine {
     table.set(number, new WebAssembly.Instance(modules.cold(forms.forms[number]), coldImports).exports.cold)
   }
   const forms = createFormTable(hotForms, FORM_SLOTS, (number) => { table.set(number, interpreter.uncompiled) })
-  const translator = createTranslator(memory.views, (page) => memory.backPage(page), cache, forms)
+  const openBus = createOpenBus(memory)
+  const translator = createTranslator(memory.views, (page) => (page < 0 ? openBus.frameOf(page) : memory.backPage(page)), cache, forms)
 
   const lookup = memory.reserve(64)
   memory.views.u16[lookup >>> 1] = HANDLER.LOOKUP
@@ -128,7 +132,7 @@ export function createEngine(options: EngineOptions): Engine {
   if (threshold !== 0) translator.hotness = threshold
 
   const engine: Engine = {
-    memory, cache, forms, translator, jumpCache, jit,
+    memory, cache, forms, translator, openBus, jumpCache, jit,
     meaningOf: options.meanings,
     current: null,
     mmus: [],

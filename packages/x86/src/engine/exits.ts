@@ -134,6 +134,7 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
     i64[RIP >>> 3] = fetching.ripOf(uop)
     fetching.locate()
     const page = fetching.behind()
+    if (page === null && fetching.stepsHere()) return 0
     if (page === null) {
       i32[BUDGET >>> 2]--
       deliverFault()
@@ -152,6 +153,7 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
     // What the branch that came here charged was the last of the slice: a fault in fetching belongs to the next.
     if (i32[BUDGET >>> 2] <= 0 || fetching.stepsHere()) return 0
     const block = fetching.lookUp()
+    if (block === null && fetching.stepsHere()) return 0
     if (block === null) {
       i32[BUDGET >>> 2]--
       deliverFault()

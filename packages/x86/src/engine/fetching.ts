@@ -16,10 +16,16 @@ export interface Fetching {
   readonly low: number
   readonly high: number
   locate(): void
-  /** The code page at the address that was located, and the one behind it; null and `guestFault` when they fault. */
+  /**
+   * The code page at the address that was located, and the one behind it, for a single instruction; null and `guestFault`
+   * when they fault.
+   */
   here(): CodePage | null
   behind(): CodePage | null
-  /** The block at RIP, decoded if need be; null and `guestFault` when it can't be fetched or decoded. */
+  /**
+   * The block at RIP, decoded if need be; null and `guestFault` when it can't be fetched or decoded, and null when
+   * `stepsHere` says so from now on, because the instruction is not in RAM.
+   */
   lookUp(): Block | null
   /** Sets `guestFault` after a translation that failed. */
   failed(): null
@@ -27,7 +33,7 @@ export interface Fetching {
   remember(header: number): void
   /** RIP of a micro-op's instruction. */
   ripOf(uop: number): bigint
-  /** The flags, or a breakpoint's page, want the instruction at RIP run by itself. */
+  /** The flags, a breakpoint's page, or code outside of RAM want the instruction at RIP run by itself. */
   stepsHere(): boolean
 }
 
@@ -53,6 +59,8 @@ export function createFetching(core: Core): Fetching {
   let linearLow = 0
   let linearHigh = 0
   let base = 0
+  /** Linear page of the code outside of RAM that runs, or −1. */
+  let outside = -1
 
   const locate = (): void => {
     linearLow = i32[RIP >>> 2]
@@ -64,8 +72,18 @@ export function createFetching(core: Core): Fetching {
     }
   }
 
-  /** The code page at a linear page, its word set. */
-  const codePage = (low: number, high: number): CodePage | null => {
+  /** A page that is not RAM, to decode one instruction from; null where decoded code is to be kept. */
+  const outsideOfRam = (linear: number, physical: number, offset: number): CodePage | null => {
+    if (!core.stepping) {
+      outside = linearPage(linearLow, linearHigh)
+      return null
+    }
+    const page = { linear, mode: i32[MODE >>> 2], base, limit: codeLimit(i32) }
+    return engine.openBus.fetch(page, physical, offset, cache.always)
+  }
+
+  /** The code page at a linear page, its word set; `offset` is where an instruction's bytes begin in it. */
+  const codePage = (low: number, high: number, offset: number): CodePage | null => {
     const linear = linearPage(low, high)
     const mode = i32[MODE >>> 2]
     const known = mmu.code.local.get(linear) ?? mmu.code.global.get(linear)
@@ -73,7 +91,7 @@ export function createFetching(core: Core): Fetching {
     if (known?.mode === mode && known.base === base && known.limit === limit) return known
     const physical = mmu.fetch(low, high)
     if (physical < 0) return null
-    if (memory.frameWord(physical) === 0) return raiseHere(VECTOR.GP, 0)
+    if (memory.frameWord(physical) === 0) return outsideOfRam(linear, physical, offset)
     memory.backPage(physical)
     const page = cache.codePage(linear, physical, mode, base, limit)
     mmu.makeRoom()
@@ -86,11 +104,16 @@ export function createFetching(core: Core): Fetching {
     return page
   }
 
-  const here = (): CodePage | null => codePage(linearLow, linearHigh)
+  const here = (): CodePage | null => {
+    const page = codePage(linearLow, linearHigh, linearLow & 0xfff)
+    // Only its end may be outside; or what was has been mapped anew.
+    if (page !== null && page.physical.number >= 0) outside = -1
+    return page
+  }
 
   const behind = (): CodePage | null => {
     const low = ((linearLow & ~0xfff) + PAGE) | 0
-    return codePage(low, low === 0 ? (linearHigh + 1) | 0 : linearHigh)
+    return codePage(low, low === 0 ? (linearHigh + 1) | 0 : linearHigh, 0)
   }
 
   const failed = (): null => {
@@ -134,9 +157,11 @@ export function createFetching(core: Core): Fetching {
     },
     stepsHere() {
       if ((i32[SYSFLAGS >>> 2] & (TF | RF)) !== 0) return true
-      if (breakpoints.code === 0) return false
+      if (breakpoints.code === 0 && outside < 0) return false
       locate()
-      return breakpoints.holdsCode(linearPage(linearLow, linearHigh))
+      const page = linearPage(linearLow, linearHigh)
+      if (page !== outside) outside = -1
+      return outside >= 0 || breakpoints.holdsCode(page)
     },
   }
 }

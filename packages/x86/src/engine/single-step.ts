@@ -89,8 +89,8 @@ export function createSingleStep(core: Core, fetching: Fetching, events: Events,
     const debugged = (flags & TF) !== 0 || breakpoints.code !== 0
     core.delivered = false
     fetching.locate()
-    const page = fetching.here()
     core.stepping = true
+    const page = fetching.here()
     cache.temporarily(() => { runOne(page, left, flags, debugged) })
     core.stepping = false
     core.stepShadow = 0
