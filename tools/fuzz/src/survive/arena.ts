@@ -2,8 +2,8 @@
 import { createPhysicalMemory, type PhysicalMemory } from '@cofferdam/memory'
 import { createRandom, type Random } from '@cofferdam/oracle'
 import {
-  configureModel, createCpuSystem, createEngine, createMsrTable, createPlainApic, createProcessor, engineOverhead, epycGenoa,
-  flatTopology, loadState, resetCpu, sapphireRapids, standardMeanings, type Engine, type Processor, type ProcessorState,
+  APIC_EVENT, configureModel, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor, deliverInterrupt,
+  engineOverhead, epycGenoa, flatTopology, loadState, resetCpu, sapphireRapids, standardMeanings, type Engine, type Processor, type ProcessorState,
 } from '@cofferdam/x86'
 import { S } from '../inside.ts'
 import { RAM } from './layout.ts'
@@ -43,30 +43,56 @@ export function createArena(options: ArenaOptions): Arena {
     memory, processors: 1, meanings: standardMeanings, hotForms: [], engine: options.engine, threshold: 2, uopBytes: UOP_BYTES,
   })
   const model = configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids)
-  let apic = createPlainApic()
-  const msrs = createMsrTable(model)
-  const system = createCpuSystem({
-    model, topology: flatTopology(1), index: 0, msrs,
-    apic: {
-      readMsr: (index) => apic.readMsr(index), writeMsr: (index, value) => apic.writeMsr(index, value),
-      cr8: () => apic.cr8(), setCr8: (value) => { apic.setCr8(value) }, tscChanged: () => undefined,
-    },
-  })
   let random: Random = createRandom(0)
   let pending: number[] = []
-  const processor = createProcessor({
+  /** Instructions of the slices before, and whether one runs. */
+  let elapsed = 0
+  let running = false
+  const apic = createLocalApic({
+    id: 0, bootstrap: true, physicalAddressBits: model.physicalBits,
+    now: () => elapsed + (running ? processor.progress() : 0),
+    send: () => undefined, eoiBroadcast: () => undefined, onChange: () => { refresh() }, onBaseChange: () => { mapApic() },
+  })
+  const msrs = createMsrTable(model)
+  const system = createCpuSystem({ model, topology: flatTopology(1), index: 0, msrs, apic })
+  const processor: Processor = createProcessor({
     engine, index: 0, physicalBits: model.physicalBits, system,
     host: {
       portRead: (_port, size) => random.u32() >>> (32 - 8 * size), portWrite: () => undefined,
       random64: () => random.u64(), externalVector: () => -1,
     },
     acknowledge() {
-      const vector = pending.shift() ?? -1
-      processor.setInterrupt(pending.length > 0)
+      const vector = pending.shift() ?? ((apic.pendingEvents() & APIC_EVENT.FIXED) !== 0 ? apic.acknowledge() : -1)
+      refresh()
       return vector
     },
-    attend: () => undefined,
+    attend() {
+      const { cpu } = processor
+      if (apic.takeInit()) {
+        resetCpu(cpu, true)
+        processor.setRip(cpu.nextRip())
+        mapApic()
+      }
+      apic.takeStartup()
+      if (system.nmiBlocked || !apic.takeNmi()) return
+      processor.halted = false
+      cpu.setNextRip(cpu.rip())
+      deliverInterrupt(cpu, 2)
+      processor.setRip(cpu.nextRip())
+    },
   })
+  system.nmiUnblocked = () => { refresh() }
+
+  function refresh(): void {
+    const events = apic.pendingEvents()
+    processor.setInterrupt(pending.length > 0 || (events & APIC_EVENT.FIXED) !== 0)
+    if ((events & (APIC_EVENT.INIT | APIC_EVENT.STARTUP | APIC_EVENT.NMI)) !== 0) processor.setAttention()
+  }
+  function mapApic(): void {
+    processor.mmu.local = apic.mode() === 'xapic' ? { page: apic.baseAddress() / PAGE, handlers: apic.mmio } : null
+    processor.mmu.flush(true)
+  }
+
   memory.mmio.attach({ name: 'noise', start: 0xfed0_0000, length: 0x1_0000, handlers: { read: (_at, size) => random.u32() >>> (32 - 8 * size), write: () => undefined } })
   const { u32, u64 } = processor.cpu.views
   const { u8 } = processor.cpu.views
@@ -77,10 +103,11 @@ export function createArena(options: ArenaOptions): Arena {
     begin(seed) {
       random = createRandom(seed)
       pending = []
-      apic = createPlainApic()
+      elapsed = 0
+      apic.reset()
       processor.activate()
       u8.set(first, S.HOT)
-      processor.mmu.flush(true)
+      mapApic()
       engine.flushCode()
       for (let page = 0; page < RAM / PAGE; page++) {
         const word = memory.frameWord(page)
@@ -101,10 +128,14 @@ export function createArena(options: ArenaOptions): Arena {
     },
     interrupt(vectors) {
       pending.push(...vectors)
-      processor.setInterrupt(pending.length > 0)
+      refresh()
     },
     run(instructions) {
+      apic.advance(elapsed)
+      running = true
       const done = processor.run(instructions)
+      running = false
+      elapsed += done
       engine.jit?.flush()
       return done
     },

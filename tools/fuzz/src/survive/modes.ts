@@ -99,7 +99,7 @@ function value(random: Random): bigint {
     case 2: return BigInt(AT.code + random.below(CODE_BYTES))
     case 3: return BigInt(AT.gdt + random.below(0x3000))
     case 4: return BigInt(AT.tables + random.below(0x4000))
-    case 5: return 0xfed0_0000n + BigInt(random.below(0x1000))
+    case 5: return (random.below(2) === 0 ? 0xfed0_0000n : 0xfee0_0000n) + BigInt(random.below(0x1000))
     default: return BigInt(random.below(RAM))
   }
 }
