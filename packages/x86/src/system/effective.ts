@@ -26,8 +26,8 @@ export const effectiveAddress = (cpu: Cpu, insn: Insn): bigint =>
   uncheckedAddress(cpu, insn, insn.seg, effectiveOffset(cpu, insn))
 
 /**
- * The first access to an area that is accessed in many parts: its segment as far as `size` bytes, then, where alignment is
- * checked, that of `size`. What the whole area needs comes after it (observed on Intel's processors).
+ * The first access to an area that is accessed in many parts: its segment as far as `size` bytes, then, where alignment
+ * is checked, that of `size`. What the whole area needs comes after it (observed on Intel's processors).
  */
 export function beginArea(cpu: Cpu, insn: Insn, size: number, write: boolean): void {
   cpu.checkAlignment?.(cpu.operandAddress(insn, size, write), size)

@@ -70,9 +70,9 @@ export function dropInnerSegments(cpu: Cpu, level: number): void {
 }
 
 /**
- * Loads the stack of a return; `segment` holds its descriptor unless the selector is null. Outside 64-bit mode the segment
- * tells how much of the stack pointer is loaded: of 16 bits the rest stays, whatever was popped (observed on Intel processors;
- * Linux's espfix is about it).
+ * Loads the stack of a return; `segment` holds its descriptor unless the selector is null. Outside 64-bit mode the
+ * segment tells how much of the stack pointer is loaded: of 16 bits the rest stays, whatever was popped (observed on Intel
+ * processors; Linux's espfix is about it).
  */
 export function commitReturnStack(
   cpu: Cpu, selector: number, rsp: bigint, level: number, segment: Descriptor, to64: boolean,
@@ -123,8 +123,8 @@ function popFrame(cpu: Cpu, size: number, is64: boolean): void {
 }
 
 /**
- * The flags are read first, as a fault's address shows; RSP and SS, two bytes of it, after CS is checked (observed on Intel
- * processors).
+ * The flags are read first, as a fault's address shows; RSP and SS, two bytes of it, after CS is checked (observed on
+ * Intel processors).
  */
 function popParts(cpu: Cpu, size: number): void {
   popped.flags = Number(loadStack(cpu, size * 2, size) & 0xffff_ffffn)

@@ -1,7 +1,7 @@
 /**
- * Operands that the processor accesses in parts. Each part has its own check against the segment, and its own offset, which
- * wraps at the address size: with 16-bit addresses what begins at offset FFFEh goes on at 0 with the first part that
- * begins there (observed on Intel's processors).
+ * Operands that the processor accesses in parts. Each part has its own check against the segment, and its own offset,
+ * which wraps at the address size: with 16-bit addresses what begins at offset FFFEh goes on at 0 with the first part
+ * that begins there (observed on Intel's processors).
  */
 import type { Cpu } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
@@ -12,7 +12,8 @@ export const partAddress = (cpu: Cpu, insn: Insn, offset: bigint, from: number, 
   cpu.segmentAddress(insn.seg, BigInt.asUintN(insn.addrSize * 8, offset + BigInt(from)), size, write)
 
 /** Linear address of the selector of a far pointer in memory; its offset was read before it. */
-export const selectorAddress = (cpu: Cpu, insn: Insn): bigint => partAddress(cpu, insn, effectiveOffset(cpu, insn), insn.size, 2, false)
+export const selectorAddress = (cpu: Cpu, insn: Insn): bigint =>
+  partAddress(cpu, insn, effectiveOffset(cpu, insn), insn.size, 2, false)
 
 /** Loads an operand part by part; `sizes` of the parts, in bytes, add up to `into`'s. */
 export function loadParts(cpu: Cpu, insn: Insn, into: Uint8Array, sizes: readonly number[]): void {

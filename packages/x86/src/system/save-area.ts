@@ -1,6 +1,6 @@
 /**
- * The memory of FXSAVE, XSAVE and their kin. Where its offsets go on at 0, behind the end of what the address size reaches,
- * each element of it is an access of its own (observed on Intel's processors).
+ * The memory of FXSAVE, XSAVE and their kin. Where its offsets go on at 0, behind the end of what the address size
+ * reaches, each element of it is an access of its own (observed on Intel's processors).
  */
 import type { Cpu } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
@@ -21,7 +21,8 @@ export interface SaveArea {
 
 /** The area of the memory operand: `size` bytes within the segment, aligned to `alignment` (#GP). */
 export function openArea(cpu: Cpu, insn: Insn, size: number, alignment: bigint, write: boolean): SaveArea {
-  // Where alignment is checked #AC may come instead of #GP (SDM vol. 2, XSAVE): Intel's processors raise it below 4 bytes.
+  // Where alignment is checked #AC may come instead of #GP (SDM vol. 2, XSAVE): Intel's processors raise it below 4
+  // bytes.
   beginArea(cpu, insn, 4, false)
   const offset = effectiveOffset(cpu, insn)
   const wraps = offset + BigInt(size) > 1n << BigInt(8 * insn.addrSize)
@@ -31,8 +32,10 @@ export function openArea(cpu: Cpu, insn: Insn, size: number, alignment: bigint, 
 }
 
 /** Linear address of `length` bytes from `at` on, which are not more than an element. */
-export const areaAddress = (cpu: Cpu, { insn, offset, first, wraps, write }: SaveArea, at: number, length: number): bigint =>
-  wraps ? partAddress(cpu, insn, offset, at, length, write) : first + BigInt(at)
+export function areaAddress(cpu: Cpu, area: SaveArea, at: number, length: number): bigint {
+  const { insn, offset, first, wraps, write } = area
+  return wraps ? partAddress(cpu, insn, offset, at, length, write) : first + BigInt(at)
+}
 
 /** Ends of the elements in the first 32 bytes. */
 const FIELDS = [2, 4, 6, 8, 16, 24, 28, 32]
@@ -43,8 +46,10 @@ function elementEnd(at: number): number {
   return (at | last) + 1
 }
 
+type Run = (address: bigint, at: number, length: number) => void
+
 /** Calls with each run of bytes from `at` to `end`. */
-function eachRun(cpu: Cpu, area: SaveArea, at: number, end: number, run: (address: bigint, at: number, length: number) => void): void {
+function eachRun(cpu: Cpu, area: SaveArea, at: number, end: number, run: Run): void {
   for (let from = at; from < end;) {
     const length = (area.wraps ? Math.min(end, elementEnd(from)) : end) - from
     run(areaAddress(cpu, area, from, length), from, length)
@@ -71,7 +76,10 @@ export function checkStore(cpu: Cpu, area: SaveArea, at: number, length: number)
   eachRun(cpu, area, at, at + length, (address, _from, size) => { cpu.checkWrite(address, size) })
 }
 
-/** Raises what storing the last of `size` bytes would: it is looked at first, as a fault's address shows (on Intel's processors). */
+/**
+ * Raises what storing the last of `size` bytes would: it is looked at first, as a fault's address shows (on Intel's
+ * processors).
+ */
 export function checkEnd(cpu: Cpu, area: SaveArea, size: number): void {
   cpu.checkWrite(areaAddress(cpu, area, size - 1, 1), 1)
 }

@@ -28,8 +28,10 @@ export const bound: Meaning = (cpu, insn) => {
   const offset = effectiveOffset(cpu, insn)
   const shift = 32 - size * 8
   const index = (gpr32(cpu, operandReg(insn, 0)) << shift) >> shift
-  // Two loads, each with its own checks; the second only where the first lets the index pass (observed on Intel's processors).
-  const limit = (from: number): number => (cpu.load(partAddress(cpu, insn, offset, from, size, false), size) << shift) >> shift
+  // Two loads, each with its own checks; the second only where the first lets the index pass (observed on Intel's
+  // processors).
+  const limit = (from: number): number =>
+    (cpu.load(partAddress(cpu, insn, offset, from, size, false), size) << shift) >> shift
   if (index < limit(0) || index > limit(size)) raise(VECTOR.BR)
 }
 

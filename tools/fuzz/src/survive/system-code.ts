@@ -69,39 +69,60 @@ function poke(width: Width, at: number, value: bigint): number[] {
   return [...constant(width, 0, value), ...(width === 2 ? [0x66] : width === 8 ? [0x48] : []), 0xa3, ...address]
 }
 
-/** Offset of the place that descriptors of tables are put at: 16-bit code reaches it too. */
-const SCRATCH = 0x5f0
+/** ModRM, with a digit for an operation, and what follows of it, for an operand at an absolute address. */
+const absolute = (width: Width, digit: number, at: number): number[] => {
+  const bytes = bytesOf(BigInt(at), width === 2 ? 2 : 4)
+  return [digit << 3 | (width === 2 ? 6 : width === 4 ? 5 : 4), ...(width === 8 ? [0x25] : []), ...bytes]
+}
 
+/** LGDT or LIDT. */
 function loadTable(random: Random, width: Width): number[] {
-  const address = width === 2 ? [0x16, ...bytesOf(BigInt(SCRATCH), 2)] : width === 4 ? [0x15, ...bytesOf(BigInt(SCRATCH), 4)] : [0x14, 0x25, ...bytesOf(BigInt(SCRATCH), 4)]
-  // LGDT or LIDT: /2 or /3.
   const idt = random.below(2) === 0
-  address[0] |= idt ? 8 : 0
   const limit = BigInt(random.pick([0, 7, 0x7f, 0xfff, 0xffff, random.below(0x1_0000)]))
   const base = random.below(2) === 0 ? BigInt(idt ? AT.idt : AT.gdt) + BigInt(random.below(64)) : systemValue(random)
-  return [...poke(width, SCRATCH, limit | base << 16n), ...poke(width, SCRATCH + 4, base >> 16n), 0x0f, 0x01, ...address]
+  return [
+    ...poke(width, AT.scratch, limit | base << 16n), ...poke(width, AT.scratch + 4, base >> 16n),
+    0x0f, 0x01, ...absolute(width, idt ? 3 : 2, AT.scratch),
+  ]
 }
+
+/** Pushes a selector and an offset, and returns there. */
+function farReturn(random: Random, width: Width): number[] {
+  if (width === 8) return [0x6a, random.below(128) & 0x7c, 0x6a, random.below(128), 0x48, 0xcb]
+  const prefix = width === 2 ? [0x66] : []
+  const push = (value: bigint): number[] => [...prefix, 0x68, ...bytesOf(value, 4)]
+  return [...push(selector(random)), ...push(BigInt(AT.code + random.below(CODE_BYTES))), ...prefix, 0xcb]
+}
+
+const SHORT: readonly (readonly number[])[] = [
+  [0xf4], [0xfb], [0xfa], [0x9d], [0x9c], [0x0f, 0x01, 0xf8], [0x0f, 0x09], [0x0f, 0x08], [0x0f, 0xaa], [0x0f, 0x01, 0xf9],
+  [0x0f, 0xc7, 0xf8],
+]
+const CALLS: readonly (readonly number[])[] = [
+  [0x0f, 0x05], [0x0f, 0x34], [0x0f, 0x07], [0x0f, 0x35], [0x48, 0x0f, 0x07], [0x48, 0x0f, 0x35],
+]
 
 const selector = (random: Random): bigint => BigInt(random.below(4) === 0 ? random.below(0x1_0000) : random.below(16) * 8 + random.pick([0, 3, 4, 7]))
 
 /** LTR, LLDT, segment registers, far jumps, interrupts, returns and touches of memory: what the registers are for. */
-function use(random: Random, width: Width): number[] {
+function use(random: Random, width: Width): readonly number[] {
   const two = width === 2 ? [0x66] : []
   switch (random.below(14)) {
     case 0: return [...constant(width, 0, selector(random)), 0x0f, 0x00, random.pick([0xd8, 0xd0])]
     case 1: return [...constant(width, 0, selector(random)), 0x8e, random.pick([0xc0, 0xd0, 0xd8, 0xe0, 0xe8])]
     case 2: return [0xcd, random.below(256)]
-    case 3: return [...constant(width, 1, BigInt(random.below(4))), ...constant(width, 0, systemValue(random)), ...constant(width, 2, 0n), 0x0f, 0x01, 0xd1]
+    case 3: return [...constant(width, 1, BigInt(random.below(4))), ...constant(width, 0, systemValue(random)), ...constant(width, 2, 0n),
+      0x0f, 0x01, 0xd1]
     case 4: return [...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : []), 0x8b, width === 2 ? 0x07 : 0x00]
     case 5: return [...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : []), 0x89, width === 2 ? 0x07 : 0x00]
     case 6: return [...constant(width, 0, systemValue(random)), 0x0f, 0x01, 0x38]
-    case 7: return [...poke(width, AT.gdt + 8 * random.below(16), random.u64())]
-    case 8: return [...poke(width, random.pick([AT.tables, AT.tables + 0x1000, AT.tables + 0x2000, AT.tables + 0x3000]) + 8 * random.below(32), tableEntry(random))]
-    case 9: return width === 8 ? [0x6a, random.below(128) & 0x7c, 0x6a, random.below(128), 0x48, 0xcb] : [...two, 0x68, ...bytesOf(selector(random), 4), ...two, 0x68, ...bytesOf(BigInt(AT.code + random.below(CODE_BYTES)), 4), ...two, 0xcb]
-    case 10: return random.pick([[0x0f, 0x05], [0x0f, 0x34], [0x0f, 0x07], [0x0f, 0x35], [0x48, 0x0f, 0x07], [0x48, 0x0f, 0x35]])
+    case 7: return poke(width, AT.gdt + 8 * random.below(16), random.u64())
+    case 8: return poke(width, AT.tables + 0x1000 * random.below(5) + 8 * random.below(32), tableEntry(random))
+    case 9: return farReturn(random, width)
+    case 10: return random.pick(CALLS)
     case 11: return [...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : two), 0x89, 0xc4]
-    case 12: return [...constant(width, 0, BigInt(random.below(5))), 0x66, 0x0f, 0x38, 0x82, ...(width === 8 ? [0x04, 0x25, ...bytesOf(BigInt(AT.data), 4)] : width === 4 ? [0x05, ...bytesOf(BigInt(AT.data), 4)] : [0x06, ...bytesOf(0x5f0n, 2)])]
-    default: return random.pick([[0xf4], [0xfb], [0xfa], [0x9d], [0x9c], [0x0f, 0x01, 0xf8], [0x0f, 0x09], [0x0f, 0x08], [0x0f, 0xaa], [0x0f, 0x01, 0xf9], [0x0f, 0xc7, 0xf8]])
+    case 12: return [...constant(width, 0, BigInt(random.below(5))), 0x66, 0x0f, 0x38, 0x82, ...absolute(width, 0, AT.scratch)]
+    default: return random.pick(SHORT)
   }
 }
 
@@ -122,7 +143,8 @@ export function tableEntry(random: Random): bigint {
 export function fillSystemCode(random: Random, out: Uint8Array, width: Width, msrs: readonly number[]): void {
   for (let at = 0; at < out.length;) {
     const choice = random.below(10)
-    const code = choice < 3 ? writeMsr(random, width, msrs) : choice < 6 ? writeControl(random, width) : choice < 7 ? loadTable(random, width) : use(random, width)
+    const code = choice < 3 ? writeMsr(random, width, msrs) : choice < 6 ? writeControl(random, width)
+      : choice < 7 ? loadTable(random, width) : use(random, width)
     for (const byte of code) if (at < out.length) out[at++] = byte
   }
 }
