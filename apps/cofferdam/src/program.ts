@@ -156,7 +156,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(withOption())
   command
     .optionsGroup('Firmware:')
-    .option('--firmware <NAME|FILE>', 'start at the reset vector: ovmf, ovmf-amdsev, or a flash image; direct is the default', parse.parseText)
+    .option('--firmware <NAME|FILE>', 'start at the reset vector: ovmf, ovmf-amdsev, a flash image, or an IGVM file; direct is the default', parse.parseText)
     .option('--vars <FILE>', 'variable store to start with; the file itself is not changed', parse.parseText)
     .option('--save-vars <FILE>', 'write the variable store there at the end; may be the same file', parse.parseText)
     .option('--debug-console [FILE]', 'what the guest sends to ports 0x402 and 0xe9; to stderr, or a file')
@@ -252,11 +252,11 @@ Examples:
 `
 
 const addMeasure = (program: Command, around: Surroundings): void => {
-  program
-    .command('measure')
+  const command = program.command('measure')
+  command
     .description('Prints the launch digest of a confidential guest, without starting it.')
     .addOption(choice('--cc <MODE>', 'confidential mode', ['snp']))
-    .requiredOption('--firmware <NAME|FILE>', 'OVMF image', parse.parseText)
+    .requiredOption('--firmware <NAME|FILE>', 'OVMF image or IGVM file', parse.parseText)
     .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
     .option('--features <N>', 'SEV_FEATURES of the processors', parse.parseQword, 1n)
     .option('--cpu <MODEL>', "QEMU's name of the processor model", parse.parseText, 'EPYC-v4')
@@ -268,7 +268,7 @@ const addMeasure = (program: Command, around: Surroundings): void => {
     .addOption(choice('--output-format <FORMAT>', 'how the digest is written', ['hex', 'base64']))
     .addHelpText('after', measureExamples)
     .allowExcessArguments(false)
-    .action((options: MeasureOptions) => measure(options, around))
+    .action((options: MeasureOptions) => measure(options, (name) => command.getOptionValueSource(name) === 'cli', around))
 }
 
 const addRules = (program: Command, around: Surroundings): void => {

@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { flatSegments, VMSA_GPA, vmsaOf, writeIgvm } from '@cofferdam/boot'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openStore } from '../src/images/store.ts'
 import { runCli } from '../src/program.ts'
@@ -44,6 +45,28 @@ describe('cofferdam measure', () => {
     expect(Buffer.from(digests[0].out, 'base64').length).toBe(48)
     const bySignature = await run('--firmware', firmware, '--cpu-sig', '0xa00f11')
     expect(bySignature.out).toBe(digests[2].out)
+  })
+  it('prints the digest of an IGVM file, which says itself what is launched', async () => {
+    const page = (byte: number) => ({ kind: 'page', gpa: 0x10_0000, length: 4096, type: 'normal', bytes: new Uint8Array(4096).fill(byte) }) as const
+    const vmsa = vmsaOf({
+      registers: {}, rip: 0n, rflags: 2n, cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, gdtr: { base: 0n, limit: 0 },
+      idtr: { base: 0n, limit: 0 }, segments: flatSegments(0x10, 0x18, true),
+    })
+    const file = (byte: number): string => {
+      const path = join(folder, `${byte}.igvm`)
+      writeFileSync(path, writeIgvm({ directives: [page(byte), { kind: 'vp', gpa: VMSA_GPA, vp: 0, vmsa }] }))
+      return path
+    }
+    const first = await run('--firmware', file(1))
+    expect(first).toMatchObject({ code: 0, out: expect.stringMatching(/^[\da-f]{96}\n$/) as string })
+    expect((await run('--firmware', file(2))).out).not.toBe(first.out)
+    for (const [option, value] of [['--vcpus', '1'], ['--kernel', kernel], ['--vmm-type', 'qemu']]) {
+      const { code, err } = await run('--firmware', file(1), option, value)
+      expect([code, err]).toEqual([2, expect.stringContaining(`${option}: the IGVM file`)])
+    }
+    writeFileSync(join(folder, 'cut.igvm'), readFileSync(file(1)).subarray(0, -1))
+    const { code, err } = await run('--firmware', join(folder, 'cut.igvm'))
+    expect([code, err]).toEqual([2, expect.stringContaining('total_file_size')])
   })
   it('refuses what cannot be measured with exit code 2 and a reason', async () => {
     const refused = async (...args: readonly string[]) => {

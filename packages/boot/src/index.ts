@@ -23,6 +23,11 @@ export {
 export {
   layOutFirmware, variableStoreLength, type FirmwareFile, type FirmwareLayout, type FlashChip,
 } from './firmware/image.ts'
+export { igvmLaunch, igvmPages, type IgvmLaunchOptions } from './igvm/launch.ts'
+export { parseIgvm } from './igvm/parse.ts'
+export { isIgvm } from './igvm/reader.ts'
+export { writeIgvm } from './igvm/write.ts'
+export type { IgvmDirective, IgvmImage, IgvmPageKind, IgvmParameterKind } from './igvm/types.ts'
 export { checkInitrd } from './initrd.ts'
 export { kernelKind, loadKernel, type KernelKind } from './kernel.ts'
 export { loadLinux, type LinuxBoot, type LinuxOptions, type SetupData } from './linux.ts'

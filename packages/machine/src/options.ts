@@ -1,4 +1,5 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
+import { isIgvm } from '@cofferdam/boot'
 import type { Finding } from '@cofferdam/findings'
 import type { HostileMode, SnpGuestStats } from '@cofferdam/host'
 import type { KernelFiles } from '@cofferdam/sev'
@@ -61,7 +62,10 @@ export interface MachineOptions extends MachineListeners {
   readonly hostile?: readonly HostileOption[]
   /** What to boot; only with firmware, and for a machine that goes on from a snapshot, may there be none. */
   readonly kernel?: NamedBytes
-  /** Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. */
+  /**
+   * Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. For an SNP
+   * guest an IGVM file, too, which may need no kernel.
+   */
   readonly firmware?: NamedBytes
   /** The firmware's variable store, in place of the one in its image. Firmware of an SNP guest has none. */
   readonly vars?: NamedBytes
@@ -189,6 +193,9 @@ export function checkOptions(options: MachineOptions & { readonly restore?: unkn
   if ((sevFeatures & ~SERVED_SEV_FEATURES) !== 0n) {
     const hex = (bits: bigint): string => `0x${bits.toString(16)}`
     throw new MachineError('sevFeatures', 'value', `${hex(sevFeatures)}; expected bits of ${hex(SERVED_SEV_FEATURES)}`)
+  }
+  if (options.cc !== 'snp' && options.firmware !== undefined && isIgvm(options.firmware.bytes)) {
+    throw new MachineError(options.firmware.name, 'format', 'an IGVM file, which starts confidential guests only (cc snp)')
   }
   oneOf('engine', engine, ['interp', 'jit', 'auto'])
   oneOf('cpu', cpu, ['intel', 'amd'])

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { writeFileSync } from 'node:fs'
+import { isIgvm } from '@cofferdam/boot'
 import { inputError, plainReason, usageError } from '../errors.ts'
 import { catalog, findEntry } from '../images/catalog.ts'
 import type { Machine, NamedBytes } from '../machine-port.ts'
@@ -21,7 +22,7 @@ export interface FirmwareImages {
   readonly vars?: NamedBytes
 }
 
-// One chip and what lies below it fit below 4 GiB; the machine says so too, of whatever it gets.
+// One chip and what lies below it fit below 4 GiB; the machine says so too, of whatever it gets. IGVM files are no chips.
 const largestImage = 2 ** 24
 
 const names = catalog.filter(({ kind }) => kind === 'firmware').map(({ name }) => name)
@@ -30,7 +31,7 @@ const loadImage = async (name: string, around: Surroundings): Promise<NamedBytes
   const entry = findEntry(name)
   if (!entry) {
     const bytes = await readInput('firmware', name)
-    if (bytes.length > largestImage) throw inputError(`firmware ${name}`, `it has ${bytes.length} bytes`, 'at most 16 MiB')
+    if (bytes.length > largestImage && !isIgvm(bytes)) throw inputError(`firmware ${name}`, `it has ${bytes.length} bytes`, 'at most 16 MiB')
     return { name, bytes }
   }
   if (entry.kind !== 'firmware') throw inputError(`firmware ${name}`, `it is a ${entry.kind}`, names.join(', '))

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import { CPU_SIGNATURES, SevInputError, parseOvmf, snpLaunchDigest } from '@cofferdam/sev'
+import { BootError, igvmPages, isIgvm, parseIgvm } from '@cofferdam/boot'
+import { CPU_SIGNATURES, SevInputError, measureLaunch, parseOvmf, snpLaunchDigest } from '@cofferdam/sev'
 import type { KernelFiles, VmmType } from '@cofferdam/sev'
 import { inputError, usageError } from '../errors.ts'
 import { findEntry } from '../images/catalog.ts'
@@ -50,20 +51,48 @@ const kernelFiles = async (options: MeasureOptions, around: Surroundings): Promi
   }
 }
 
+/** Whether the person gave an option, by its name in `MeasureOptions`. */
+type IsGiven = (name: string) => boolean
+
+const print = (digest: Uint8Array, { outputFormat }: MeasureOptions, { stdout }: Surroundings): void => {
+  stdout.write(`${Buffer.from(digest).toString(outputFormat)}\n`)
+}
+
+/** An IGVM file says itself what is launched, processors included. What the host tells the guest is not measured. */
+const measureIgvm = (file: NamedBytes, options: MeasureOptions, isGiven: IsGiven, around: Surroundings): void => {
+  const foreign = ['vcpus', 'features', 'cpu', 'cpuSig', 'vmmType', 'kernel', 'initrd', 'append'] as const
+  const given = foreign.find(isGiven)
+  if (given !== undefined) {
+    const name = given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+    throw usageError(`--${name}: the IGVM file ${options.firmware} says itself what is launched; leave it out`)
+  }
+  try {
+    const { directives } = parseIgvm(file.bytes, `firmware ${file.name}`)
+    print(measureLaunch(igvmPages(directives)), options, around)
+  } catch (error) {
+    if (error instanceof BootError) throw usageError(error.message)
+    throw error
+  }
+}
+
 /** `cofferdam measure`: prints the launch digest that the firmware would report for such a guest. */
-export const measure = async (options: MeasureOptions, around: Surroundings): Promise<void> => {
+export const measure = async (options: MeasureOptions, isGiven: IsGiven, around: Surroundings): Promise<void> => {
   if (options.cc !== 'snp') throw usageError(`--cc ${options.cc}: expected snp`)
   const signature = options.cpuSig ?? CPU_SIGNATURES[options.cpu]
   if (signature === undefined) {
     throw usageError(`--cpu ${options.cpu}: expected one of ${Object.keys(CPU_SIGNATURES).join(', ')}`)
   }
   const firmware = await load('firmware', options.firmware, around)
+  if (isIgvm(firmware.bytes)) {
+    measureIgvm(firmware, options, isGiven, around)
+    return
+  }
   const kernel = await kernelFiles(options, around)
   const { vcpus, features, vmmType: vmm } = options
   try {
     const ovmf = parseOvmf(firmware.bytes, `firmware ${firmware.name}`)
     const digest = snpLaunchDigest({ ovmf, vcpus, features, vmm, signature, kernel, name: `firmware ${firmware.name}` })
-    around.stdout.write(`${Buffer.from(digest).toString(options.outputFormat)}\n`)
+    print(digest, options, around)
   } catch (error) {
     if (error instanceof SevInputError) throw usageError(error.message)
     throw error

@@ -1,7 +1,7 @@
 /** What the launch of an SNP guest is made of (56860 §8.18): pages and save areas, in the order of their measurement. */
 
-/** Types of launch pages (56860 §8.18, PAGE_TYPE). */
-export type SnpPageType = 'normal' | 'zero' | 'unmeasured' | 'secrets' | 'cpuid' | 'vmsa'
+/** Types of launch pages (56860 §8.18, PAGE_TYPE); `shared` ones are the host's, and no part of the measurement. */
+export type SnpPageType = 'normal' | 'zero' | 'unmeasured' | 'secrets' | 'cpuid' | 'vmsa' | 'shared'
 
 /** Pages that a launch adds. Start and length are multiples of 4096. */
 export interface SnpLaunchPages {
@@ -10,7 +10,7 @@ export interface SnpLaunchPages {
   readonly start: number
   readonly length: number
   readonly type: SnpPageType
-  /** Contents of normal and unmeasured pages and of VMSAs, zeroes after their end. */
+  /** Contents of normal, unmeasured and shared pages and of VMSAs, zeroes after their end. */
   readonly bytes?: Uint8Array
   /** Of a VMSA: the processor that starts with it, 0 for the first. The others wait for a start-up IPI with it. */
   readonly vp?: number

@@ -36,7 +36,7 @@ const PAGE = 4096
 const DEFAULT_POLICY = SnpPolicy.pack({ SMT: 1n, RESERVED_ONE: 1n })
 const TYPES = {
   normal: SnpPageType.NORMAL, zero: SnpPageType.ZERO, unmeasured: SnpPageType.UNMEASURED, secrets: SnpPageType.SECRETS,
-  cpuid: SnpPageType.CPUID, vmsa: SnpPageType.VMSA,
+  cpuid: SnpPageType.CPUID,
 } as const
 
 /** Launches a guest. @throws HostError when the firmware refuses a command or the host has no memory */
@@ -60,6 +60,10 @@ export function launch(options: LaunchOptions): Launched {
       vmsas.set(vp, addVmsa(options, pages, update))
       continue
     }
+    if (type === 'shared') {
+      share(options.guest, pages)
+      continue
+    }
     const contents = type === 'cpuid' ? options.cpuidPage : bytes
     for (let at = 0; at < length; at += PAGE) addPage(name, (start + at) / PAGE, type, contents?.subarray(at, at + PAGE))
   }
@@ -81,6 +85,15 @@ function finish({ firmware, memory, allocatePage, image: { identity }, hostData 
       flags: SnpLaunchFinishFlags.pack({ ID_BLOCK_EN: 1, AUTH_KEY_EN: identity.authorKey ? 1 : 0 }),
     }),
   }))
+}
+
+/** Puts pages into memory that guest and host share. */
+function share(guest: GuestMemory, { name, start, length, bytes }: SnpLaunchPages): void {
+  for (let at = 0; at < length; at += PAGE) {
+    const done = guest.makeShared((start + at) / PAGE)
+    if (done !== 'done') throw new HostError('launch', name, `${hex(start + at)} cannot be shared: ${done}`)
+  }
+  if (bytes !== undefined) guest.write(start, bytes)
 }
 
 /** Adds a VMSA, in a page of its own that is no memory of the guest's; answers the system page. */

@@ -4,6 +4,8 @@ import {
   Intercept3, Intercept4, NestedControl, VirtualInterrupt, VirtualizationControl, VmcbControl, type FieldValue,
 } from '@cofferdam/spec'
 
+const PAGE = 4096
+
 type Fields = (typeof VmcbControl)['fields']
 
 /** The control area of one VMCB. */
@@ -16,11 +18,22 @@ export interface Vmcb {
 
 /** A view of the VMCB at a page of the host's. */
 export function createVmcb(memory: PhysicalMemory, page: number): Vmcb {
-  const view = new DataView(memory.wasm.buffer)
+  // A view of the one page: V8 misjudges the length of views over more than 2 GiB in code that it has optimised. Frames
+  // may move, so the view is made anew when the page lies elsewhere.
+  let at = memory.backPage(page)
+  let view = new DataView(memory.wasm.buffer, at, PAGE)
+  const here = (): DataView => {
+    const now = memory.backPage(page)
+    if (now !== at) {
+      at = now
+      view = new DataView(memory.wasm.buffer, at, PAGE)
+    }
+    return view
+  }
   return {
-    address: page * 4096,
-    get: (field) => VmcbControl.get(view, field, memory.backPage(page)),
-    set(field, value) { VmcbControl.set(view, field, value, memory.backPage(page)) },
+    address: page * PAGE,
+    get: (field) => VmcbControl.get(here(), field),
+    set(field, value) { VmcbControl.set(here(), field, value) },
   }
 }
 

@@ -116,7 +116,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
     { start: 0, length: 0xa_0000, type: E820Type.RAM },
     ...pcMemoryMap(options.memory).filter((r) => r.start >= MiB),
   ])
-  const image = createLaunch(options, silicon.encryption.cBit)
+  const image = createLaunch(options, guestRam, silicon.encryption.cBit)
   const hasFirmware = options.firmware !== undefined
   const platform = createPlatform({
     ...observation, memory: { ports, mmio }, clock, cmos: memoryCmos(guestRam), testDevices: testDevices(options.devices),

@@ -101,3 +101,33 @@ export function snpLaunchDigest(options: LaunchOptions): Uint8Array {
   for (const vmsa of launchVmsas(options)) digest.addVmsa(vmsa)
   return digest.value
 }
+
+/** One item of a launch: pages, or a VMSA. */
+export interface LaunchItem {
+  /** Shared pages are no part of a launch. */
+  readonly type: 'normal' | 'zero' | 'unmeasured' | 'secrets' | 'cpuid' | 'vmsa' | 'shared'
+  /** Guest physical address, and bytes: whole pages. */
+  readonly start: number
+  readonly length: number
+  /** Contents; zeroes after their end. */
+  readonly bytes?: Uint8Array
+}
+
+const ITEM_TYPES = {
+  normal: SnpPageType.NORMAL, zero: SnpPageType.ZERO, unmeasured: SnpPageType.UNMEASURED, secrets: SnpPageType.SECRETS,
+  cpuid: SnpPageType.CPUID, vmsa: SnpPageType.VMSA,
+} as const
+
+/** The digest of a launch of any kind, 48 bytes: its items one after the other, page by page. */
+export function measureLaunch(items: readonly LaunchItem[]): Uint8Array {
+  const digest = createLaunchDigest()
+  for (const { type, start, length, bytes = new Uint8Array(0) } of items) {
+    if (type === 'shared') continue
+    for (let at = 0; at < length; at += 4096) {
+      const page = new Uint8Array(4096)
+      page.set(bytes.subarray(at, at + 4096))
+      digest.add({ type: ITEM_TYPES[type], gpa: BigInt(start + at), bytes: page })
+    }
+  }
+  return digest.value
+}
