@@ -11,7 +11,8 @@ export interface SvsmLaunchPages {
   readonly name: string
   readonly start: number
   readonly length: number
-  readonly type: 'normal' | 'zero' | 'unmeasured' | 'secrets' | 'cpuid' | 'vmsa'
+  /** Shared pages stay the host's. */
+  readonly type: 'normal' | 'zero' | 'unmeasured' | 'secrets' | 'cpuid' | 'vmsa' | 'shared'
   /** Contents, zeroes after their end. */
   readonly bytes?: Uint8Array
   /** Of a VMSA: the processor that starts with it, 0 for the first. */
@@ -162,7 +163,7 @@ function onlyPage(launch: readonly SvsmLaunchPages[], type: SvsmLaunchPages['typ
 
 function parametersPage(options: SvsmImageOptions, size: number, cr3: bigint): Uint8Array {
   const { launch, ram, apicIds, vmpl, callingArea } = options
-  const ranges = [...ram, ...merged(launch.filter(({ type }) => type !== 'vmsa'))]
+  const ranges = [...ram, ...merged(launch.filter(({ type }) => type !== 'vmsa' && type !== 'shared'))]
   if (ranges.length > MAX_RANGES) {
     throw new SvsmError('launch', `${ranges.length} ranges of RAM and launch pages; expected at most ${MAX_RANGES}`)
   }
