@@ -28,6 +28,9 @@ export function createLaunch(options: MachineOptions, ram: Ranges, cBit: number)
       throw new MachineError('vars', 'file',
         'firmware of an SNP guest keeps its variables in memory that nobody else can read; leave it out')
     }
+    if (isIgvm(firmware.bytes) && (options.sevFeatures ?? 0n) !== 0n) {
+      throw new MachineError('sevFeatures', 'value', `${firmware.name} is an IGVM file, whose VMSAs say it; leave it out`)
+    }
     if (isIgvm(firmware.bytes)) return igvmLaunch({ file: firmware, vcpus, cmdline: append, ...igvmFacts(options, ram) })
     const files = options.hashed ?? (kernel && { kernel: kernel.bytes, initrd: initrd?.bytes, append })
     return firmwareLaunch({ firmware, vcpus, kernel: files, features: options.sevFeatures })
