@@ -171,7 +171,7 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
     charged = 0
     processor.setTime(time)
     try {
-      const done = processor.run(Math.min(most, current.end - time), current.yields)
+      const done = processor.run(Math.min(most, current.end - time), current.yields, most < current.end - time)
       retired += done
       const at = time + done + charged
       const watched = (processor.trapped ?? null) !== null

@@ -130,7 +130,10 @@ export interface Cpu {
    * everything but global pages. Without it, more is forgotten than need be.
    */
   invalidatePcid?(kind: number, pcid: number, address: bigint): void
-  /** Optional: write-back and invalidation of caches; `address` is linear, for the operations on one line. */
+  /**
+   * Optional: write-back and invalidation of caches; `address` is linear, for the operations on one line. Who listens
+   * sets it before anything runs.
+   */
   cacheOperation?(kind: CacheOperation, address?: bigint): void
   /** Model, MSRs and APIC of this processor; system instructions need it. */
   readonly system?: CpuSystem

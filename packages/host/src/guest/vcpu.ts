@@ -63,9 +63,9 @@ export interface Vcpu {
   wakes(): boolean
   /**
    * Runs at most so many instructions, less what is charged meanwhile; answers how many. With `yields`, spinning ends the
-   * turn.
+   * turn. A `part` of a slice may end sooner, as in `Processor.run`.
    */
-  run(instructions: number, yields: boolean): number
+  run(instructions: number, yields: boolean, part?: boolean): number
   /** The turn ended before its instructions were used up: it was stopped, or waits. */
   wasStopped(): boolean
   /** Ends the turn at the next instruction. */
@@ -184,7 +184,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   }
 
   /** Machine code up to its next exit; false when the turn's instructions are used up. */
-  const runCode = (instructions: number): boolean => {
+  const runCode = (instructions: number, part: boolean): boolean => {
     if (svm.inGuest && injection.wanted()) {
       watch?.exitBegins()
       svm.kick()
@@ -196,7 +196,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       hostile?.entry(vcpu)
     }
     inside = true
-    const result = svm.vmrun(vmcb.address, instructions)
+    const result = svm.vmrun(vmcb.address, instructions, part)
     inside = false
     // An exit counts as an instruction at least: a guest that only exits uses its turn up, too.
     done += Math.max(1, result.retired)
@@ -212,7 +212,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     index, apic, vmcb, wakes, stopped: '',
     counts: { pauses: 0 },
     get halted() { return !runnable() || waiting !== 'no' },
-    run(instructions, yielding) {
+    run(instructions, yielding, part = false) {
       done = 0
       charged = 0
       stopping = false
@@ -226,7 +226,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
           watch?.exitEnds()
           continue
         }
-        if (!runCode(instructions - done - charged)) break
+        if (!runCode(instructions - done - charged, part)) break
       }
       return done
     },

@@ -6,8 +6,10 @@
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Meaning } from '../cpu.ts'
+import { MODE64 } from '../insn.ts'
 import type { Insn } from '../insn.ts'
-import { EVENT } from '../state.ts'
+import { EVENT, RIP } from '../state.ts'
+import { decodeMode } from './mode.ts'
 import { EVENT_STOP, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
 export interface PhysicalCodePage {
@@ -25,6 +27,9 @@ export interface PhysicalCodePage {
 export interface CodePage {
   /** Linear page number: address / 4096. */
   readonly linear: number
+  /** Its address as two halves of 32 bits, signed. */
+  readonly low: number
+  readonly high: number
   readonly mode: number
   /** Base of the code segment: RIP is the linear address less this (0 in 64-bit mode). */
   readonly base: number
@@ -201,7 +206,9 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     nextWord += wordStep
     if (nextWord > wordBase + wordBytes) throw new CodeCacheFull()
     i32.fill(0, words >>> 2, nextWord >>> 2)
-    const page: CodePage = { linear, mode, base, limit, physical: frame, words, entries: new Map() }
+    const page: CodePage = {
+      linear, ...halvesOf(linear), mode, base, limit, physical: frame, words, entries: new Map(),
+    }
     frame.views.push(page)
     return page
   }
@@ -276,6 +283,20 @@ export function reserveRecords(cache: CodeCache, n: number): number {
   const at = cache.allocate(n)
   if (at === 0) throw new CodeCacheFull()
   return at
+}
+
+/** The address of a linear page as two halves of 32 bits, signed. */
+export const halvesOf = (linear: number): Pick<CodePage, 'low' | 'high'> => ({
+  low: ((linear % 0x10_0000) * PAGE) | 0, high: Math.floor(linear / 0x10_0000) | 0,
+})
+
+/** Makes RIP that of the byte at `offset` from the start of a code page; without BigInts, because it is done often. */
+export function placeRip(i32: Int32Array, page: CodePage, offset: number): void {
+  const low = page.low - page.base + offset
+  i32[RIP >>> 2] = low
+  // The last page of 4 GiB may be reached into from the one before; only in 64-bit mode RIP goes on above.
+  const carry = (page.low >>> 0) + offset >= 0x1_0000_0000 ? 1 : 0
+  i32[(RIP >>> 2) + 1] = decodeMode(page.mode) === MODE64 ? page.high + carry : 0
 }
 
 /** RIP of a block's first instruction. */

@@ -63,6 +63,7 @@ export function createCpu(services: CpuServices): EngineCpu {
   let lastCr4 = -1
   let lastEfer = -1
   let lastPkru = 0
+  let cacheOperation: Cpu['cacheOperation']
 
   /** Host address of an access that one TLB entry serves, or −1. */
   const probe = (base: number, low: number, high: number, size: number, write: boolean): number => {
@@ -382,6 +383,12 @@ export function createCpu(services: CpuServices): EngineCpu {
     retranslate(flush) {
       reconfigure()
       if (flush) mmu.flush(true)
+    },
+    get cacheOperation() { return cacheOperation },
+    set cacheOperation(listener) {
+      cacheOperation = listener
+      engine.translator.hearsLines = true
+      engine.flushCode()
     },
     timestamp: () => BigInt(f64[ICOUNT >>> 3] + i32[SLICE >>> 2] - i32[BUDGET >>> 2] - services.uncharged()),
   }

@@ -7,7 +7,7 @@ import { OP } from '../ops.ts'
 import {
   BUDGET, EVENT, EXIT_REASON, EXIT_UOP, GPR, MODE, RIP, SHADOW, SYSFLAGS, TEMP_REG,
 } from '../state.ts'
-import { blockRip } from './code-cache.ts'
+import { placeRip } from './code-cache.ts'
 import type { HostSite } from './code-cache.ts'
 import { RF, TF } from './core.ts'
 import type { Core } from './core.ts'
@@ -24,8 +24,8 @@ export interface Exits {
   serve(): number
   /** Finds the block at RIP and remembers the way, in a link word or (0) the jump cache. 0 after a fault. */
   follow(patch: number): number
-  /** RIP where a header leads; links that have not been followed have one too. */
-  headerRip(header: number): bigint
+  /** Makes RIP that of where a header leads; links that have not been followed have one too. */
+  placeHeader(header: number): void
 }
 
 export function createExits(core: Core, fetching: Fetching, events: Events): Exits {
@@ -53,7 +53,8 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
     const known = cache.hostInsns.get(uop)
     if (known !== undefined) return known
     translator.insnAt(uop, fetched)
-    const rip = fetching.ripOf(uop)
+    fetching.placeAt(uop)
+    const rip = i64[RIP >>> 3]
     const block = cache.blockAt(uop)
     const next = rip + BigInt(fetched.len)
     const site: HostSite = {
@@ -131,7 +132,7 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
   const checkCrossing = (uop: number): number => {
     const block = cache.blockAt(uop)
     i32[BUDGET >>> 2] = leftAt(uop)
-    i64[RIP >>> 3] = fetching.ripOf(uop)
+    fetching.placeAt(uop)
     fetching.locate()
     const page = fetching.behind()
     if (page === null && fetching.stepsHere()) return 0
@@ -180,7 +181,10 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
     if (isStackAccess(fetched, guestFault.address, (r) => i64[(GPR >>> 3) + r])) guestFault.vector = VECTOR.SS
   }
 
-  const ripOfHeader = (header: number): bigint => blockRip(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
+  const placeBlock = (header: number): void => {
+    const { page, offset } = cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]]
+    placeRip(i32, page, offset)
+  }
 
   /** A block was charged but not entered: it is hot, or the budget ends inside it. */
   const serveEntry = (header: number): number => {
@@ -191,21 +195,24 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
       else engine.jit.hot(cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]])
     }
     if (i32[BUDGET >>> 2] >= count) return enter(header)
-    i64[RIP >>> 3] = ripOfHeader(header)
+    placeBlock(header)
     return 0
   }
 
-  const headerRip = (header: number): bigint => {
-    for (;;) {
-      if (i32[(header + HEADER.PAGE) >>> 2] !== cache.always) return ripOfHeader(header)
+  const placeHeader = (header: number): void => {
+    while (i32[(header + HEADER.PAGE) >>> 2] === cache.always) {
       const uop = header + HEADER_SIZE
-      if (u16[uop >>> 1] !== HANDLER.GOTO) return i64[(uop + UOP.IMM) >>> 3]
+      if (u16[uop >>> 1] !== HANDLER.GOTO) {
+        i64[RIP >>> 3] = i64[(uop + UOP.IMM) >>> 3]
+        return
+      }
       header = i32[(uop + UOP.LINK) >>> 2]
     }
+    placeBlock(header)
   }
 
   return {
-    follow, headerRip,
+    follow, placeHeader,
     execute(uop, budget) {
       core.generated = true
       engine.run(uop, budget)
@@ -223,20 +230,20 @@ export function createExits(core: Core, fetching: Fetching, events: Events): Exi
         case EXIT.LINK:
           return isStopped() ? 0 : follow(uop)
         case EXIT.FAULT:
-          i64[RIP >>> 3] = fetching.ripOf(uop)
+          fetching.placeAt(uop)
           if (guestFault.vector === VECTOR.GP) blameStack(uop)
           i32[BUDGET >>> 2] = leftAt(uop) - 1
           deliverFault()
           return 0
         case EXIT.EVENT:
         case EXIT.REPEAT:
-          i64[RIP >>> 3] = fetching.ripOf(uop)
+          fetching.placeAt(uop)
           i32[BUDGET >>> 2] = leftAt(uop)
           return 0
         case EXIT.CROSS:
           return checkCrossing(uop)
         case EXIT.PAGE:
-          i64[RIP >>> 3] = headerRip(uop)
+          placeHeader(uop)
           return isStopped() ? 0 : follow(0)
         case EXIT.ADDRESS:
           return computeAddress(uop)

@@ -4,12 +4,15 @@ import { MODE64 } from '../insn.ts'
 import { CS, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SYSFLAGS } from '../state.ts'
 import { PERM_GLOBAL } from '@cofferdam/paging'
 import { linearPage } from './breakpoints.ts'
-import { blockRip } from './code-cache.ts'
+import { placeRip } from './code-cache.ts'
 import type { Block, CodePage } from './code-cache.ts'
 import { PAGE, RF, TF } from './core.ts'
 import type { Core } from './core.ts'
 import { decodeMode } from './mode.ts'
 import { TRANSLATE } from './translate.ts'
+
+/** How many code pages `recent` has room for. */
+const RECENT = 1024
 
 export interface Fetching {
   /** Linear address of RIP as two halves, since `locate`. */
@@ -31,8 +34,8 @@ export interface Fetching {
   failed(): null
   /** Puts the block of `header` into the jump cache, for RIP. */
   remember(header: number): void
-  /** RIP of a micro-op's instruction. */
-  ripOf(uop: number): bigint
+  /** Makes RIP that of a micro-op's instruction. */
+  placeAt(uop: number): void
   /** The flags, a breakpoint's page, or code outside of RAM want the instruction at RIP run by itself. */
   stepsHere(): boolean
 }
@@ -55,7 +58,7 @@ const codeLimit = (i32: Int32Array): number =>
 export function createFetching(core: Core): Fetching {
   const { engine, mmu, breakpoints, counts, slot } = core
   const { memory, cache, translator } = engine
-  const { i32, i64 } = memory.views
+  const { i32 } = memory.views
   let linearLow = 0
   let linearHigh = 0
   let base = 0
@@ -82,8 +85,33 @@ export function createFetching(core: Core): Fetching {
     return engine.openBus.fetch(page, physical, offset, cache.always)
   }
 
+  /** Code pages that were wanted a moment ago, by linear page; the maps of translations take long to ask. */
+  const recent: (CodePage | undefined)[] = new Array<undefined>(RECENT).fill(undefined)
+  let generation = cache.generation
+
+  const recentPage = (low: number, high: number): CodePage | undefined => {
+    if (generation !== cache.generation) {
+      generation = cache.generation
+      recent.fill(undefined)
+    }
+    const page = recent[(low >>> 12) % RECENT]
+    if (page?.low !== (low & ~0xfff) || page.high !== high) return undefined
+    // A page that may be entered is the one that is mapped there, in its mode.
+    if (i32[(page.words + slot) >>> 2] === 0) return undefined
+    return page.mode === i32[MODE >>> 2] && page.base === base && page.limit === codeLimit(i32) ? page : undefined
+  }
+
   /** The code page at a linear page, its word set; `offset` is where an instruction's bytes begin in it. */
   const codePage = (low: number, high: number, offset: number): CodePage | null => {
+    const known = recentPage(low, high)
+    if (known !== undefined) return known
+    const page = mappedPage(low, high, offset)
+    // What is outside of RAM is made for one instruction.
+    if (page !== null && page.words !== cache.always) recent[(low >>> 12) % RECENT] = page
+    return page
+  }
+
+  const mappedPage = (low: number, high: number, offset: number): CodePage | null => {
     const linear = linearPage(low, high)
     const mode = i32[MODE >>> 2]
     const known = mmu.code.local.get(linear) ?? mmu.code.global.get(linear)
@@ -148,12 +176,13 @@ export function createFetching(core: Core): Fetching {
     },
     remember(header) {
       const entry = jumpSlot()
-      i64[entry >>> 3] = i64[RIP >>> 3] ^ i64[MODE_SALT >>> 3]
+      i32[entry >>> 2] = i32[RIP >>> 2] ^ i32[MODE_SALT >>> 2]
+      i32[(entry + 4) >>> 2] = i32[(RIP >>> 2) + 1] ^ i32[(MODE_SALT >>> 2) + 1]
       i32[(entry + 8) >>> 2] = header
     },
-    ripOf(uop) {
-      const rip = blockRip(cache.blockAt(uop)) + BigInt(cache.offsetAt(uop))
-      return decodeMode(i32[MODE >>> 2]) === MODE64 ? rip : BigInt.asUintN(32, rip)
+    placeAt(uop) {
+      const { page, offset } = cache.blockAt(uop)
+      placeRip(i32, page, offset + cache.offsetAt(uop))
     },
     stepsHere() {
       if ((i32[SYSFLAGS >>> 2] & (TF | RF)) !== 0) return true

@@ -108,6 +108,9 @@ const spreadSign: WasmMeaning = (b) => {
   b.setGpr(RDX, truncate(size, shrS(signed(size, b.gpr(RAX, size)), sized(b, size === 8 ? 63 : 31))), size)
 }
 
+/** CLFLUSH, CLFLUSHOPT, CLWB: a byte is loaded. Where somebody listens to caches, the host's meaning tells it. */
+const cacheLine: WasmMeaning = (b) => { b.load(1, b.address()) }
+
 export const moveMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['mov', (b) => { b.set(0, b.get(1)) }],
   ['lea', (b) => { b.set(0, b.form.size === 8 ? b.address(false) : truncate(b.form.size, wrap(b.address(false)))) }],
@@ -128,6 +131,7 @@ export const moveMeanings: readonly (readonly [string, WasmMeaning])[] = [
   }],
   ['nop', () => { /* nothing, as its name says */ }],
   ['pause', (b) => { b.hostIf(b.state32(YIELDS)) }],
+  ...['clflush', 'clflushopt', 'clwb'].map((n) => [n, cacheLine] as const),
   // Every access is done when its instruction is.
   ...['lfence', 'mfence', 'sfence', 'serialize'].map((n) => [n, (): void => {}] as const),
   ...['movnti', 'movdiri'].map((n) => [n, (b: Builder): void => { b.set(0, b.get(1)) }] as const),

@@ -30,6 +30,8 @@ const only64 = new Set<number>([
   OP.vzeroupper,
 ])
 const isOnly64: readonly boolean[] = OPS.map((_, op) => only64.has(op))
+const lines = new Set<number>([OP.clflush, OP.clflushopt, OP.clwb])
+const isLine: readonly boolean[] = OPS.map((_, op) => lines.has(op))
 const trapped = new Set<number>([OP.rdtsc, OP.rdtscp, OP.pushf, OP.popf, OP.pause])
 const isBitTest: readonly boolean[] = OPS.map((_, op) => ([OP.bt, OP.bts, OP.btr, OP.btc] as number[]).includes(op))
 const strings = new Set<number>([OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps])
@@ -43,13 +45,14 @@ const readers = new Set<number>([
 const isReader: readonly boolean[] = OPS.map((_, op) => readers.has(op))
 export const readsFlags = (insn: Insn): boolean => isReader[insn.op]
 
-/** Whether the instruction must be run by a meaning in TypeScript. */
-export function runsOnHost(insn: Insn, mode: number): boolean {
+/** Whether the instruction must be run by a meaning in TypeScript; `hearsLines`: somebody listens to cache lines. */
+export function runsOnHost(insn: Insn, mode: number, hearsLines: boolean): boolean {
   if (insn.status !== DECODED || !isWasm[insn.op]) return true
   if ((mode & MODE_TRAPS) !== 0 && trapped.has(insn.op)) return true
   if (isVector[insn.op] && !vectorAllowed(insn, mode)) return true
   if (isBitTest[insn.op] && insn.kind0 === MEM && insn.kind1 === REG && insn.addrSize !== 8) return true
   if (insn.op === OP.mov && (insn.kind0 > XMM_REG || insn.kind1 > XMM_REG)) return true
+  if (isLine[insn.op] && (hearsLines || insn.mode !== MODE64)) return true
   if (insn.mode !== MODE64) return isOnly64[insn.op] || (insn.op === OP.jmp && insn.kind0 !== REL)
   if (isString[insn.op]) return insn.addrSize !== 8 || insn.segOverride === FS || insn.segOverride === GS
   switch (insn.op) {

@@ -3,6 +3,7 @@
  * answers may change from one read to the next, so that such code is fetched anew for each instruction and never kept.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
+import { halvesOf } from './code-cache.ts'
 import type { CodePage } from './code-cache.ts'
 import { PAGE } from './core.ts'
 
@@ -32,7 +33,7 @@ export function createOpenBus(memory: PhysicalMemory): OpenBus {
       const number = offset === 0 ? SECOND : FIRST
       const to = frameOf(number)
       for (let at = offset; at < Math.min(offset + MAX_INSN, PAGE); at++) u8[to + at] = memory.mmio.read(physical * PAGE + at, 1)
-      return { ...page, physical: { number, views: [], lines: [], count: 0 }, words, entries: new Map() }
+      return { ...page, ...halvesOf(page.linear), physical: { number, views: [], lines: [], count: 0 }, words, entries: new Map() }
     },
   }
 }

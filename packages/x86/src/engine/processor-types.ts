@@ -59,9 +59,10 @@ export interface Processor {
   stopped: string
   /**
    * Runs at most `instructions` (below 2^31), less what is charged meanwhile; answers how many it retired. With
-   * `yields`, PAUSE ends the slice: another processor may have what this one waits for.
+   * `yields`, PAUSE ends the slice: another processor may have what this one waits for. A `part` of a slice may end
+   * some instructions sooner, where that is cheap: up to 64, or none where fewer than 1024 are asked for.
    */
-  run(instructions: number, yields?: boolean): number
+  run(instructions: number, yields?: boolean, part?: boolean): number
   /** Ends the present slice at the next instruction boundary. Idle outside of `run`. */
   stop(): void
   /** Whether the last slice was ended by `stop`, HLT, PAUSE or a shutdown: another may follow its budget's end at once. */

@@ -46,9 +46,9 @@ export function createProcessor(options: ProcessorOptions): Processor {
     set halted(halted) { core.halted = halted },
     get stopped() { return core.stopped },
     set stopped(reason) { core.stopped = reason },
-    run(instructions, yields = false) {
+    run(instructions, yields = false, part = false) {
       activate()
-      return runSlice(instructions, yields)
+      return runSlice(instructions, yields, part)
     },
     stop,
     wasStopped: () => core.ending || core.halted || core.stopped !== '',

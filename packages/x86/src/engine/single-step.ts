@@ -3,14 +3,13 @@ import { createInsn } from '../decode/decode.ts'
 import { OP } from '../ops.ts'
 import { BUDGET, EXIT_REASON, EXIT_UOP, RIP, SHADOW, SLICE, SYSFLAGS, TIME_END } from '../state.ts'
 import { HOST_HIT } from './breakpoints.ts'
-import { blockRip } from './code-cache.ts'
 import type { CodePage } from './code-cache.ts'
 import { RF, TF } from './core.ts'
 import type { Core } from './core.ts'
 import type { Events } from './events.ts'
 import type { Exits } from './exits.ts'
 import type { Fetching } from './fetching.ts'
-import { EXIT, HEADER, HEADER_SIZE, UOP_SIZE } from './uop.ts'
+import { EXIT, HEADER_SIZE, UOP_SIZE } from './uop.ts'
 
 export interface SingleStep {
   /** Executes exactly one instruction (or one exception's delivery, or one round of a repeated string instruction). */
@@ -37,10 +36,8 @@ export function createSingleStep(core: Core, fetching: Fetching, events: Events,
     const uop = i32[EXIT_UOP >>> 2]
     switch (i32[EXIT_REASON >>> 2]) {
       case EXIT.ENTER:
-        i64[RIP >>> 3] = blockRip(cache.blocks[i32[(uop + HEADER.BLOCK) >>> 2]])
-        return 0
       case EXIT.PAGE:
-        i64[RIP >>> 3] = exits.headerRip(uop)
+        exits.placeHeader(uop)
         return 0
       case EXIT.LOOKUP:
       case EXIT.LINK:

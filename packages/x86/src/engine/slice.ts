@@ -19,8 +19,13 @@ export interface Parts {
   readonly steps: SingleStep
 }
 
+/** Fewest instructions of a part of a slice that may end between two blocks. */
+const LEAST_PART = 1024
+
 /** Runs at most `instructions`; answers how many were retired. The processor is active. */
-export function createSliceRunner(core: Core, parts: Parts): (instructions: number, yields: boolean) => number {
+export function createSliceRunner(
+  core: Core, parts: Parts,
+): (instructions: number, yields: boolean, part: boolean) => number {
   const { engine, breakpoints, counts, options } = core
   const { i32, i64, f64 } = engine.memory.views
   const { fetching, events, exits, steps } = parts
@@ -85,16 +90,21 @@ export function createSliceRunner(core: Core, parts: Parts): (instructions: numb
       }
       exits.execute(pc, i32[BUDGET >>> 2])
       pc = exits.serve()
-      if (pc === 0 && i32[EXIT_REASON >>> 2] === EXIT.ENTER) finishSlice()
+      if (pc !== 0 || i32[EXIT_REASON >>> 2] !== EXIT.ENTER) continue
+      if (ragged && !events.wanted()) return
+      finishSlice()
     }
   }
+
+  /** What runs is a part of a slice, which may end before a block that does not fit. */
+  let ragged = false
 
   /** The rest of a slice that ends inside a block, instruction by instruction. */
   const finishSlice = (): void => {
     while (i32[BUDGET >>> 2] > 0 && !isIdle() && !events.wanted() && !fetching.stepsHere()) steps.step()
   }
 
-  return (instructions, yields) => {
+  return (instructions, yields, part) => {
     const { trapped } = core
     core.ending = false
     curtailed = false
@@ -102,6 +112,7 @@ export function createSliceRunner(core: Core, parts: Parts): (instructions: numb
       && trapped.address === BigInt.asUintN(64, i64[RIP >>> 3] + BigInt(codeBase(i32)))
     core.trapped = null
     core.generated = false
+    ragged = part && instructions >= LEAST_PART
     i32[YIELDS >>> 2] = yields ? 1 : 0
     i32[BUDGET >>> 2] = instructions
     i32[SLICE >>> 2] = instructions
@@ -116,7 +127,8 @@ export function createSliceRunner(core: Core, parts: Parts): (instructions: numb
         engine.flushCode()
       }
     }
-    engine.jit?.flush()
+    // Code that waits is compiled together, as much as there is.
+    if (!part) engine.jit?.flush()
     const done = i32[SLICE >>> 2] - i32[BUDGET >>> 2]
     f64[ICOUNT >>> 3] += done
     i32[BUDGET >>> 2] = 0

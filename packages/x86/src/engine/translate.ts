@@ -34,6 +34,8 @@ export interface Translator {
   status: number
   /** Entries until a new block is reported as hot. */
   hotness: number
+  /** Somebody listens to operations on cache lines: blocks that are translated from now on leave for the host there. */
+  hearsLines: boolean
   /** Decodes a block again, for the JIT. */
   expand(block: Block): ExpandedInsn[]
   /** Decodes the instruction of a micro-op again. */
@@ -109,7 +111,7 @@ export function createTranslator(
         break
       }
       offsets[n] = at - offset
-      host[n] = runsOnHost(insn, page.mode) || leavesSegment(page, at, insn) ? 1 : 0
+      host[n] = runsOnHost(insn, page.mode, translator.hearsLines) || leavesSegment(page, at, insn) ? 1 : 0
       at += insn.len
       n++
       if (isTerminator[insn.op]) break
@@ -140,7 +142,7 @@ export function createTranslator(
     }
     offsets[0] = 0
     offsets[1] = insn.len
-    host[0] = runsOnHost(insn, page.mode) || leavesSegment(page, offset, insn) ? 1 : 0
+    host[0] = runsOnHost(insn, page.mode, translator.hearsLines) || leavesSegment(page, offset, insn) ? 1 : 0
     return emit({ page, offset, n: 1, next, stepping, hotness: translator.hotness })
   }
 
@@ -168,6 +170,7 @@ export function createTranslator(
   const translator: Translator = {
     status: TRANSLATE.OK,
     hotness: 0x7fff_ffff,
+    hearsLines: false,
     block(page, offset, nextPage) {
       const block = translate(page, offset, nextPage, false)
       if (block !== null) cache.publish(block)

@@ -292,9 +292,9 @@ export function createSvm(options: SvmOptions): SvmCore {
     get hostIsCode() { return !direct },
     get encryptedGuest() { return guest?.kind?.encryptedState === true },
     deny: (outcome) => supervisor.deny(outcome),
-    vmrun(vmcb, instructions) {
+    vmrun(vmcb, instructions, part = false) {
       enterDirect(vmcb)
-      return resultOf(processor.run(instructions))
+      return resultOf(processor.run(instructions, false, part))
     },
     perform(vmcb, act) {
       enterDirect(vmcb)

@@ -56,11 +56,12 @@ export interface Svm {
    * host that wants to change it first calls `kick`. A pending physical interrupt (`processor.setInterrupt`) is
    * VMEXIT_INTR if the VMCB intercepts INTR.
    *
-   * Whoever keeps time sets it (`processor.setTime`) before each call.
+   * Whoever keeps time sets it (`processor.setTime`) before each call. A `part` of a slice may end sooner, as in
+   * `Processor.run`.
    *
    * @throws Error when another VMCB's guest is resident, or `vmcb` names no RAM: bugs of the host
    */
-  vmrun(vmcb: number, instructions: number): SvmRun
+  vmrun(vmcb: number, instructions: number, part?: boolean): SvmRun
   /**
    * VMRUN of a guest in which a program in TypeScript sits where machine code would run: enters it unless it is resident,
    * and has it do what one instruction does (`act`: an access, a change of the RMP, VMGEXIT). Either all of it is done or
