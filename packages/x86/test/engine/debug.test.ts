@@ -210,6 +210,18 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       expect(bare.peek(at, 4)).toBe(200n)
     })
 
+    it('of the stack that their handler is entered on retire nothing beyond the end of a slice', () => {
+      const { bare, labels } = load('89 0e after: 90 f4   ; mov [rsi],ecx')
+      bare.set({ rsi: at })
+      breakAt(bare, 0, at, 0n)
+      breakAt(bare, 1, Number(bare.get('rsp') & ~15n) - 8, enable(0, WRITE, 3) | enable(1, WRITE, 3))
+      expect(bare.run(1)).toBe(1)
+      bare.run(1000)
+      // The second trap is the first one's entry into its handler.
+      expect(traps(bare)).toHaveLength(2)
+      expect(traps(bare)).toContain(labels.get('after'))
+    })
+
     it('tell reads from writes, and what lies beside', () => {
       const { bare } = load(`
         8b 06                      ; mov eax,[rsi]

@@ -95,9 +95,8 @@ export function createArena(options: ArenaOptions): Arena {
 
   memory.mmio.attach({ name: 'noise', start: 0xfed0_0000, length: 0x1_0000, handlers: { read: (_at, size) => random.u32() >>> (32 - 8 * size), write: () => undefined } })
   const { u32, u64 } = processor.cpu.views
-  const { u8 } = processor.cpu.views
   processor.activate()
-  const first = u8.slice(S.HOT, S.HOT_END)
+  const first = processor.snapshot()
   return {
     engine, processor, memory, msrs: [...msrs.keys()],
     begin(seed) {
@@ -106,7 +105,7 @@ export function createArena(options: ArenaOptions): Arena {
       elapsed = 0
       apic.reset()
       processor.activate()
-      u8.set(first, S.HOT)
+      processor.restore(first)
       mapApic()
       engine.flushCode()
       for (let page = 0; page < RAM / PAGE; page++) {
