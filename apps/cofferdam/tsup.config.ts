@@ -1,8 +1,8 @@
 import { defineConfig } from 'tsup'
 
-/** One program, run by Node: ESM only, no declarations. */
+/** One program, run by Node, and the worker that it starts for a TPM: ESM only, no declarations. */
 export default defineConfig({
-  entry: ['src/main.ts'],
+  entry: ['src/main.ts', 'src/tpm/swtpm-worker.ts'],
   format: ['esm'],
   sourcemap: true,
   clean: true,

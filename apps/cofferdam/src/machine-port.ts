@@ -51,7 +51,7 @@ export interface MachineOptions {
   /** Of confidential guests: everything is accepted before the kernel (`eager`), or what it leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
-  readonly svsm?: { readonly vmpl: number }
+  readonly svsm?: { readonly vmpl: number, readonly vtpm?: { command(command: Uint8Array): Uint8Array | null } }
   /** Of confidential guests: what their host does against the rules. */
   readonly hostile?: readonly HostileOption[]
   /** Goes on from there: `memory`, `vcpus`, `cpu` and `seed` must be the snapshot's. */

@@ -37,6 +37,9 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   if (given.cc as string === 'tdx') throw usageError('--cc tdx: not in this version yet; expected none or snp')
   if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
   if (cc === 'none' && given.hostile !== undefined) throw usageError('--hostile: works with an SNP guest; add --cc snp')
+  if (svsm === undefined && given.svsmVtpm !== undefined) {
+    throw usageError('--svsm-vtpm: the TPM is the SVSM\'s; add --svsm')
+  }
   if (cc === 'none' && svsm !== undefined) throw usageError('--svsm: works with an SNP guest; add --cc snp')
   if (cc === 'none' && sevFeatures !== undefined) {
     throw usageError('--sev-features: works with an SNP guest; add --cc snp')
@@ -170,6 +173,10 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(svsmOption)
     .addOption(sevFeaturesOption)
     .addOption(hostileOption)
+    .option(
+      '--svsm-vtpm [DIR]',
+      'with --svsm: a TPM 2.0 for it, by swtpm, whose state is kept in DIR or ends with the run; none is the default',
+    )
     .addOption(diskOption)
     .addOption(deviceOption)
     .addOption(shareOption)

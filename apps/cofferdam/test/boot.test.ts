@@ -424,6 +424,7 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
     ['a folder as a kernel', ['--kernel', folder], 'it is not a file'],
     ['firmware as a kernel', ['--kernel', 'ovmf'], 'kernel ovmf: it is a firmware: expected a kernel image'],
     ['what is not built yet', ['--cc', 'tdx'], '--cc tdx: not in this version yet'],
+    ['a TPM of an SVSM that there is not', ['--cc', 'snp', '--svsm-vtpm'], "--svsm-vtpm: the TPM is the SVSM's; add --svsm"],
     ['an SVSM under a guest that is none', ['--svsm'], '--svsm: works with an SNP guest; add --cc snp'],
     ['a level that there is not', ['--cc', 'snp', '--svsm', '4'], '--svsm 4: expected a privilege level from 1 to 3'],
     ["the SVSM's own level", ['--cc', 'snp', '--svsm=0'], '--svsm 0: expected a privilege level from 1 to 3'],

@@ -4,7 +4,7 @@ import type { Finding } from '@cofferdam/findings'
 import type { HostileMode, SnpGuestStats } from '@cofferdam/host'
 import type { KernelFiles } from '@cofferdam/sev'
 import { SevFeatures } from '@cofferdam/spec'
-import type { SvsmStats } from '@cofferdam/svsm'
+import type { SvsmStats, VtpmBackend } from '@cofferdam/svsm'
 import type { HostWatch } from '@cofferdam/x86'
 import type { DeviceOption, DiskOption } from './devices.ts'
 import type { MachineEvent } from './events.ts'
@@ -39,6 +39,13 @@ export interface HostileOption {
   readonly at?: number | string
 }
 
+/** An SVSM at VMPL0, and the guest's level under it. */
+export interface SvsmOptions {
+  readonly vmpl: number
+  /** The TPM behind its vTPM protocol, which is not offered without one. */
+  readonly vtpm?: VtpmBackend
+}
+
 /** What a machine is made from. Two machines of the same options do the same, to the last instruction. */
 export interface MachineOptions extends MachineListeners {
   /** Bytes of RAM, a multiple of 4096; only what the guest writes costs memory here. */
@@ -57,7 +64,7 @@ export interface MachineOptions extends MachineListeners {
   /** Of confidential guests: all memory is accepted before the kernel, or what the kernel leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
-  readonly svsm?: { readonly vmpl: number }
+  readonly svsm?: SvsmOptions
   /** Of confidential guests: what their host does against the rules. */
   readonly hostile?: readonly HostileOption[]
   /** What to boot; only with firmware, and for a machine that goes on from a snapshot, may there be none. */

@@ -3,7 +3,8 @@ import { SvsmResult } from '@cofferdam/spec'
 import type { SvsmConfiguration, SvsmPlaces } from './image.ts'
 import type { SvsmProcessor } from './processor.ts'
 import type { GuestVcpus } from './vcpus.ts'
-import type { VtpmBackend } from './vtpm-backend.ts'
+import type { Reports } from './psp/reports.ts'
+import type { Vtpm } from './vtpm/vtpm.ts'
 
 /** Argument registers, copied once from the caller's VMSA. */
 export interface SvsmCall {
@@ -30,7 +31,9 @@ export interface SvsmState {
   /** All protocols, by number. */
   readonly protocols: ReadonlyMap<number, SvsmProtocolTable>
   /** The TPM behind the vTPM protocol; without one the protocol is not offered. */
-  readonly vtpm: VtpmBackend | undefined
+  readonly vtpm: Vtpm | undefined
+  /** Reports by the firmware, for attestation. */
+  readonly reports: Reports
 }
 
 /** One call of a protocol: one function, one file; the tables of protocols are the index. */

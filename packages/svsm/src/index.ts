@@ -5,4 +5,4 @@ export {
   type SvsmRange,
 } from './image.ts'
 export type { Svsm, SvsmFault, SvsmLeave, SvsmProcessor, SvsmPvalidate, SvsmStats } from './processor.ts'
-export type { VtpmBackend } from './vtpm-backend.ts'
+export type { VtpmBackend } from './vtpm/backend.ts'

@@ -1,16 +1,19 @@
 /** The SVSM: starts on the first processor, then serves whichever processor calls. */
 import {
-  GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SvsmResult, TerminationSet,
+  GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SecretsPage, SvsmResult, TerminationSet,
 } from '@cofferdam/spec'
 import type { SvsmState } from './call.ts'
 import { createHostCalls } from './ghcb.ts'
 import { readConfiguration, svsmPlaces, type SvsmConfiguration } from './image.ts'
+import { viewOf } from './memory.ts'
 import { isFault, type Svsm, type SvsmLeave, type SvsmProcessor } from './processor.ts'
 import { PROTOCOLS } from './protocols/index.ts'
+import { createReports } from './psp/reports.ts'
 import { resultName, serveCall } from './requests.ts'
 import { startSvsm } from './start.ts'
 import { createGuestVcpus } from './vcpus.ts'
-import type { VtpmBackend } from './vtpm-backend.ts'
+import type { VtpmBackend } from './vtpm/backend.ts'
+import { createVtpm } from './vtpm/vtpm.ts'
 
 export interface SvsmOptions {
   /** Where it lies: `SvsmImage.region.start`. */
@@ -54,7 +57,11 @@ export function createSvsm({ base, vtpm }: SvsmOptions): Svsm {
     const { apicIds, ram, launch, callingArea } = configuration
     const vcpus = createGuestVcpus({ apicIds, ranges: [...ram, ...launch] })
     vcpus.add(processor.apicId, { vmsa: places.guestVmsa, callingArea })
-    return { configuration, places, vcpus, protocols: PROTOCOLS, vtpm }
+    const key = SecretsPage.get(viewOf(secrets), 'vmpck0')
+    return {
+      configuration, places, vcpus, protocols: PROTOCOLS, reports: createReports(host, places, key),
+      vtpm: vtpm && createVtpm(vtpm),
+    }
   }
 
   const runGuest = ({ configuration, vcpus }: SvsmState, { apicId }: SvsmProcessor): SvsmLeave => {

@@ -87,6 +87,8 @@ export function createBox(options: { vmpl?: number, processors?: number, svsm?: 
   const svsm = createSvsm({ base: image.region.start, ...options.svsm })
   const log: string[] = []
   /** VMSAs that the host was told of. */
+  /** EXITINFO1 and EXITINFO2 of the last request through a page. */
+  const guestPages: number[] = []
   const announced: { apicId: number, vmpl: number, address: number }[] = []
 
   const usable = (address: number, length: number): boolean => {
@@ -120,6 +122,7 @@ export function createBox(options: { vmpl?: number, processors?: number, svsm?: 
         apicId: Number(info1 >> 32n), vmpl: Number(info1 >> 16n & 15n), address: Number(Ghcb.get(page, 'swExitInfo2')),
       })
     }
+    guestPages.splice(0, 2, Number(Ghcb.get(page, 'swExitInfo1')), Number(Ghcb.get(page, 'swExitInfo2')))
     Ghcb.write(page, { swExitInfo1: 0n, swExitInfo2: 0n })
     host.serve?.(page)
     return msr
@@ -198,7 +201,7 @@ export function createBox(options: { vmpl?: number, processors?: number, svsm?: 
       rcx: Vmsa.get(view, 'rcx'), rdx: Vmsa.get(view, 'rdx'), r8: Vmsa.get(view, 'r8'),
     }
   }
-  return { svsm, image, at, log, announced, host, processors, own, call, vmpl, base: image.region.start }
+  return { svsm, image, at, log, announced, guestPages, host, processors, own, call, vmpl, base: image.region.start }
 }
 
 /** A box whose SVSM has started. */

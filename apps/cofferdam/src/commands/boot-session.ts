@@ -63,7 +63,7 @@ const machineOptions = (
     ...{ memory, vcpus, seed, engine, cpu, cc, append, onSerial },
     ...(sevFeatures !== undefined && { sevFeatures }),
     ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
-    ...(svsm !== undefined && { svsm: { vmpl: svsm } }),
+    ...(svsm !== undefined && { svsm: { vmpl: svsm, ...(images.vtpm && { vtpm: images.vtpm }) } }),
     ...(restored && { restore: restored.snapshot }),
     ...(hostile && { hostile }),
     ...(kernel && { kernel }),
@@ -116,6 +116,7 @@ const openSession = (
       ...(options.stats !== undefined && { wallClock: around.now }),
     }
     const first = machine === undefined ? restored : undefined
+    images.vtpm?.powerOn()
     machine = around.createMachine(machineOptions(options, images, commandLine, wiring, first))
     if (machine.findings) findings.push(machine.findings)
     phases.reach(first === undefined ? 'machine' : 'restored', moment())

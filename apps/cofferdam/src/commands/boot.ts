@@ -17,6 +17,7 @@ import type { Asked, SnapshotChoice } from '../snapshot/options.ts'
 import { openShare } from '../share/open-share.ts'
 import type { ShareArgument } from '../share/parse-share.ts'
 import type { Surroundings } from '../surroundings.ts'
+import { openSwtpm, type Swtpm } from '../tpm/swtpm.ts'
 import { readFile } from 'node:fs/promises'
 import { loadFirmware, type FirmwareChoice, type FirmwareImages } from './boot-firmware.ts'
 import { bootSession } from './boot-session.ts'
@@ -36,6 +37,8 @@ export interface BootOptions extends FirmwareChoice, SnapshotChoice {
   readonly svsm?: number
   readonly sevFeatures?: bigint
   readonly hostile?: readonly HostileOption[]
+  /** The SVSM has a TPM, with its state in this folder, or only for the run. */
+  readonly svsmVtpm?: string | true
   /** An alias of the catalog or a path; `none` with firmware. */
   readonly kernel: string
   readonly initrd?: string
@@ -72,6 +75,7 @@ export interface BootImages extends Partial<FirmwareImages>, GuestImages {
   readonly disks: readonly DiskOption[]
   readonly devices: readonly DeviceOption[]
   readonly forwards: Forwards
+  readonly vtpm?: Swtpm
 }
 
 /** The kernel and what belongs to it. */
@@ -216,7 +220,9 @@ const openAll = (options: BootOptions, forwards: Forwards, around: Surroundings)
 /** What a restored machine has been booted from: firmware may still read it, and nobody else. */
 const guestOf = (restored: RestoredRun): GuestImages => ({ ownInitramfs: restored.attachment.ownShell, isLinux: true })
 
-const bootWith = async (given: BootOptions, forwards: Forwards, around: Surroundings): Promise<number> => {
+const bootWith = async (
+  given: BootOptions, { forwards, vtpm }: { forwards: Forwards, vtpm: Swtpm | undefined }, around: Surroundings,
+): Promise<number> => {
   const restored = given.restore === undefined ? undefined : await readSnapshot(given.restore)
   const options = restored === undefined ? given : { ...given, ...restored.snapshot.options, ...given.asked }
   const firmware = await loadFirmware(options, around)
@@ -226,7 +232,7 @@ const bootWith = async (given: BootOptions, forwards: Forwards, around: Surround
   const drivers = driversOf(devices, disks.length, options.cc)
   const needsKernel = restored === undefined || firmware !== undefined
   const guest = needsKernel ? await loadGuest(options, drivers, around) : guestOf(restored)
-  const images = { ...guest, ...firmware, disks, devices, forwards }
+  const images = { ...guest, ...firmware, disks, devices, forwards, ...(vtpm && { vtpm }) }
   const append = needsKernel ? commandLine(options, images.isLinux) : restored.attachment.commandLine
   try {
     return await bootSession(options, images, append, around, restored)
@@ -244,7 +250,14 @@ export const boot = async (options: BootOptions, around: Surroundings): Promise<
   const say = (text: string): boolean => around.stderr.write(`cofferdam: ${text}\n`)
   const forwards = await openForwards(options.forward ?? [], say)
   try {
-    return await bootWith(options, forwards, around)
+    const { svsmVtpm } = options
+    const vtpm = svsmVtpm === undefined ? undefined
+      : openSwtpm({ warn: say, ...(svsmVtpm !== true && { state: svsmVtpm }) })
+    try {
+      return await bootWith(options, { forwards, vtpm }, around)
+    } finally {
+      vtpm?.close()
+    }
   } finally {
     forwards.close()
   }

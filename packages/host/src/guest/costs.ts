@@ -24,6 +24,8 @@ export const COSTS = {
   rmpread: 300,
   /** An entry in the nested tables, with the allocation of what it maps. */
   map: 400,
+  /** A command of a TPM in software: a millisecond, whatever it is; keys take longer. */
+  vtpm: 1_000_000,
 } as const
 
 /** The cost of something done to a guest's memory. */
