@@ -1,6 +1,6 @@
 import { Reg, snpDirectBoot } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
-import { GhcbMsr, GhcbMsrTermination, HvFeatures, Msr, SvsmCallingArea, SvsmCoreCall } from '@cofferdam/spec'
+import { GhcbMsr, GhcbMsrTermination, HvFeatures, Msr, SevFeatures, SvsmCallingArea, SvsmCoreCall } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
@@ -90,7 +90,9 @@ describe('an SNP guest under an SVSM', () => {
     })).toBe(Number(HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION | HvFeatures.mask.MULTI_VMPL))
   })
 
-  it('calls the SVSM by running VMPL0, and finds its answer in the registers', () => {
+  it.each([
+    ['as they are', undefined], ['protected', SevFeatures.mask.VmsaRegProt],
+  ])('calls the SVSM by running VMPL0, and finds its answer in the registers, %s', (_, sevFeatures) => {
     const area = callingArea()
     const machine = create((asm) => {
       exitBy(asm, runVmpl(0))
@@ -108,7 +110,7 @@ describe('an SNP guest under an SVSM', () => {
       asm.alu('or', rbx, rcx)
       asm.alu('or', rbx, rax)
       report(asm)
-    })
+    }, { sevFeatures })
     expect(messageOf(machine)).toMatch(/reason 0x11/)
     expect(machine.stats().svsm?.requests).toMatchObject({ 'core.query-protocol': 1 })
   })

@@ -1,5 +1,5 @@
 /** Serves the call that a guest's processor left for: its calling area, its registers, the table of protocols. */
-import { SvmExit, SvsmCallId, SvsmCallingArea, SvsmResult, Vmsa } from '@cofferdam/spec'
+import { SevFeatures, SvmExit, SvsmCallId, SvsmCallingArea, SvsmResult, Vmsa } from '@cofferdam/spec'
 import { refuse, type SvsmAnswer, type SvsmState } from './call.ts'
 import { viewOf } from './memory.ts'
 import { isFault, type SvsmProcessor } from './processor.ts'
@@ -12,9 +12,17 @@ export interface ServedCall {
 
 const REGISTERS = ['rcx', 'rdx', 'r8'] as const
 
+/** What registers in a VMSA are turned round with: the nonce, where its features say so (APM vol. 2, VMSA register protection). */
+function nonceOf(vmsa: DataView): bigint {
+  const isProtected = (Vmsa.get(vmsa, 'sevFeatures') & SevFeatures.mask.VmsaRegProt) !== 0n
+  return isProtected ? Vmsa.get(vmsa, 'regProtNonce') : 0n
+}
+
 /** Serves a call by its id and registers. */
 function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): ServedCall & SvsmAnswer {
-  const { protocol, call } = SvsmCallId.unpack(Vmsa.get(vmsa, 'rax'))
+  const nonce = nonceOf(vmsa)
+  const register = (name: 'rax' | (typeof REGISTERS)[number]): bigint => Vmsa.get(vmsa, name) ^ nonce
+  const { protocol, call } = SvsmCallId.unpack(register('rax'))
   const table = svsm.protocols.get(Number(protocol))
   if (table === undefined || table.offered?.(svsm) === false) {
     return { name: table?.name ?? `protocol-${protocol}`, ...refuse('UNSUPPORTED_PROTOCOL') }
@@ -22,8 +30,7 @@ function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): Se
   const server = table.calls.get(Number(call))
   if (server === undefined) return { name: `${table.name}.${call}`, ...refuse('UNSUPPORTED_CALL') }
   const answer = server.serve({
-    rcx: Vmsa.get(vmsa, 'rcx'), rdx: Vmsa.get(vmsa, 'rdx'), r8: Vmsa.get(vmsa, 'r8'),
-    features: Vmsa.get(vmsa, 'sevFeatures'),
+    rcx: register('rcx'), rdx: register('rdx'), r8: register('r8'), features: Vmsa.get(vmsa, 'sevFeatures'),
   }, svsm, processor)
   return { name: `${table.name}.${server.name}`, ...answer }
 }
@@ -44,7 +51,7 @@ export function serveCall(svsm: SvsmState, processor: SvsmProcessor): ServedCall
   const { name, code, ...answer } = dispatch(vmsa, svsm, processor)
   const word = (field: 'rax' | (typeof REGISTERS)[number], value: bigint): void => {
     const bytes = new Uint8Array(8)
-    viewOf(bytes).setBigUint64(0, value, true)
+    viewOf(bytes).setBigUint64(0, value ^ nonceOf(vmsa), true)
     processor.store(vcpu.vmsa + Vmsa.offset[field], bytes)
   }
   word('rax', BigInt(code))

@@ -1,6 +1,6 @@
 /** What the SVSM does once, on the first processor, before the guest runs (58019 §4). */
 import {
-  ApCreationInfo, ApCreationRequest, RmpStatus, SecretsPage, SevFeatures, VmgExit, Vmsa,
+  ApCreationInfo, ApCreationRequest, RmpStatus, SecretsPage, VmgExit, Vmsa,
 } from '@cofferdam/spec'
 import type { HostCalls } from './ghcb.ts'
 import { ownVmsa, type SvsmConfiguration, type SvsmPlaces } from './image.ts'
@@ -42,10 +42,11 @@ const makeVmsa = (processor: SvsmProcessor, address: number, level: number): boo
 
 /** Has the host know a VMSA by AP_CREATION (56421 §4.1.9). */
 function announce(
-  processor: SvsmProcessor, host: HostCalls, vmsa: { apicId: number, vmpl: number, address: number },
+  processor: SvsmProcessor, host: HostCalls,
+  vmsa: { apicId: number, vmpl: number, address: number, features: bigint },
 ): boolean {
   const answer = host.request(processor, {
-    code: VmgExit.AP_CREATION, info2: BigInt(vmsa.address), rax: SevFeatures.mask.SNPActive,
+    code: VmgExit.AP_CREATION, info2: BigInt(vmsa.address), rax: vmsa.features,
     info1: ApCreationInfo.pack({
       request: BigInt(ApCreationRequest.CREATE), vmpl: BigInt(vmsa.vmpl), apicId: BigInt(vmsa.apicId),
     }),
@@ -69,6 +70,7 @@ export function startSvsm(
   if (isFault(processor.store(configuration.guestSecrets, given))) return null
   if (isFault(processor.store(configuration.guestCpuid, cpuid))) return null
   if (!grantLaunch(processor, configuration)) return null
+  const features = Vmsa.get(viewOf(vmsa), 'sevFeatures')
   // The other processors start as this one did, from pages that are the SVSM's.
   if (isFault(processor.load(places.guestVmsa, vmsa)) || !makeVmsa(processor, places.guestVmsa, vmpl)) return null
   for (const [index, apicId] of apicIds.entries()) {
@@ -76,8 +78,8 @@ export function startSvsm(
     const address = places.vmsa(index)
     const own = ownVmsa(vmsa, configuration.cr3, places.idle)
     if (isFault(processor.store(address, own)) || !makeVmsa(processor, address, 1)) return null
-    if (!announce(processor, host, { apicId, vmpl: 0, address })) return null
+    if (!announce(processor, host, { apicId, vmpl: 0, address, features })) return null
   }
-  const first = { apicId: processor.apicId, vmpl, address: places.guestVmsa }
+  const first = { apicId: processor.apicId, vmpl, address: places.guestVmsa, features }
   return announce(processor, host, first) ? secrets : null
 }
