@@ -3,7 +3,7 @@
  * first VMSA among them, and the VMSA that starts the SVSM. The guest's secrets and CPUID pages become the SVSM's to fill in.
  */
 import { createPageTables } from '@cofferdam/paging'
-import { layout, Vmsa } from '@cofferdam/spec'
+import { layout, SevFeatures, Vmsa } from '@cofferdam/spec'
 import { SvsmError } from './error.ts'
 
 /** Pages that a launch adds. Start and length are multiples of 4096. */
@@ -251,6 +251,9 @@ export function svsmImage(options: SvsmImageOptions): SvsmImage {
   if (first?.bytes === undefined) throw new SvsmError('VMSA', "none in the guest's launch; expected the first processor's")
   const guestVmsa = new Uint8Array(Vmsa.size)
   guestVmsa.set(first.bytes)
+  if ((Vmsa.get(new DataView(guestVmsa.buffer), 'sevFeatures') & SevFeatures.mask.SecureTSC) !== 0n) {
+    throw new SvsmError('Secure TSC', 'this SVSM does not ask the firmware for the scale that VMSAs then need; leave one out')
+  }
   Vmsa.set(new DataView(guestVmsa.buffer), 'vmpl', vmpl)
   const page = (name: string, start: number, type: SvsmLaunchPages['type'], contents?: Uint8Array): SvsmLaunchPages =>
     ({ name: `SVSM ${name}`, start, length: PAGE, type, ...(contents && { bytes: contents }) })

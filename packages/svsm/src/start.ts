@@ -70,9 +70,9 @@ export function startSvsm(
   if (isFault(processor.store(configuration.guestSecrets, given))) return null
   if (isFault(processor.store(configuration.guestCpuid, cpuid))) return null
   if (!grantLaunch(processor, configuration)) return null
+  if (isFault(processor.load(places.guestVmsa, vmsa)) || !makeVmsa(processor, places.guestVmsa, vmpl)) return null
   const features = Vmsa.get(viewOf(vmsa), 'sevFeatures')
   // The other processors start as this one did, from pages that are the SVSM's.
-  if (isFault(processor.load(places.guestVmsa, vmsa)) || !makeVmsa(processor, places.guestVmsa, vmpl)) return null
   for (const [index, apicId] of apicIds.entries()) {
     if (apicId === processor.apicId) continue
     const address = places.vmsa(index)

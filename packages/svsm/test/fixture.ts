@@ -89,7 +89,7 @@ export function createBox(options: { vmpl?: number, processors?: number, svsm?: 
   /** VMSAs that the host was told of. */
   /** EXITINFO1 and EXITINFO2 of the last request through a page. */
   const guestPages: number[] = []
-  const announced: { apicId: number, vmpl: number, address: number }[] = []
+  const announced: { apicId: number, vmpl: number, address: number, features: bigint }[] = []
 
   const usable = (address: number, length: number): boolean => {
     for (let page = Math.floor(address / PAGE) * PAGE; page < address + length; page += PAGE) {
@@ -120,6 +120,7 @@ export function createBox(options: { vmpl?: number, processors?: number, svsm?: 
       const info1 = Ghcb.get(page, 'swExitInfo1')
       announced.push({
         apicId: Number(info1 >> 32n), vmpl: Number(info1 >> 16n & 15n), address: Number(Ghcb.get(page, 'swExitInfo2')),
+        features: Ghcb.get(page, 'rax'),
       })
     }
     guestPages.splice(0, 2, Number(Ghcb.get(page, 'swExitInfo1')), Number(Ghcb.get(page, 'swExitInfo2')))

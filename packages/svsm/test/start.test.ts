@@ -1,7 +1,7 @@
-import { GhcbMsr, GhcbMsrRunVmplReq, SecretsPage, Vmsa } from '@cofferdam/spec'
+import { GhcbMsr, GhcbMsrRunVmplReq, SecretsPage, SevFeatures, Vmsa } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { svsmImage } from '../src/index.ts'
-import { CALLING_AREA, CPUID, createBox, KERNEL, PAGE, SECRETS, startedBox } from './fixture.ts'
+import { CALLING_AREA, CPUID, createBox, FEATURES, KERNEL, PAGE, SECRETS, startedBox } from './fixture.ts'
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer)
 const RUN_VMPL = (vmpl: number): bigint => GhcbMsrRunVmplReq.pack({ info: BigInt(GhcbMsr.RUN_VMPL_REQ), vmpl: BigInt(vmpl) })
@@ -32,7 +32,8 @@ describe('the start of an SVSM', () => {
   it("starts itself on the other processors, tells the host of the guest's VMSA, and runs the guest", () => {
     const box = startedBox({ processors: 3, vmpl: 1 })
     expect(box.announced.map(({ apicId, vmpl }) => [apicId, vmpl])).toEqual([[1, 0], [2, 0], [0, 1]])
-    for (const { address, vmpl } of box.announced) {
+    for (const { address, vmpl, features } of box.announced) {
+      expect(features).toBe(FEATURES)
       expect(box.at(address).vmsa).toBe(true)
       expect(Vmsa.get(viewOf(box.at(address).bytes), 'vmpl')).toBe(vmpl)
       expect(address % 2 ** 21).not.toBe(0)
@@ -77,6 +78,11 @@ describe('a launch with an SVSM', () => {
     expect(launch.find(({ start }) => start === SECRETS)?.type).toBe('zero')
     const own = launch.filter(({ start, type }) => start >= region.start && type !== 'vmsa')
     expect(own.reduce((sum, { length }) => sum + length, 0)).toBe(region.length)
+  })
+
+  it('is refused with a secure TSC, whose scale the SVSM would have to ask for', () => {
+    const vmsa = { ...options.launch[3], bytes: Vmsa.create({ sevFeatures: SevFeatures.mask.SecureTSC }) }
+    expect(() => svsmImage({ ...options, launch: [...options.launch.slice(0, 3), vmsa] })).toThrow('Secure TSC')
   })
 
   it.each([
