@@ -58,6 +58,13 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
     await boot('trixie-cloud', '2G', vcpus, 'ovmf')
   })
 
+  it.each([1, 2, 4])('runs at VMPL2 under our SVSM, the kernel after it, with %i vCPUs', { timeout: 600_000 }, async (vcpus) => {
+    const { out } = await boot('sid-cloud', '2G', vcpus, 'ovmf-amdsev', '--svsm')
+    expect(out).toContain('SEV: SNP running at VMPL2.')
+    // OVMF has the host's list of processors, and the SVSM make their VMSAs.
+    expect(readSnpStats(stats).exits['apic-id-list'] ?? 0).toBe(vcpus > 1 ? 2 : 0)
+  })
+
   it('leaves memory above 4 GiB to a kernel that accepts it when it needs it', { timeout: 600_000 }, async () => {
     const { total, unaccepted, backed } = await boot('sid-cloud', '64G', 4)
     expect(total).toBeGreaterThan(61 * GiB)

@@ -144,6 +144,18 @@ describe('exits', () => {
     expect(guest.seen.aps).toEqual([{ apicId: 1, vmpl: 0, vmsa: 0x20_1000, onInit: false, features: 1n }])
   })
 
+  it('APIC_ID_LIST says how many pages it takes, and lists the processors', () => {
+    const guest = guestWithGhcb()
+    expect(guest.exit(VmgExit.APIC_ID_LIST, 0n, 0n, { rax: 0n })).toMatchObject({ info1: 0n, rax: 1n })
+    expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0000n, 0n, { rax: 1n })).toMatchObject(malformed(GhcbError.INVALID_INPUT))
+    guest.guest.makeShared(0x10)
+    expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0000n, 0n, { rax: 1n })).toMatchObject({ info1: 0n, rax: 1n })
+    const list = new Uint8Array(16)
+    guest.guest.read(0x1_0000, list)
+    expect([...new Uint32Array(list.buffer)]).toEqual([3, 0, 1, 5])
+    expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0008n, 0n, { rax: 1n })).toMatchObject(malformed(GhcbError.INVALID_INPUT))
+  })
+
   it('AP_RESET_HOLD lets the processor wait, and says that a start-up IPI ended it', () => {
     const guest = guestWithGhcb()
     expect(guest.exit(VmgExit.AP_RESET_HOLD).info2).toBe(1n)

@@ -77,7 +77,7 @@ export function guestServices(memory: GuestMemory) {
     index: 0, vmpl: 0, apic, cpu, dr7: 0x400n, ghcb: -1, nmiDone: () => undefined, pause: (how) => { seen.pauses.push(how) },
   }
   const services: GuestServices = {
-    memory, ports: createIoBus(0x1_0000), mmio: createIoBus(2 ** 52), cBit: 51, features: 3n,
+    memory, ports: createIoBus(0x1_0000), mmio: createIoBus(2 ** 52), cBit: 51, features: 3n, apicIds: [0, 1, 5],
     createAp(request) {
       seen.aps.push(request)
       return true

@@ -61,6 +61,8 @@ export interface GuestServices {
   readonly cBit: number
   /** Hypervisor feature bits (`HvFeatures`). */
   readonly features: bigint
+  /** APIC ids of all processors. */
+  readonly apicIds: readonly number[]
   /** Starts or stops a level of a processor, as `caller` asks; false when the request makes no sense. */
   createAp(request: ApRequest, caller: VcpuServices): boolean
   /** SNP_GUEST_REQUEST with a copy of the guest's page. */

@@ -163,10 +163,14 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     return { firmware: status, response }
   }
 
+  // Firmware that cannot find its processors by start-up IPIs, for they have no VMSA yet, creates them by this list.
+  const isLaunched = (vp: number): boolean => image.launch.some((pages) => pages.type === 'vmsa' && pages.vp === vp)
+  const apicIdList = svms.every((_, vp) => isLaunched(vp)) ? 0n : HvFeatures.mask.APIC_ID_LIST
   const services: GuestServices & { readonly npt: Npt } = {
     memory: hostile?.memory ?? guestMemory, npt, ports: options.ports, mmio: options.mmio,
     cBit: options.encryption.cBit, createAp,
-    features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION | HvFeatures.mask.MULTI_VMPL,
+    features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION | HvFeatures.mask.MULTI_VMPL | apicIdList,
+    apicIds: svms.map((_, index) => index),
     guestRequest: (page) => hostile?.guestRequest(page, forward) ?? forward(page),
     certificates: host.certificates,
     runVmpl: ({ index }, vmpl) => vcpus[index].runVmpl(vmpl),

@@ -50,7 +50,9 @@ export function firmwareLaunch(
     ovmf, vcpus, name, features: features | SevFeatures.mask.SNPActive, signature: cpuidSignature(guestModel()),
     kernel: takesHashes(ovmf) ? kernel : undefined,
   }
+  const callingArea = ovmf.sections.find(({ type }) => type === OvmfSectionType.SVSM_CAA)?.gpa
   return {
+    ...(callingArea !== undefined && { callingArea }),
     launch: [
       { name: 'firmware', start: ovmf.gpa, length: bytes.length, type: 'normal', bytes },
       ...launchSteps(options).map(pagesOf),

@@ -4,6 +4,7 @@ import type { GhcbServer } from '../types.ts'
 import { apCreationExit } from './ap-creation.ts'
 import { apJumpTableExit } from './ap-jump-table.ts'
 import { apResetHoldExit } from './ap-reset-hold.ts'
+import { apicIdListExit } from './apic-id-list.ts'
 import { cpuidExit } from './cpuid.ts'
 import { extendedGuestRequestExit, guestRequestExit } from './guest-request.ts'
 import { hvFeaturesExit } from './hv-features.ts'
@@ -43,6 +44,7 @@ export const GHCB_SERVERS: ReadonlyMap<number, GhcbServer> = new Map<number, Ghc
   [VmgExit.GUEST_REQUEST, guestRequestExit],
   [VmgExit.EXT_GUEST_REQUEST, extendedGuestRequestExit],
   [VmgExit.AP_CREATION, apCreationExit],
+  [VmgExit.APIC_ID_LIST, apicIdListExit],
   [VmgExit.SNP_RUN_VMPL, runVmplExit],
   [VmgExit.HV_FEATURES, hvFeaturesExit],
   [VmgExit.TERMINATION, terminationExit],
