@@ -21,12 +21,13 @@ export const layers: readonly Layer[] = [
   { name: 'services', packages: { ninep: [], usernet: [] } },
   // Confidential modes implement the extension and guard interfaces of silicon, and never lean on each other.
   { name: 'cc', packages: { sev: [], svsm: [], tdx: [] } },
+  // What a broken rule is, for those who hold rules: silicon raises faults and knows none.
+  { name: 'rules', packages: { findings: [] } },
   {
     name: 'silicon',
     packages: { x86: ['paging', 'memory'], paging: ['memory'], devices: ['memory'], memory: [] },
   },
-  // Facts, and what a broken rule is: data and types that know no machine.
-  { name: 'base', packages: { spec: [], findings: [] } },
+  { name: 'base', packages: { spec: [] } },
 ]
 
 /** The scope of everything that is published, the application apart. */

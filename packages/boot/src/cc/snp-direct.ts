@@ -56,8 +56,6 @@ export interface SnpDirectImage extends SnpLaunch {
   readonly efiMap: readonly EfiRange[]
   /** What the boot stage accepts. */
   readonly accepted: readonly { readonly start: number, readonly length: number }[]
-  /** Guest physical address of the page that is left for an SVSM's calling area, where that was asked for. */
-  readonly callingArea: number | undefined
   /** The kernel takes unaccepted memory; `false` and everything is accepted for it. */
   readonly unacceptedMemory: boolean
 }
