@@ -48,7 +48,6 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
     throw usageError('--report: the rules are about confidential guests; add --cc snp')
   }
   if (cc !== 'snp') return
-  if (given.gdb !== undefined) throw usageError('--gdb: a debugger sees nothing of an SNP guest; leave --gdb or --cc out')
   if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
   for (const [name, value] of [['--vars', given.vars], ['--save-vars', given.saveVars]] as const) {
     if (value !== undefined) {
@@ -96,6 +95,7 @@ Examples:
       a shell at once, as often as wanted; --snapshot-every 10s keeps a long run that may be killed
   cofferdam boot --append nokaslr --gdb 1234
       waits for gdb: gdb vmlinux -ex 'target remote :1234' -ex 'hbreak start_kernel' -ex continue
+      (with --cc snp it sees what the guest sees, which no host could)
 
 Exit codes: 0 the guest powered off or reached --until; 1 the same, but it broke rules of the architecture (findings);
 2 usage or bad input; 3 the guest crashed, hung or timed out, with or without findings.
@@ -193,7 +193,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .optionsGroup('What to record:')
     .option('--stats <FILE>', 'counters and times, JSON', parse.parseText)
     .option('--record <FILE>', 'the console as an asciicast, with the machine\'s times', parse.parseText)
-    .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on the loopback address if none is given', parse.parseGdb)
+    .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on loopback if no address is given', parse.parseGdb)
     .option('--report <FILE>', 'rules that the guest broke: .json, .xml (JUnit) or .sarif', parse.parseReportPath)
     .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
   addSnapshotOptions(command)

@@ -430,7 +430,6 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
     ["the SVSM's own level", ['--cc', 'snp', '--svsm=0'], '--svsm 0: expected a privilege level from 1 to 3'],
     ['acceptance of memory that nobody protects', ['--accept', 'eager'], '--accept: works with a confidential guest'],
     ['SNP on Intel processors', ['--cc', 'snp', '--cpu', 'intel'], '--cpu: SEV-SNP is on AMD processors'],
-    ['a debugger of what it cannot see', ['--cc', 'snp', '--gdb', '1234'], '--gdb: a debugger sees nothing of an SNP'],
     ['an option of the full design', ['--kexec', 'k'], '--kexec: not in this version yet'],
     ['a misspelt option', ['--memroy', '1G'], "unknown option '--memroy'"],
     ['a trace of an unknown kind', ['--trace', 'x.txt'], '--trace x.txt: expected a file named .jsonl'],

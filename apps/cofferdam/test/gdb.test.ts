@@ -56,6 +56,17 @@ describe.skipIf(missing !== '')(`gdb${missing === '' ? '' : ` (${missing})`}`, (
   const kernel = ['--kernel', join(kernels, 'bzImage'), '--initrd', 'none', '--append', 'nokaslr', '--vcpus', '2']
   const symbols = join(folder, 'symbols')
 
+  it('sees an SNP guest in plain text, stops it and steps it', { timeout: 120_000 }, async () => {
+    const map = execFileSync('xz', ['-dc', join(kernels, 'System.map.xz')], { encoding: 'latin1', maxBuffer: 2 ** 28 })
+    writeFileSync(symbols, symbolFile(map, ['start_kernel', 'linux_banner', '_text']))
+    const out = await gdb(await waiting([...kernel, '--cc', 'snp', '--memory', '512M']), [
+      'print/x $rip', 'hbreak start_kernel', 'continue', 'x/s &linux_banner', 'stepi', 'x/2i $pc', 'info threads', 'detach',
+    ], symbols)
+    expect(out).toMatch(/hit Breakpoint 1, 0x[0-9a-f]+ in start_kernel/)
+    expect(out).toMatch(/<linux_banner>:\s+"Linux version 7\.2\.13/)
+    expect(out).toMatch(/=> 0x[0-9a-f]+ <start_kernel\+\d+>/)
+  })
+
   it('stops at a symbol, looks around, steps, watches memory, switches processors and lets go', { timeout: 120_000 }, async () => {
     const map = execFileSync('xz', ['-dc', join(kernels, 'System.map.xz')], { encoding: 'latin1', maxBuffer: 2 ** 28 })
     writeFileSync(symbols, symbolFile(map, ['start_kernel', 'linux_banner', 'jiffies', '_text']))

@@ -34,6 +34,11 @@ export interface Machine {
   watch(watches: readonly HostWatch[]): void
   /** Executes one instruction of a processor, while interrupts wait. Does nothing when it waits or the machine ended. */
   step(cpu: number): void
+  /**
+   * Of confidential guests: puts the guest's state into a processor's registers for a debugger, and answers whether there
+   * is any. The emulator is no host: what it shows is not what the host could see.
+   */
+  reside?(cpu: number): boolean
   /** The registers of a processor in lines for a person. */
   describe(cpu: number): readonly string[]
   /**

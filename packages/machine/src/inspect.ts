@@ -20,7 +20,7 @@ export type RegisterName =
 
 /** One processor, between two calls of `run`. Looking changes nothing that the guest could see. */
 export interface ProcessorView {
-  /** A register's value, never negative. */
+  /** A register's value, never negative. @throws MachineError, as all of this, for a guest's processor that has not started */
   get(name: RegisterName): bigint
   /**
    * Writes a register; of `eflags` those bits that POPF could write in ring 0.
@@ -58,9 +58,13 @@ export function inspectProcessor(machine: Debuggable, cpu = 0): ProcessorView {
   }
   const { processor } = seats[cpu]
   const memory = createLinearMemory(machine.memory)
+  const enter = (): void => {
+    if (machine.reside?.(cpu) === false) throw new MachineError('processors', `${cpu}`, 'nothing runs there that could be shown')
+    processor.activate()
+  }
   return {
     get(name) {
-      processor.activate()
+      enter()
       return find(name).read(processor).reduceRight((value, byte) => value << 8n | BigInt(byte), 0n)
     },
     set(name, value) {
@@ -69,13 +73,17 @@ export function inspectProcessor(machine: Debuggable, cpu = 0): ProcessorView {
       if (value < 0n || value >> BigInt(bits) !== 0n) {
         throw new MachineError('registers', name, `${value}; expected a number of ${bits} bits`)
       }
-      processor.activate()
+      enter()
       write(processor, Uint8Array.from({ length: bits / 8 }, (_, i) => Number(value >> BigInt(i * 8) & 0xffn)))
     },
     read(address, length) {
       if (!(length >= 0 && length <= MOST_BYTES)) throw new MachineError('memory', 'length', `${length}; expected 0 to 2^30`)
+      enter()
       return memory.read(processor, address, length)
     },
-    write: (address, bytes) => memory.write(processor, address, bytes),
+    write(address, bytes) {
+      enter()
+      return memory.write(processor, address, bytes)
+    },
   }
 }

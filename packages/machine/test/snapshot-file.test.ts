@@ -170,9 +170,9 @@ describe('a snapshot\'s file', () => {
   it('never makes more memory than the machine had, whatever it claims', async () => {
     const bomb: SnapshotCodec = { name: 'zstd', compress: zstd.compress, decompress: () => new Uint8Array(2 ** 22) }
     await expect(decodeSnapshot(file, { codecs: [bomb] })).rejects.toThrow(/: expected \d+ bytes, got 4194304/)
-    const long = { ...snapshot, image: { ...snapshot.image, contents: [new Uint8Array(2 ** 18 + 1)] } }
-    await expect(decode(await encodeSnapshot(long, zstd))).rejects.toThrow('expected pieces of at most 262144 bytes')
-    const big = { ...snapshot, image: { ...snapshot.image, contents: Array.from({ length: 65 }, () => new Uint8Array(2 ** 18)) } }
+    const long = { ...snapshot, image: { ...snapshot.image, contents: [new Uint8Array(2 ** 16 + 1)] } }
+    await expect(decode(await encodeSnapshot(long, zstd))).rejects.toThrow('expected pieces of at most 65536 bytes')
+    const big = { ...snapshot, image: { ...snapshot.image, contents: Array.from({ length: 257 }, () => new Uint8Array(2 ** 16)) } }
     await expect(decode(await encodeSnapshot(big, zstd))).rejects.toThrow('expected no more than the 16777216 bytes of RAM')
   })
 })

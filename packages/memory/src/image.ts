@@ -7,7 +7,7 @@ const PAGE = 4096
 /** Pages that keys are noted for together. */
 const CHUNK_PAGES = 512
 /** Bytes of one piece of the contents: what is compressed, checked and copied at once. */
-export const IMAGE_PIECE = 2 ** 18
+export const IMAGE_PIECE = 2 ** 16
 
 /** A piece of the contents: its bytes, or who has them. Memory asks when somebody looks at one of its pages. */
 export type ImagePiece = Uint8Array | {

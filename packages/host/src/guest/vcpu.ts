@@ -5,7 +5,7 @@
 import { SvmExitFailure } from '@cofferdam/spec'
 import type { GuestProgram } from '@cofferdam/sev'
 import type { Svsm } from '@cofferdam/svsm'
-import { APIC_EVENT, type LocalApic, type Svm, type SvmVmexit } from '@cofferdam/x86'
+import { APIC_EVENT, type HostWatch, type LocalApic, type Svm, type SvmVmexit } from '@cofferdam/x86'
 import type { GuestCpu } from '../cpu/guest-cpu.ts'
 import { hex } from '../errors.ts'
 import { createVmgexitServer } from '../ghcb/server.ts'
@@ -59,6 +59,8 @@ export interface Vcpu {
   /** It waits for an interrupt or for its start. */
   readonly halted: boolean
   readonly counts: { pauses: number }
+  /** The debugger's watch that ended the last turn, or null. */
+  readonly trapped: HostWatch | null
   /** A halted one that has something to wake up for. */
   wakes(): boolean
   /**
@@ -76,6 +78,13 @@ export interface Vcpu {
   charge(time: number): void
   /** Instructions of the present turn. */
   progress(): number
+  /** Executes about one instruction, after what interrupts it; answers how many. */
+  stepOne(): number
+  /**
+   * For a debugger, which is the emulator's and no host's: puts the guest's state into the physical processor, as an entry
+   * does. Answers whether there is any.
+   */
+  reside(): boolean
   /**
    * Gives a privilege level a VMSA and has it run from now on; undefined: takes it away.
    * @param held it first waits for a start-up IPI, as processors do after reset
@@ -117,6 +126,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   /** Instructions of this turn, and nanoseconds that were charged beside them. */
   let done = 0
   let charged = 0
+  let trapped: HostWatch | null = null
   let stuckAt = -1n
   let stuckCount = 0
 
@@ -201,18 +211,21 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     // An exit counts as an instruction at least: a guest that only exits uses its turn up, too.
     done += Math.max(1, result.retired)
     hostile?.ran(result.retired)
+    ;({ trapped } = processor)
     if (result.exit !== 'vmexit') return false
     watch?.exitBegins()
     serve(result)
     watch?.exitEnds()
-    return true
+    return trapped === null
   }
 
   const self: Vcpu = {
     index, apic, vmcb, wakes, stopped: '',
     counts: { pauses: 0 },
     get halted() { return !runnable() || waiting !== 'no' },
+    get trapped() { return trapped },
     run(instructions, yielding, part = false) {
+      trapped = null
       done = 0
       charged = 0
       stopping = false
@@ -229,6 +242,14 @@ export function createVcpu(options: VcpuOptions): Vcpu {
         if (!runCode(instructions - done - charged, part)) break
       }
       return done
+    },
+    stepOne: () => self.run(1, false),
+    reside() {
+      if (ended || !runnable() || isProgram()) return false
+      if (svm.inGuest) return true
+      const entered = svm.perform(vmcb.address, () => undefined)
+      if (entered.kind === 'exit') serve(entered.exit)
+      return svm.inGuest
     },
     stop() {
       stopping = true

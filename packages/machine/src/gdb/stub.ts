@@ -64,10 +64,16 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
   let last: GdbStop = { kind: 'signal', cpu: 0, signal: SIGTRAP }
   const state = { running: false, interrupted: false, detached: 'no' as GdbStub['detached'] }
 
-  const processor = (): Processor => {
+  /** The selected processor with what runs there in its registers; null where nothing does. */
+  const present = (): Processor | null => {
+    if (machine.reside?.(selected) === false) return null
     const { processor: found } = seats[selected]
     found.activate()
     return found
+  }
+  const readRegister = (register: (typeof gdbRegisters)[number]): string => {
+    const from = present()
+    return from === null ? 'x'.repeat(register.bits / 4) : toHex(register.read(from))
   }
   const thread = (cpu: number): string => (cpu + 1).toString(16)
   /** A processor by a thread's text; 0 and −1 (any, all) are the selected one. */
@@ -96,7 +102,8 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
       bytes = new Uint8Array(at < 1n << 52n ? most : 0)
       machine.memory.read(Number(at), bytes)
     } else {
-      bytes = linear.read(processor(), at, most)
+      const from = present()
+      bytes = from === null ? new Uint8Array(0) : linear.read(from, at, most)
     }
     return bytes.length === 0 && most > 0 ? ERROR.badAddress : toHex(bytes)
   }
@@ -106,7 +113,8 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
     const at = address(head.split(',')[0])
     if (at === null || data === undefined || !isHex(data)) return ERROR.invalid
     const bytes = fromHex(data)
-    if (!physical) return linear.write(processor(), at, bytes) ? 'OK' : ERROR.badAddress
+    const to = physical ? null : present()
+    if (!physical) return to !== null && linear.write(to, at, bytes) ? 'OK' : ERROR.badAddress
     if (at >= 1n << 52n) return ERROR.badAddress
     machine.memory.write(Number(at), bytes)
     return 'OK'
@@ -115,7 +123,8 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
   const writeRegisters = (text: string): string => {
     if (!isHex(text)) return ERROR.invalid
     const bytes = fromHex(text)
-    const target = processor()
+    const target = present()
+    if (target === null) return ERROR.invalid
     let from = 0
     for (const register of gdbRegisters) {
       const size = register.bits / 8
@@ -131,7 +140,9 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
     const register = gdbRegisters.at(number(name))
     if (Number.isNaN(number(name)) || register === undefined || data === undefined || !isHex(data)) return ERROR.invalid
     if (register.write === undefined || data.length !== register.bits / 4) return ERROR.invalid
-    register.write(processor(), fromHex(data))
+    const target = present()
+    if (target === null) return ERROR.invalid
+    register.write(target, fromHex(data))
     return 'OK'
   }
 
@@ -237,11 +248,11 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
     const rest = text.slice(1)
     switch (text[0]) {
       case '?': return reason(last)
-      case 'g': return gdbRegisters.map((r) => toHex(r.read(processor()))).join('')
+      case 'g': return gdbRegisters.map(readRegister).join('')
       case 'G': return writeRegisters(rest)
       case 'p': {
         const register = Number.isNaN(number(rest)) ? undefined : gdbRegisters.at(number(rest))
-        return register === undefined ? ERROR.invalid : toHex(register.read(processor()))
+        return register === undefined ? ERROR.invalid : readRegister(register)
       }
       case 'P': return writeRegister(rest)
       case 'm': return readMemory(rest)

@@ -2,7 +2,7 @@
 import { ACCESS_USER, WALK_OK, createWalkResult, createWalker } from '@cofferdam/paging'
 import type { PageTablePort } from '@cofferdam/paging'
 import type { PhysicalMemory } from '@cofferdam/memory'
-import type { HostWatch, Processor } from '@cofferdam/x86'
+import type { AccessPolicy, HostWatch, Processor } from '@cofferdam/x86'
 
 /** The part of a machine that a debugger needs. */
 export interface Debuggable {
@@ -12,27 +12,42 @@ export interface Debuggable {
   watch(watches: readonly HostWatch[]): void
   /** Executes one instruction of a processor, whatever waits there. */
   step(cpu: number): void
+  /**
+   * Where the machine's own host runs guests: puts the guest's state into the processor's registers, and answers whether
+   * there is one.
+   */
+  reside?(cpu: number): boolean
 }
 
 const PAGE = 4096
 
-/** Page tables as they are, without marking them accessed: a debugger must not change what it looks at. */
-function createQuietPort(memory: PhysicalMemory): PageTablePort {
+/**
+ * Page tables as they are, without marking them accessed: a debugger must not change what it looks at. It sees what the
+ * processor does, under the keys that `policy` says.
+ */
+function createQuietPort(memory: PhysicalMemory, policy: () => AccessPolicy | null): PageTablePort {
   const bytes = new Uint8Array(8)
   const view = new DataView(bytes.buffer)
   const port: PageTablePort = {
     high: 0,
     refused: 0,
-    load64(pa) {
-      memory.read(pa, bytes)
+    load64(pa, key) {
+      memory.read(pa, bytes, policy()?.tableKey(key) ?? 0)
       port.high = view.getInt32(4, true)
       return view.getInt32(0, true)
     },
-    load32(pa) {
-      memory.read(pa, bytes.subarray(0, 4))
+    load32(pa, key) {
+      memory.read(pa, bytes.subarray(0, 4), policy()?.tableKey(key) ?? 0)
       return view.getInt32(0, true)
     },
     setBits: () => true,
+    guestTable(page, gpa, shift, key, nestedKey) {
+      const present = policy()
+      if (present === null) return key !== 0 ? key : nestedKey
+      const answer = present.guestTable(page, gpa, shift, key, nestedKey)
+      if (answer < 0) port.refused = present.refused
+      return answer
+    },
   }
   return port
 }
@@ -45,12 +60,25 @@ export interface LinearMemory {
   write(processor: Processor, address: bigint, bytes: Uint8Array): boolean
 }
 
+/** A part of a range within one page. */
+interface Part {
+  readonly at: number
+  readonly to: number
+  readonly size: number
+  readonly key: number
+}
+
 export function createLinearMemory(memory: PhysicalMemory): LinearMemory {
-  const walker = createWalker(createQuietPort(memory))
+  let policy: AccessPolicy | null = null
+  const walker = createWalker(createQuietPort(memory, () => policy))
   const result = createWalkResult()
 
-  /** Physical address of a linear one, or −1. Rules about writing are none: a debugger may. */
+  /**
+   * Physical address of a linear one, or −1; the key that the processor uses there is what its policy says of `result`. Rules about writing
+   * are none: a debugger may.
+   */
   const translate = ({ mmu }: Processor, address: bigint): number => {
+    ;({ policy } = mmu)
     const low = Number(BigInt.asIntN(32, address))
     const high = Number(BigInt.asIntN(32, address >> 32n))
     // SMAP keeps a supervisor off user pages: those are read as the user would.
@@ -61,16 +89,16 @@ export function createLinearMemory(memory: PhysicalMemory): LinearMemory {
     return -1
   }
 
-  /** Physical parts of a range, as far as it is mapped. */
-  const parts = (processor: Processor, address: bigint, length: number): { at: number; to: number; size: number }[] => {
+  /** Physical parts of a range, as far as it is mapped, and their keys. */
+  const parts = (processor: Processor, address: bigint, length: number): Part[] => {
     processor.activate()
-    const found: { at: number; to: number; size: number }[] = []
+    const found: Part[] = []
     for (let done = 0; done < length;) {
       const linear = BigInt.asUintN(64, address + BigInt(done))
       const size = Math.min(length - done, PAGE - Number(linear % BigInt(PAGE)))
       const physical = translate(processor, linear)
       if (physical < 0) break
-      found.push({ at: physical, to: done, size })
+      found.push({ at: physical, to: done, size, key: policy?.pageKey(result, 0) ?? 0 })
       done += size
     }
     return found
@@ -80,8 +108,8 @@ export function createLinearMemory(memory: PhysicalMemory): LinearMemory {
     read(processor, address, length) {
       const out = new Uint8Array(length)
       let end = 0
-      for (const { at, to, size } of parts(processor, address, length)) {
-        memory.read(at, out.subarray(to, to + size))
+      for (const { at, to, size, key } of parts(processor, address, length)) {
+        memory.read(at, out.subarray(to, to + size), key)
         end = to + size
       }
       return out.subarray(0, end)
@@ -89,7 +117,7 @@ export function createLinearMemory(memory: PhysicalMemory): LinearMemory {
     write(processor, address, bytes) {
       const all = parts(processor, address, bytes.length)
       if (all.reduce((sum, { size }) => sum + size, 0) < bytes.length) return false
-      for (const { at, to, size } of all) memory.write(at, bytes.subarray(to, to + size))
+      for (const { at, to, size, key } of all) memory.write(at, bytes.subarray(to, to + size), key)
       return true
     },
   }

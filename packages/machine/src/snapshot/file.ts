@@ -34,7 +34,7 @@ const MAGIC = Uint8Array.of(0x89, ...new TextEncoder().encode('COFFERDAM\r\n'), 
 export const SNAPSHOT_VERSION = 1
 const HEADER = 28
 /** Longest directory: a piece of memory takes some 20 bytes of it. */
-const LONGEST_DIRECTORY = 2 ** 20
+const LONGEST_DIRECTORY = 2 ** 21
 /** Longest state when it is unpacked: that of a machine with 64 processors and full TLBs, and overlays of its disks. */
 const LONGEST_STATE = 2 ** 29
 /** Bytes that a memory can have in frames at most: it lies in one WebAssembly memory. */

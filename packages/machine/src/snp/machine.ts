@@ -39,11 +39,6 @@ const hostMemory = (guest: number): number => Math.ceil(guest * (1 + 1 / 32) / (
 const ramOf = (map: readonly MemoryRegion[]) => map.filter((r) => r.type === E820Type.RAM)
   .map(({ start, length }) => ({ start, length }))
 
-/** A debugger sees ciphertext, and registers that are the host's. */
-const refuseDebugger = (): never => {
-  throw new MachineError('cc', 'gdb', 'a debugger sees nothing of an SNP guest')
-}
-
 /** Creates the machine, boots the host and launches the guest. @throws MachineError, BootError, HostError */
 export function createSnpMachine(options: MachineOptions): Machine {
   const { vcpus, seed } = options
@@ -172,10 +167,15 @@ export function createSnpMachine(options: MachineOptions): Machine {
   return {
     memory, processors,
     variables: () => undefined,
-    run: (request) => course.run(
-      request, () => course.ended() !== null, () => { processors.engine.jit?.flush() },
-      () => stateLines(physical[loop.current()]),
-    ),
+    run(request) {
+      const result = course.run(
+        request, () => course.ended() !== null, () => { processors.engine.jit?.flush() },
+        () => stateLines(physical[loop.current()]),
+      )
+      const cpu = course.ended() === null ? loop.watchHit() : -1
+      const watch = cpu < 0 ? null : guest.vcpus[cpu].trapped
+      return watch === null ? result : { reason: 'watch', cpu, watch }
+    },
     serialInput: (bytes) => platform.serial.receive(bytes),
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({
@@ -187,8 +187,9 @@ export function createSnpMachine(options: MachineOptions): Machine {
     }),
     places: () => processors.seats.map(placeOf),
     findings,
-    watch: refuseDebugger,
-    step: refuseDebugger,
+    watch(watches) { for (const processor of physical) processor.watch(watches) },
+    step(cpu) { if (course.ended() === null) loop.step(cpu) },
+    reside: (cpu) => guest.vcpus[cpu].reside(),
     snapshot() {
       throw new MachineError('cc', 'snapshot', 'snp; a snapshot of a confidential guest is not in this version yet')
     },
