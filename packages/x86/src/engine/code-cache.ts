@@ -19,7 +19,7 @@ export interface PhysicalCodePage {
    * Blocks with bytes in each 64 bytes of this page (also those of an instruction that begins in the page before), and
    * some that are dead: code that changes itself has thousands in a page.
    */
-  readonly lines: Block[][]
+  readonly lines: (Block[] | undefined)[]
   /** Blocks that are alive. */
   count: number
 }
@@ -109,7 +109,6 @@ export interface CodeCache {
 
 const PAGE = 4096
 const LINE_SHIFT = 6
-const LINES = PAGE >>> LINE_SHIFT
 /** Index of a record that is no micro-op. */
 const NOTHING = 255
 
@@ -142,9 +141,11 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     if (next + n * UOP_SIZE > uopBase + uopBytes) return 0
     const at = next
     next += n * UOP_SIZE
-    i64.fill(0n, at >>> 3, next >>> 3)
+    // By hand: a call of `fill` takes several times as long for so few words.
+    for (let word = at >>> 2; word < next >>> 2; word++) i32[word] = 0
     // What a single step noted of the same records must not be taken for their new owner's.
-    indexOf.fill(NOTHING, (at - uopBase) / UOP_SIZE, (next - uopBase) / UOP_SIZE)
+    const record = (at - uopBase) / UOP_SIZE
+    for (let i = 0; i < n; i++) indexOf[record + i] = NOTHING
     return at
   }
 
@@ -182,6 +183,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     let hit = false
     for (let line = from >>> LINE_SHIFT; line << LINE_SHIFT < to; line++) {
       const blocks = page.lines[line]
+      if (blocks === undefined) continue
       for (const block of blocks) {
         if (block.alive && covers(block, page, from, to)) {
           kill(block)
@@ -197,7 +199,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const codePage = (linear: number, physical: number, mode: number, base: number, limit: number): CodePage => {
     let frame = physicalPages.get(physical)
     if (frame === undefined) {
-      frame = { number: physical, views: [], lines: Array.from({ length: LINES }, () => []), count: 0 }
+      frame = { number: physical, views: [], lines: [], count: 0 }
       physicalPages.set(physical, frame)
     }
     const found = frame.views.find((v) => v.linear === linear && v.mode === mode && v.base === base && v.limit === limit)
@@ -244,7 +246,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
         }
         const start = Math.max(0, block.offset - n * PAGE)
         const end = Math.min(PAGE, block.offset - n * PAGE + block.length)
-        for (let line = start >>> LINE_SHIFT; line << LINE_SHIFT < end; line++) physical.lines[line].push(block)
+        for (let line = start >>> LINE_SHIFT; line << LINE_SHIFT < end; line++) (physical.lines[line] ??= []).push(block)
       })
     },
     temporarily(make) {

@@ -45,7 +45,9 @@ export interface CpuServices {
 }
 
 const CR0_BIT = { PE: 1, EM: 4, TS: 8, AM: 0x4_0000, PG: 0x8000_0000 } as const
-const CR4_BIT = { OSFXSR: 0x200, LA57: 0x1000, OSXSAVE: 0x4_0000, SMAP: 0x20_0000 } as const
+const CR4_BIT = { OSFXSR: 0x200, LA57: 0x1000, PCIDE: 0x2_0000, OSXSAVE: 0x4_0000, SMAP: 0x20_0000 } as const
+/** Types of INVPCID (SDM vol. 2). */
+const INVPCID = { ADDRESS: 0, PCID: 1, ALL: 2, ALL_BUT_GLOBAL: 3 } as const
 const LMA = 0x400
 const AC = 0x4_0000
 const VM = 0x2_0000
@@ -375,6 +377,15 @@ export function createCpu(services: CpuServices): EngineCpu {
     },
     invalidatePage(address) {
       mmu.invalidate(lowOf(address), highOf(address))
+    },
+    invalidatePcid(kind, pcid, address) {
+      const present = (readCr(CR4) & CR4_BIT.PCIDE) !== 0 ? readCr(CR3) & 0xfff : 0
+      if (kind === INVPCID.ALL) mmu.flush(true)
+      else if (kind === INVPCID.ALL_BUT_GLOBAL) mmu.flush(false)
+      // Of other PCIDs nothing is cached but global pages, which stay: a write of CR3 forgets the rest.
+      else if (pcid !== present) return
+      else if (kind === INVPCID.ADDRESS) cpu.invalidatePage(address)
+      else mmu.flush(false)
     },
     halt: () => { services.halt() },
     shutdown: (reason) => { services.shutdown(reason) },

@@ -10,6 +10,7 @@ import type { Bare } from './bare.ts'
 const PAGE = 4096
 const AC = 0x4_0000
 const CR4_PGE = 0x80
+const CR4_PCIDE = 0x2_0000
 const CR4_LA57 = 0x1000
 const CR4_UMIP = 0x800
 const CR4_SMEP = 0x10_0000
@@ -143,6 +144,7 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     const other = AT.data + PAGE
     const change = '48 89 1f ; mov [rdi],rbx (the entry)\n'
     const read = '48 8b 06 ; mov rax,[rsi]\n'
+    const invpcid = (type: string): string => `ba ${type} 00 00 00 66 0f 38 82 55 00 ; mov edx,type; invpcid rdx,[rbp]\n`
     const prepared = (text: string, bits = 3n, options = {}): Bare => {
       const bare = load(`${read}${change}${text} 48 8b 0e f4`, options)
       bare.poke64(AT.data, 1n)
@@ -157,8 +159,10 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       ['INVLPG of a global page', '0f 01 3e', 3n | PTE.G, CR4_PGE],
       ['a CR3 write', '0f 20 da 0f 22 da', 3n, 0],
       ['a change of CR4.PGE, for global pages', '0f 20 e2 80 f2 80 0f 22 e2', 3n | PTE.G, CR4_PGE],
-      ['INVPCID of the address', `${PCIDE_ON} 31 d2 66 0f 38 82 55 00`, 3n, 0],
-      ['INVPCID of everything', `${PCIDE_ON} ba 02 00 00 00 66 0f 38 82 55 00`, 3n | PTE.G, CR4_PGE],
+      ['INVPCID of the address', invpcid('00'), 3n, CR4_PCIDE],
+      ['INVPCID of its PCID', invpcid('01'), 3n, CR4_PCIDE],
+      ['INVPCID of all but global pages', invpcid('03'), 3n, CR4_PCIDE],
+      ['INVPCID of everything', invpcid('02'), 3n | PTE.G, CR4_PCIDE | CR4_PGE],
     ])('are made anew after %s', (_name, text, bits, cr4) => {
       const bare = prepared(text, bits, { cr4 })
       bare.set({ rbp: AT.data + 0x800 })
@@ -198,6 +202,21 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       bare.set({ rsi: AT.data, rdi: entryOf(AT.data), rbx: BigInt(AT.data) | 3n })
       bare.run()
       expect(bare.events()).toEqual([])
+    })
+
+    it.each([
+      ['INVPCID of an address of another PCID', '00', 7n, 3n],
+      ['INVPCID of another PCID', '01', 7n, 3n],
+      ['INVPCID of its PCID, for global pages', '01', 0n, 3n | PTE.G],
+      ['INVPCID of all but global pages, for these', '03', 0n, 3n | PTE.G],
+    ])('outlive %s', (_name, type, pcid, bits) => {
+      const bare = prepared(invpcid(type), bits, { cr4: CR4_PCIDE | CR4_PGE })
+      bare.set({ rbp: AT.data + 0x800 })
+      bare.poke64(AT.data + 0x800, pcid)
+      bare.poke64(AT.data + 0x808, BigInt(AT.data))
+      bare.run()
+      expect(bare.events()).toEqual([])
+      expect(bare.get('rcx')).toBe(1n)
     })
 
     it('belong to their PCID', () => {
