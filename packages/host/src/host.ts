@@ -47,6 +47,8 @@ export interface ReferenceHost {
   freeRun(page: number, order: number): void
   /** An ASID for a guest. @throws HostError when all are taken */
   takeAsid(): number
+  /** Makes an ASID of a guest that is gone fit for the next one: caches are written back, the data fabric is flushed. */
+  releaseAsid(asid: number): void
   /** The table of certificates for extended guest requests; no bytes for none. */
   certificates(): Uint8Array
 }
@@ -96,14 +98,18 @@ function enableSnp({ memory, processors, charge }: ReferenceHostOptions, range: 
   }
 }
 
-/** SNP_INIT_EX: the firmware checks every processor, sets the reverse map up and keeps its own pages. */
-function initialise({ processors, writeBackCaches, maxSnpAsid }: ReferenceHostOptions, firmware: Firmware): void {
-  const flushAll = (): void => { for (const { index } of processors) writeBackCaches(index) }
-  // Nothing that was written before may land on top of what the firmware sets up (Linux, __sev_snp_init_locked).
-  flushAll()
-  firmware.run('SNP_INIT_EX', SnpInitEx.create({ flags: SnpInitExFlags.mask.INIT_RMP, maxSnpAsid }))
-  flushAll()
+/** WBINVD on all processors, then SNP_DF_FLUSH: nothing of an ASID's former owner is left in a cache (56860 §8.9). */
+function flushAsids({ processors, writeBackCaches }: ReferenceHostOptions, firmware: Firmware): void {
+  for (const { index } of processors) writeBackCaches(index)
   firmware.run('SNP_DF_FLUSH', new Uint8Array(8))
+}
+
+/** SNP_INIT_EX: the firmware checks every processor, sets the reverse map up and keeps its own pages. */
+function initialise(options: ReferenceHostOptions, firmware: Firmware): void {
+  // Nothing that was written before may land on top of what the firmware sets up (Linux, __sev_snp_init_locked).
+  for (const { index } of options.processors) options.writeBackCaches(index)
+  firmware.run('SNP_INIT_EX', SnpInitEx.create({ flags: SnpInitExFlags.mask.INIT_RMP, maxSnpAsid: options.maxSnpAsid }))
+  flushAsids(options, firmware)
 }
 
 /**
@@ -133,13 +139,20 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
   log(`SEV-SNP is on (${Object.keys(SnpPlatformState)[1]})`)
 
   let asid = 0
+  const released: number[] = []
   const { certificates = (): Uint8Array => new Uint8Array(0) } = options
   return {
     pages, firmware, certificates, rmpRange: range, allocatePage, freePage, allocateRun,
     freeRun(page, order) { pages.free(page, order) },
     takeAsid() {
+      const again = released.pop()
+      if (again !== undefined) return again
       if (asid === maxSnpAsid) throw new HostError('guests', 'ASID', `all ${maxSnpAsid} are taken`)
       return ++asid
+    },
+    releaseAsid(free) {
+      flushAsids(options, firmware)
+      released.push(free)
     },
   }
 }

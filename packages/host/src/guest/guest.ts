@@ -16,6 +16,7 @@ import { createGuestMemory, type GuestMemory, type RmpInstructions } from '../me
 import { createNpt, type Npt } from '../memory/npt.ts'
 import { memoryCost } from './costs.ts'
 import { launch } from './launch.ts'
+import { tearDown } from './teardown.ts'
 import { createVcpu, type GuestWatch, type Vcpu } from './vcpu.ts'
 import { VMPLS } from './vmpls.ts'
 import { createVmcb, IOPM_BYTES, MSRPM_BYTES, msrPermissionMap, setUpVmcb } from './vmcb.ts'
@@ -79,6 +80,8 @@ export interface SnpGuest {
   /** Its address space identifier, which is also the slot of its key. */
   readonly asid: number
   stats(): SnpGuestStats
+  /** Ends the guest for good: all that it had is the host's again, its ASID another guest's. @throws HostError */
+  destroy(): void
 }
 
 const PAGE = 4096
@@ -87,12 +90,13 @@ const REGION_ORDER = 9
 
 const add = (counters: Map<string, number>, name: string): void => { counters.set(name, (counters.get(name) ?? 0) + 1) }
 
-/** A permission map in host memory; its address. */
-function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array): number {
-  const page = host.allocateRun(Math.ceil(Math.log2(bytes.length / PAGE)))
+/** A permission map in host memory: its first page, and how many there are as a power of two. */
+function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array): [page: number, order: number] {
+  const order = Math.ceil(Math.log2(bytes.length / PAGE))
+  const page = host.allocateRun(order)
   if (page < 0) throw new HostError('memory', 'permission maps', 'the host has no pages for them')
   memory.write(page * PAGE, bytes)
-  return page * PAGE
+  return [page, order]
 }
 
 /** Creates, launches and starts a guest. @throws HostError, BootError */
@@ -200,7 +204,9 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
     const vmcb = createVmcb(memory, host.allocatePage())
     memory.fill(vmcb.address, PAGE, 0)
-    setUpVmcb(vmcb, { asid, nestedCr3: npt.root, msrpm, iopm, sevFeatures, hasOthers: svms.length > 1 })
+    setUpVmcb(vmcb, {
+      asid, nestedCr3: npt.root, msrpm: msrpm[0] * PAGE, iopm: iopm[0] * PAGE, sevFeatures, hasOthers: svms.length > 1,
+    })
     vcpus.push(createVcpu({
       index, svm, vmcb, apic, cpu: hostile?.cpu(cpu) ?? cpu, guest: services, hostile,
       picAcknowledge: options.picAcknowledge, watch: options.watch,
@@ -230,6 +236,13 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(0, page, vp !== 0)
   return {
     vcpus, apics, memory: guestMemory, services, context, asid,
+    destroy() {
+      tearDown({
+        host, rmp, vcpus, memory: guestMemory, npt, asid, context, flush, runs: [iopm, msrpm],
+        pages: [requestPage, ...launched.hostPages, ...vcpus.map(({ vmcb }) => vmcb.address / PAGE)],
+        guestPages: [...launched.vmsas.values()], firmwarePages: [responsePage],
+      })
+    },
     stats: () => ({
       exits: Object.fromEntries([...exits].sort(([a], [b]) => (a < b ? -1 : 1))),
       malformed: Object.fromEntries(malformed), memory: { ...guestMemory.counts },

@@ -29,6 +29,8 @@ export interface Launched {
   readonly context: number
   /** System pages of the VMSAs, by processor. */
   readonly vmsas: ReadonlyMap<number, number>
+  /** Pages of the host's that hold what the guest's owner signed. */
+  readonly hostPages: readonly number[]
 }
 
 const PAGE = 4096
@@ -67,14 +69,15 @@ export function launch(options: LaunchOptions): Launched {
     const contents = type === 'cpuid' ? options.cpuidPage : bytes
     for (let at = 0; at < length; at += PAGE) addPage(name, (start + at) / PAGE, type, contents?.subarray(at, at + PAGE))
   }
-  finish(options, gctxPaddr)
-  return { context, vmsas }
+  return { context, vmsas, hostPages: finish(options, gctxPaddr) }
 }
 
-/** SNP_LAUNCH_FINISH, with what the guest's owner signed in pages of the host's. */
-function finish({ firmware, memory, allocatePage, image: { identity }, hostData }: LaunchOptions, gctxPaddr: bigint): void {
+/** SNP_LAUNCH_FINISH, with what the guest's owner signed in pages of the host's; answers them. */
+function finish({ firmware, memory, allocatePage, image: { identity }, hostData }: LaunchOptions, gctxPaddr: bigint): number[] {
+  const pages: number[] = []
   const place = (bytes: Uint8Array): bigint => {
     const page = allocatePage()
+    pages.push(page)
     memory.write(page * PAGE, bytes)
     return BigInt(page) * 4096n
   }
@@ -85,6 +88,7 @@ function finish({ firmware, memory, allocatePage, image: { identity }, hostData 
       flags: SnpLaunchFinishFlags.pack({ ID_BLOCK_EN: 1, AUTH_KEY_EN: identity.authorKey ? 1 : 0 }),
     }),
   }))
+  return pages
 }
 
 /** Puts pages into memory that guest and host share. */

@@ -8,6 +8,7 @@
  */
 import type { DmaMemory } from '@cofferdam/devices'
 import { RmpStatus } from '@cofferdam/spec'
+import { HostError, hex } from '../errors.ts'
 import type { Npt } from './npt.ts'
 import type { HostMemory } from './words.ts'
 
@@ -88,6 +89,8 @@ export interface GuestMemory extends DmaMemory {
   launched(guestPage: number): void
   /** RMPUPDATE of a prepared page as the firmware wants it: assigned and immutable. */
   assignImmutable(guestPage: number): MemoryOutcome
+  /** Takes all pages back from the guest and frees them; nothing of it runs any more. @throws HostError when one is refused */
+  destroy(): void
 }
 
 const PAGE = 4096
@@ -295,6 +298,19 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
       if (!isRam(page)) return -1
       const region = ensure(page)
       return region?.states[page % REGION] === NONE ? region.base + (page % REGION) : -1
+    },
+    destroy() {
+      for (const [index, region] of regions) {
+        const first = index * REGION
+        const take = (i: number, large: boolean): void => {
+          if (update(region.base + i, first + i, false, large)) return
+          throw new HostError('teardown', `guest page ${hex(first + i)}`, 'RMPUPDATE was refused: it is in use')
+        }
+        if (region.large) take(0, true)
+        else region.states.forEach((state, i) => { if (state === PRIVATE) take(i, false) })
+        options.freeRegion(region.base)
+      }
+      regions.clear()
     },
     assignImmutable(page) {
       return update(systemPage(page), page, true, false, true) ? 'done' : 'refused'
