@@ -7,7 +7,7 @@ import type { Plain } from '@cofferdam/devices'
 import type {
   DeviceOption, DiskOption, HostileDeed, HostileOption, RunResult as PackageResult, SnapshotData,
 } from '@cofferdam/machine'
-import type { Findings } from '@cofferdam/findings'
+import type { Findings, SymbolTable } from '@cofferdam/findings'
 import type { Gateway } from '@cofferdam/usernet'
 
 /** What a debugger watches. */
@@ -63,6 +63,8 @@ export interface MachineOptions {
   /** Its variable store, in place of the one in its image. */
   readonly vars?: NamedBytes
   readonly initrd?: NamedBytes
+  /** Symbols of the guest's kernel, for findings. */
+  readonly symbols?: SymbolTable
   readonly append: string
   readonly disks?: readonly DiskOption[]
   readonly devices?: readonly DeviceOption[]

@@ -47,6 +47,9 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   if (cc === 'none' && given.report !== undefined) {
     throw usageError('--report: the rules are about confidential guests; add --cc snp')
   }
+  if (cc === 'none' && given.symbols !== undefined) {
+    throw usageError('--symbols: findings are about confidential guests; add --cc snp')
+  }
   if (cc !== 'snp') return
   if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
   for (const [name, value] of [['--vars', given.vars], ['--save-vars', given.saveVars]] as const) {
@@ -195,6 +198,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .option('--record <FILE>', 'the console as an asciicast, with the machine\'s times', parse.parseText)
     .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on loopback if no address is given', parse.parseGdb)
     .option('--report <FILE>', 'rules that the guest broke: .json, .xml (JUnit) or .sarif', parse.parseReportPath)
+    .option('--symbols <FILE>', 'System.map or vmlinux, for findings; without it the kernel\'s own are found', parse.parseText)
     .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
   addSnapshotOptions(command)
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')

@@ -1,3 +1,4 @@
+import type { Findings } from '@cofferdam/findings'
 import { shellReadyText } from '../src/initramfs/init-script.ts'
 import type { CreateMachine, Machine, MachineOptions, RunResult } from '../src/machine-port.ts'
 
@@ -11,6 +12,10 @@ export interface FakeGuest {
   readonly onByte?: (byte: number) => string | undefined
   /** Called with the options that the machine was made with. */
   readonly onCreate?: (options: MachineOptions) => void
+  /** What it prints or does when it is started again after a reset; the same as at first unless told. */
+  readonly again?: readonly (string | RunResult)[]
+  /** What it breaks, for each time that it is started. */
+  readonly findings?: readonly Findings[]
   /** What its firmware's variable store holds. */
   readonly variables?: Uint8Array
   /** What an idle guest reports. Default: a timer one virtual second ahead. */
@@ -38,11 +43,14 @@ export const fakeShell = (line: string): string | RunResult => {
  * A machine that follows a script: each `run` takes a million instructions and a virtual millisecond, and the serial
  * port takes 16 bytes at a time.
  */
-export const createFakeMachine =
-  ({ boot, onLine = fakeShell, onByte, onCreate, idle, variables }: FakeGuest): CreateMachine =>
-  (options): Machine => {
+export const createFakeMachine = (
+  { boot, again = boot, onLine = fakeShell, onByte, onCreate, idle, variables, findings = [] }: FakeGuest,
+): CreateMachine => {
+  let starts = 0
+  return (options): Machine => {
     onCreate?.(options)
-    const steps = [...boot]
+    const steps = [...starts === 0 ? boot : again]
+    const found = findings[starts++]
     let typed = ''
     let runs = 0
     let virtualTime = 0
@@ -82,5 +90,7 @@ export const createFakeMachine =
       variables: () => variables,
       snapshot: () => { throw new Error('a fake machine has no snapshot') },
       places: () => [{ cpu: 0, rip: 0xffff_ffff_8100_0000n, mode: '64-bit kernel' }],
+      ...(found && { findings: found }),
     }
   }
+}

@@ -1,7 +1,7 @@
 /** What a machine is made from, what it answers, and the errors about options that make no machine. */
 import { isIgvm } from '@cofferdam/boot'
-import type { Finding } from '@cofferdam/findings'
 import type { HostileMode, SnpGuestStats } from '@cofferdam/host'
+import type { Finding, SymbolTable } from '@cofferdam/findings'
 import type { KernelFiles } from '@cofferdam/sev'
 import { SevFeatures } from '@cofferdam/spec'
 import type { SvsmStats, VtpmBackend } from '@cofferdam/svsm'
@@ -89,6 +89,8 @@ export interface MachineOptions extends MachineListeners {
    * F4h unless it is here.
    */
   readonly devices?: readonly DeviceOption[]
+  /** Symbols of the guest's kernel, for findings; what the kernel carries itself is found in its memory. */
+  readonly symbols?: SymbolTable
   /** The kernel's command line. */
   readonly append: string
 }

@@ -1,13 +1,13 @@
 import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
 import type { Finding } from '@cofferdam/findings'
-import { GhcbMsr, Msr, PscEntry, PscOperation } from '@cofferdam/spec'
+import { Ghcb, GhcbMsr, Msr, PscEntry, PscOperation, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
 import { bzImage } from './kernels.ts'
 
-const { rax, rbx, rcx, rdx } = Reg
+const { rax, rbx, rcx, rdx, rsi, rdi } = Reg
 const MiB = 2 ** 20
 /** Where the direct boot enters `bzImage`: 64-bit entry of a kernel at its preferred address. */
 const ENTRY = 0x100_0200n
@@ -47,6 +47,67 @@ function request(asm: Assembler, value: bigint): void {
 
 const pageState = (address: number, operation: number): bigint =>
   BigInt(address) | PscEntry.pack({ operation: BigInt(operation) }) | BigInt(GhcbMsr.PSC_REQ)
+
+/** Where the direct boot maps the page that was its GHCB without C-bit. The page is private again when a kernel starts. */
+const GHCB_SHARED = 0x7fff_ffff_f000
+
+/** RBX: that page, by a walk of the page tables. */
+function findGhcb(asm: Assembler): void {
+  asm.set(rdx, 0x7_ffff_ffff_f000n)
+  asm.bytes(0x0f, 0x20, 0xdb) // mov rbx, cr3
+  for (const index of [255, 511, 511, 511]) {
+    asm.alu('and', rbx, rdx)
+    asm.load(rbx, rbx, index * 8)
+  }
+  asm.alu('and', rbx, rdx)
+}
+
+/** A request of the MSR protocol about the page in RBX. */
+function requestForPage(asm: Assembler, value: bigint): void {
+  asm.set(rax, value)
+  asm.alu('or', rax, rbx)
+  asm.move(rdx, rax)
+  asm.shiftRight(rdx, 32)
+  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
+  asm.plain('wrmsr')
+  asm.plain('vmgexit')
+}
+
+/** RBX: a GHCB of the guest's, shared and registered. */
+function openGhcb(asm: Assembler): void {
+  findGhcb(asm)
+  asm.move(rax, rbx)
+  asm.set(rcx, 0)
+  asm.set(rdx, 0)
+  asm.plain('pvalidate')
+  requestForPage(asm, pageState(0, PscOperation.SHARED))
+  requestForPage(asm, BigInt(GhcbMsr.REGISTER_GPA_REQ))
+}
+
+/** A VMGEXIT with the GHCB MSR as RBX says. */
+function exitThrough(asm: Assembler): void {
+  asm.move(rax, rbx)
+  asm.set(rdx, 0)
+  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
+  asm.plain('wrmsr')
+  asm.plain('vmgexit')
+}
+
+/** Fills the GHCB with an exit's code; RSI maps it. */
+function fillGhcb(asm: Assembler, code: number, version = 2): void {
+  const fields = ['swExitCode', 'swExitInfo1', 'swExitInfo2', 'swScratch'] as const
+  asm.set(rsi, GHCB_SHARED)
+  asm.set(rax, code)
+  asm.store(rsi, Ghcb.offset.swExitCode, rax)
+  asm.set(rax, 0)
+  for (const field of ['swExitInfo1', 'swExitInfo2'] as const) asm.store(rsi, Ghcb.offset[field], rax)
+  asm.store(rsi, Ghcb.offset.usage, rax, 4)
+  asm.store(rsi, Ghcb.offset.validBitmap, rax)
+  asm.set(rax, fields.reduce((bits, field) => bits | 1n << BigInt(Ghcb.offset[field] / 8), 0n) >> 64n)
+  asm.store(rsi, Ghcb.offset.validBitmap + 8, rax)
+  asm.set(rax, version)
+  asm.store(rsi, Ghcb.offset.protocolVersion, rax, 2)
+}
 
 /** Ends the guest in order: a termination request. */
 const end = (asm: Assembler): void => { request(asm, 0x100n) }
@@ -122,5 +183,220 @@ describe('snp-double-validation', () => {
       pvalidate(asm, PAGE, 0)
       end(asm)
     })).toEqual(['snp-double-validation'])
+  })
+})
+
+describe('snp-shared-as-private', () => {
+  const share = (asm: Assembler): void => {
+    pvalidate(asm, PAGE, 0)
+    request(asm, pageState(PAGE, PscOperation.SHARED))
+  }
+
+  it('is a page used with the C-bit after it was made shared; that it ends in #VC is no second finding', () => {
+    const code = (asm: Assembler): void => {
+      share(asm)
+      asm.set(rbx, PAGE)
+      asm.label('here')
+      asm.store(rbx, 8, rax)
+      end(asm)
+    }
+    const found = findingsOf(code)
+    expect(found).toMatchObject([{
+      rule: 'snp-shared-as-private', outcome: 'hang', rip: { address: ripOf(code, 'here') }, gpa: BigInt(PAGE + 8),
+      entry: { text: 'hypervisor, 4K' },
+    }])
+  })
+
+  it('is none when the page has become private again', () => {
+    expect(rulesOf((asm) => {
+      share(asm)
+      request(asm, pageState(PAGE, PscOperation.PRIVATE))
+      pvalidate(asm, PAGE, 1)
+      asm.set(rbx, PAGE)
+      asm.store(rbx, 8, rax)
+      end(asm)
+    })).toEqual([])
+  })
+})
+
+describe('snp-private-as-shared', () => {
+  it('is a write without the C-bit to a page that is private', () => {
+    const code = (asm: Assembler): void => {
+      asm.set(rsi, GHCB_SHARED)
+      asm.label('here')
+      asm.store(rsi, 0, rax)
+      end(asm)
+    }
+    expect(findingsOf(code)).toMatchObject([{
+      rule: 'snp-private-as-shared', rip: { address: ripOf(code, 'here') }, gva: BigInt(GHCB_SHARED),
+      entry: { text: expect.stringMatching(/^guest-valid, 4K, asid 1/) as string },
+    }])
+  })
+
+  it('is none through the mapping with the C-bit, or when the page was made shared', () => {
+    expect(rulesOf((asm) => {
+      findGhcb(asm)
+      asm.store(rbx, 0, rax)
+      openGhcb(asm)
+      asm.set(rsi, GHCB_SHARED)
+      asm.store(rsi, 0, rax)
+      end(asm)
+    })).toEqual([])
+  })
+})
+
+describe('snp-shared-while-validated', () => {
+  it('is a page given to the host without taking its validation back; the entry is the one before', () => {
+    const found = findingsOf((asm) => {
+      request(asm, pageState(PAGE, PscOperation.SHARED))
+      end(asm)
+    })
+    expect(found).toMatchObject([{
+      rule: 'snp-shared-while-validated', gpa: BigInt(PAGE),
+      entry: { text: expect.stringMatching(/^guest-valid, 4K, asid 1, gpa 0x2000000/) as string },
+    }])
+  })
+})
+
+describe('snp-psc-unchecked', () => {
+  /** More pages than the host changes at once. */
+  const COUNT = 65
+  const LAST = PAGE + (COUNT - 1) * 4096
+  const changeList = (asm: Assembler, goesOn: boolean): void => {
+    pvalidate(asm, LAST, 0)
+    openGhcb(asm)
+    asm.set(rdi, GHCB_SHARED + Ghcb.offset.sharedBuffer)
+    asm.set(rax, (COUNT - 1) << 16)
+    asm.store(rdi, 0, rax)
+    for (let i = 0; i < COUNT; i++) {
+      asm.set(rax, BigInt(PAGE + i * 4096) | PscEntry.pack({ operation: BigInt(PscOperation.PRIVATE) }))
+      asm.store(rdi, 8 + 8 * i, rax)
+    }
+    for (let round = 0; round < (goesOn ? 2 : 1); round++) {
+      fillGhcb(asm, VmgExit.PAGE_STATE_CHANGE)
+      asm.move(rax, rbx)
+      asm.aluImmediate('add', rax, Ghcb.offset.sharedBuffer)
+      asm.store(rsi, Ghcb.offset.swScratch, rax)
+      exitThrough(asm)
+    }
+    asm.set(rax, LAST)
+    asm.set(rcx, 0)
+    asm.set(rdx, 1)
+    asm.label('here')
+    asm.plain('pvalidate')
+    end(asm)
+  }
+
+  it('is a page validated before the host came to it in the list', () => {
+    const code = (asm: Assembler): void => { changeList(asm, false) }
+    expect(findingsOf(code)).toMatchObject([{
+      rule: 'snp-psc-unchecked', rip: { address: ripOf(code, 'here') }, gpa: BigInt(LAST),
+      what: `PVALIDATE of 0x${LAST.toString(16)}, before the host came to it in the list.`,
+    }])
+  })
+
+  it('is none for who asks until the list is done', () => {
+    expect(rulesOf((asm) => { changeList(asm, true) })).toEqual([])
+  })
+})
+
+describe('the GHCB', () => {
+  it('is shared before it is used: snp-ghcb-private', () => {
+    const code = (asm: Assembler): void => {
+      asm.set(rbx, PAGE)
+      exitThrough(asm)
+      asm.label('after')
+      end(asm)
+    }
+    expect(findingsOf(code)).toMatchObject([{
+      rule: 'snp-ghcb-private', rip: { address: ripOf(code, 'after') - 4n }, gpa: BigInt(PAGE),
+      entry: { text: expect.stringMatching(/^guest-valid/) as string },
+    }])
+  })
+
+  it('is registered before it is used: snp-ghcb-unregistered', () => {
+    const use = (registers: boolean): string[] => rulesOf((asm) => {
+      pvalidate(asm, PAGE, 0)
+      request(asm, pageState(PAGE, PscOperation.SHARED))
+      if (registers) request(asm, BigInt(PAGE | GhcbMsr.REGISTER_GPA_REQ))
+      asm.set(rbx, PAGE)
+      exitThrough(asm)
+      end(asm)
+    })
+    expect(use(false)).toEqual(['snp-ghcb-unregistered'])
+    // Registered, it is a page of zeroes, and no request.
+    expect(use(true)).toEqual(['snp-ghcb-malformed'])
+  })
+
+  it('has a version that was negotiated: snp-ghcb-malformed', () => {
+    const ask = (version: number): string[] => rulesOf((asm) => {
+      openGhcb(asm)
+      fillGhcb(asm, VmgExit.HV_FEATURES, version)
+      exitThrough(asm)
+      end(asm)
+    })
+    expect(ask(7)).toEqual(['snp-ghcb-malformed'])
+    expect(ask(2)).toEqual([])
+  })
+})
+
+describe('snp-msr-undefined-bits', () => {
+  it.each([
+    ['bits that SEV_INFO does not define', 1n << 12n | BigInt(GhcbMsr.SEV_INFO_REQ), /does not define bits 0x1000/],
+    ['a level beyond its field', 0x12n << 40n | BigInt(GhcbMsr.RUN_VMPL_REQ), /does not define bits 0x120000000000/],
+    ['a code of nobody\'s', 0xabcn, /code 0xabc is no request/],
+  ])('names %s', (_, value, text) => {
+    const [finding, ...others] = findingsOf((asm) => {
+      request(asm, value)
+      end(asm)
+    })
+    expect(others).toEqual([])
+    expect(finding).toMatchObject({ rule: 'snp-msr-undefined-bits', what: expect.stringMatching(text) as string })
+  })
+})
+
+describe('snp-cpuid-outside-table', () => {
+  const ask = (leaf: number): bigint => BigInt(leaf) << 32n | BigInt(GhcbMsr.CPUID_REQ)
+
+  it('is a leaf that is not in the CPUID page, and none that is', () => {
+    expect(findingsOf((asm) => {
+      request(asm, ask(0x4000_0010))
+      request(asm, ask(0x8000_001f))
+      request(asm, ask(1))
+      end(asm)
+    })).toMatchObject([{ rule: 'snp-cpuid-outside-table', what: expect.stringContaining('0x40000010') as string }])
+  })
+})
+
+describe('findings of a guest', () => {
+  it('are folded when it goes on and on, and cost no memory without end', () => {
+    const machine = create((asm) => {
+      asm.label('again')
+      request(asm, 0xabcn)
+      asm.jump('again')
+    })
+    machine.run({ instructions: 1e5 })
+    const [finding, ...others] = machine.findings.list()
+    expect(others).toEqual([])
+    expect(finding.count).toBeGreaterThan(1000)
+    expect(finding.last).toBeGreaterThan(finding.first)
+  })
+
+  it('are the same with either engine, and every time', () => {
+    const code = (asm: Assembler): void => {
+      pvalidate(asm, PAGE, 1)
+      end(asm)
+    }
+    const both = (['interp', 'jit'] as const).map((engine) => findingsOf(code, { engine }))
+    expect(both[1]).toEqual(both[0])
+  })
+
+  it('are told as they occur', () => {
+    const told: string[] = []
+    findingsOf((asm) => {
+      pvalidate(asm, PAGE, 1)
+      end(asm)
+    }, { onFinding: ({ rule }) => { told.push(rule) } })
+    expect(told).toEqual(['snp-double-validation'])
   })
 })

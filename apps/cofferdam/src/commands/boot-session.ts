@@ -70,6 +70,7 @@ const machineOptions = (
     ...(initrd && { initrd }),
     ...(firmware && { firmware }),
     ...(vars && { vars }),
+    ...(images.symbols && { symbols: images.symbols }),
     ...(images.disks.length > 0 && { disks: images.disks }),
     ...(images.devices.length > 0 && { devices: images.devices }),
     ...(onDebugConsole && { onDebugConsole }),

@@ -1,5 +1,6 @@
 import type { GdbAddress } from '../run/gdb-server.ts'
 import { kernelKind } from '@cofferdam/boot'
+import { parseSymbols, SymbolsError, type SymbolTable } from '@cofferdam/findings'
 import { inputError, usageError } from '../errors.ts'
 import { driversOf, openDevices, type DeviceArgument } from '../devices.ts'
 import { openDisks } from '../disks/open-disk.ts'
@@ -65,6 +66,7 @@ export interface BootOptions extends FirmwareChoice, SnapshotChoice {
   readonly stats?: string
   readonly trace?: string
   readonly report?: string
+  readonly symbols?: string
   readonly record?: string
   /** A file, or true for the standard error stream. */
   readonly debugConsole?: string | true
@@ -76,6 +78,7 @@ export interface BootImages extends Partial<FirmwareImages>, GuestImages {
   readonly devices: readonly DeviceOption[]
   readonly forwards: Forwards
   readonly vtpm?: Swtpm
+  readonly symbols?: SymbolTable
 }
 
 /** The kernel and what belongs to it. */
@@ -217,6 +220,17 @@ const openAll = (options: BootOptions, forwards: Forwards, around: Surroundings)
   return [...openDevices(options.device ?? [], around), ...shares, ...cards]
 }
 
+/** Symbols that findings are named by. */
+const loadSymbols = async ({ symbols }: BootOptions): Promise<SymbolTable | undefined> => {
+  if (symbols === undefined) return undefined
+  const bytes = await readInput('symbols', symbols)
+  try {
+    return parseSymbols(symbols, bytes)
+  } catch (error) {
+    throw error instanceof SymbolsError ? usageError(`symbols ${error.message}`) : error
+  }
+}
+
 /** What a restored machine has been booted from: firmware may still read it, and nobody else. */
 const guestOf = (restored: RestoredRun): GuestImages => ({ ownInitramfs: restored.attachment.ownShell, isLinux: true })
 
@@ -232,7 +246,8 @@ const bootWith = async (
   const drivers = driversOf(devices, disks.length, options.cc)
   const needsKernel = restored === undefined || firmware !== undefined
   const guest = needsKernel ? await loadGuest(options, drivers, around) : guestOf(restored)
-  const images = { ...guest, ...firmware, disks, devices, forwards, ...(vtpm && { vtpm }) }
+  const symbols = await loadSymbols(options)
+  const images = { ...guest, ...firmware, disks, devices, forwards, ...(vtpm && { vtpm }), ...(symbols && { symbols }) }
   const append = needsKernel ? commandLine(options, images.isLinux) : restored.attachment.commandLine
   try {
     return await bootSession(options, images, append, around, restored)

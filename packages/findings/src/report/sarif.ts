@@ -46,7 +46,7 @@ function resultOf(finding: Finding, index: number, kernel: string): object {
 
 /** The report as a SARIF text. */
 export function sarifReport({ tool, run, rules, findings }: ReportInput): string {
-  const kernel = encodeURI(run.kernel)
+  const kernel = encodeURIComponent(run.kernel)
   return `${JSON.stringify({
     $schema: SCHEMA, version: '2.1.0',
     runs: [{

@@ -1,6 +1,6 @@
 /** Findings of an SNP guest: facts go to the rules, and what they find broken gets its evidence from the machine. */
-import { createFindings } from '@cofferdam/findings'
-import type { Finding, Findings, Occurrence } from '@cofferdam/findings'
+import { createFindings, createGuestSymbols, createLinearMemory } from '@cofferdam/findings'
+import type { Finding, Findings, Occurrence, ReadLinear, SymbolTable } from '@cofferdam/findings'
 import type { SnpGuest } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createSevJudge, entryOf } from '@cofferdam/sev'
@@ -16,6 +16,10 @@ export interface SnpFindingsOptions {
   /** The guest, once it is there. */
   readonly guest: () => Pick<SnpGuest, 'vcpus' | 'memory' | 'asid'>
   readonly now: () => number
+  /** Position of the C-bit in the guest's page tables. */
+  readonly cBit: number
+  /** Symbols of the guest's kernel from a file, as it was linked. */
+  readonly symbols?: SymbolTable
   readonly onFinding?: (finding: Finding) => void
 }
 
@@ -27,6 +31,7 @@ export interface SnpFindings extends Findings {
 }
 
 const PAGE = 4096
+const VMSA_ADDRESS = 0xf_ffff_ffff_f000n
 /** Bytes of VMGEXIT, which the saved RIP is past. */
 const VMGEXIT_BYTES = 4n
 const EFER_LMA = 0x400n
@@ -34,13 +39,26 @@ const EFER_LMA = 0x400n
 const CODE_LONG = 0x200
 const CODE_32 = 0x400
 
-/** What a finding says of a processor. */
+/** The gate of #PF in an IDT of long mode. */
+const PAGE_FAULT_GATE = 14n * 16n
+const CR4_LA57 = 0x1000n
+
+/** A processor of the guest: what tells occurrences apart, and the rest for those that are new. */
 interface GuestPlace {
   readonly cpu: number
   readonly vmpl: number
+  readonly rip: bigint
+  rest(): PlaceDetails
+}
+
+/** What a finding says of a processor besides, and what its memory is read with. */
+interface PlaceDetails {
   readonly cpl: number
   readonly mode: string
-  readonly rip: bigint
+  readonly rsp: bigint
+  readonly cr3: bigint
+  readonly cr4: bigint
+  readonly idt: bigint
 }
 
 export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
@@ -48,31 +66,71 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
   const judge = createSevJudge()
   const findings = createFindings({ ...(onFinding && { onFinding }) })
 
+  const symbols = createGuestSymbols({ ...(options.symbols && { file: options.symbols }) })
+
   const resident = (processor: Processor): GuestPlace => ({
-    cpu: processor.index, vmpl: sevOf(processor).guest?.vmpl ?? -1, cpl: processor.privilege(),
-    mode: `${processor.width() * 8}-bit`, rip: saveState(processor).rip,
+    cpu: processor.index, vmpl: sevOf(processor).guest?.vmpl ?? -1, rip: BigInt.asUintN(64, processor.cpu.rip()),
+    rest() {
+      const { registers: { rsp }, cr3, cr4, idtr } = saveState(processor)
+      return { cpl: processor.privilege(), mode: `${processor.width() * 8}-bit`, rsp, cr3, cr4, idt: idtr.base }
+    },
   })
 
-  const inVmsa = (index: number, past: bigint): GuestPlace => {
-    const page = Number((guest().vcpus[index].vmcb.get('vmsaPa') & 0xf_ffff_ffff_f000n) / BigInt(PAGE))
-    const bytes = new Uint8Array(PAGE)
-    memory.read(page * PAGE, bytes, guest().asid)
+  /** A processor that has left, by its VMSA at a system physical address. `past`: bytes that RIP is too far. */
+  const inVmsa = (cpu: number, address: number, past: bigint): GuestPlace => {
+    const { asid } = guest()
+    const bytes = new Uint8Array(Vmsa.size)
     const view = new DataView(bytes.buffer)
-    const attributes = view.getUint16(Vmsa.offset.cs + 2, true)
-    const long = (Vmsa.get(view, 'efer') & EFER_LMA) !== 0n && (attributes & CODE_LONG) !== 0
+    const [at, level] = [Vmsa.offset.rip, Vmsa.offset.vmpl]
+    memory.read(address + at, bytes.subarray(at, at + 8), asid)
+    memory.read(address + level, bytes.subarray(level, level + 1), asid)
     return {
-      cpu: index, vmpl: Vmsa.get(view, 'vmpl'), cpl: Vmsa.get(view, 'cpl'),
-      mode: long ? '64-bit' : (attributes & CODE_32) !== 0 ? '32-bit' : '16-bit',
-      rip: BigInt.asUintN(64, Vmsa.get(view, 'rip') - past),
+      cpu, vmpl: Vmsa.get(view, 'vmpl'), rip: BigInt.asUintN(64, Vmsa.get(view, 'rip') - past),
+      rest() {
+        memory.read(address, bytes, asid)
+        const attributes = view.getUint16(Vmsa.offset.cs + 2, true)
+        const long = (Vmsa.get(view, 'efer') & EFER_LMA) !== 0n && (attributes & CODE_LONG) !== 0
+        return {
+          cpl: Vmsa.get(view, 'cpl'), mode: long ? '64-bit' : (attributes & CODE_32) !== 0 ? '32-bit' : '16-bit',
+          rsp: Vmsa.get(view, 'rsp'), cr3: Vmsa.get(view, 'cr3'), cr4: Vmsa.get(view, 'cr4'),
+          idt: view.getBigUint64(Vmsa.offset.idtr + 8, true),
+        }
+      },
     }
   }
 
-  const occurrence = ({ cpu, vmpl, cpl, mode, rip }: GuestPlace): Occurrence => ({
+  /** Reads what the guest has at a guest physical address, as the guest itself sees it. */
+  const readPhysical = (address: number, out: Uint8Array): boolean => {
+    const { memory: guestMemory, asid } = guest()
+    const page = Math.floor(address / PAGE)
+    const system = guestMemory.systemPage(page)
+    if (system < 0) return false
+    memory.read(system * PAGE + address % PAGE, out, guestMemory.isShared(page) ? 0 : asid)
+    return true
+  }
+
+  /** Where the gate of #PF leads: into the kernel, once there is one. */
+  const handlerOf = (read: ReadLinear, idt: bigint): bigint[] => {
+    const gate = new Uint8Array(16)
+    if (!read(idt + PAGE_FAULT_GATE, gate)) return []
+    const view = new DataView(gate.buffer)
+    return [BigInt(view.getUint16(0, true)) | BigInt(view.getUint16(6, true)) << 16n | BigInt(view.getUint32(8, true)) << 32n]
+  }
+
+  const codeOf = (rip: bigint, { mode, rsp, cr3, cr4, idt }: PlaceDetails) => {
+    if (mode !== '64-bit') return { rip, rsp, entries: [], read: () => false }
+    const levels = (cr4 & CR4_LA57) === 0n ? 4 : 5
+    const read = createLinearMemory({ readPhysical, cr3, levels, notAddress: 1n << BigInt(options.cBit) })
+    return { rip, rsp, entries: handlerOf(read, idt), read }
+  }
+
+  const occurrence = ({ cpu, vmpl, rip, rest }: GuestPlace): Occurrence => ({
     at: now(), vmpl, rip,
-    scene: () => ({
-      cpu, vmpl, cpl, mode, rip: { address: rip, symbol: null }, linked: null, backtrace: [],
-      noSymbols: 'they are not looked up in this version',
-    }),
+    scene() {
+      const details = rest()
+      const { cpl, mode } = details
+      return { cpu, vmpl, cpl, mode, ...symbols.describe(codeOf(rip, details)) }
+    },
     entryAt(spa) {
       const entry = rmp.read(Number(spa / BigInt(PAGE)))
       return entry === null ? null : entryOf(entry)
@@ -84,6 +142,10 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
     const page = gpa < 2n ** 52n ? guest().memory.systemPage(Number(gpa / BigInt(PAGE))) : -1
     return page < 0 ? undefined : BigInt(page) * BigInt(PAGE) + gpa % BigInt(PAGE)
   }
+
+  /** System physical address of the VMSA that a processor last ran from. */
+  const vmsaOf = (vcpu: number): number =>
+    Number(guest().vcpus[vcpu].vmcb.get('vmsaPa') & VMSA_ADDRESS & ~(1n << BigInt(options.cBit)))
 
   const add = (fact: SevFact, place: () => GuestPlace): void => {
     const broken = judge.judge(fact)
@@ -102,6 +164,8 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
       if (processor === null) judge.judge(fact)
       else add(fact, () => resident(processor))
     },
-    fromHost(vcpu, fact) { add(fact, () => inVmsa(vcpu, fact.kind === 'stuck' ? 0n : VMGEXIT_BYTES)) },
+    fromHost(vcpu, fact) {
+      add(fact, () => inVmsa(vcpu, vmsaOf(vcpu), fact.kind === 'stuck' ? 0n : VMGEXIT_BYTES))
+    },
   }
 }

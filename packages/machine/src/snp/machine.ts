@@ -73,6 +73,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
   })
   const findings: SnpFindings = createSnpFindings({
     memory, rmp: silicon.table, sevOf: silicon.sevOf, guest: () => guest, now: () => loop.now(),
+    cBit: silicon.encryption.cBit, ...(options.symbols && { symbols: options.symbols }),
     ...(options.onFinding && { onFinding: options.onFinding }),
   })
   const moments = options.hostile === undefined ? undefined : hostileMoments(options.hostile)

@@ -1,4 +1,5 @@
 /** What facts have told of the guest's pages: only what an honest guest never brings up, so that it stays small. */
+import { RmpCheck } from '../rmp/check.ts'
 import type { RmpFields } from '../rmp/entry.ts'
 import type { SevFact } from './facts.ts'
 
@@ -12,6 +13,8 @@ export interface PageHistory {
   unanswered(guestPage: number): 'failed' | 'left' | undefined
   /** The host took this page while it was validated: its entry before. */
   taken(guestPage: number): RmpFields | undefined
+  /** The page was touched as a private one while it was shared: what follows from that is no news. */
+  mistaken(guestPage: number): boolean
   /** Takes a fact in, after the rules have seen it. */
   note(fact: SevFact): void
 }
@@ -34,6 +37,7 @@ function boundedMap<T>() {
 
 export function createPageHistory(): PageHistory {
   const unanswered = boundedMap<'failed' | 'left'>()
+  const mistaken = boundedMap<true>()
   const taken = boundedMap<{ readonly entry: RmpFields, readonly large: boolean }>()
 
   /** The entry for a page, or for the 2 MiB that it lies in. */
@@ -45,7 +49,7 @@ export function createPageHistory(): PageHistory {
   }
 
   const forget = (first: number, pages: number): void => {
-    for (const known of [unanswered.map, taken.map]) {
+    for (const known of [unanswered.map, taken.map, mistaken.map]) {
       if (known.size === 0) continue
       for (let page = first; page < first + pages; page++) known.delete(page)
     }
@@ -54,8 +58,11 @@ export function createPageHistory(): PageHistory {
   return {
     unanswered: (page) => unanswered.map.get(page),
     taken: takenAt,
+    mistaken: (page) => mistaken.map.has(page),
     note(fact) {
-      if (fact.kind === 'taken') taken.set(fact.guestPage, { entry: fact.entry, large: fact.large })
+      if (fact.kind === 'denied') {
+        if (fact.verdict === RmpCheck.REVERSE_MAP && fact.encrypted) mistaken.set(Number(fact.gpa / 4096n), true)
+      } else if (fact.kind === 'taken') taken.set(fact.guestPage, { entry: fact.entry, large: fact.large })
       else if (fact.kind === 'psc') {
         if (fact.answer === 'done') forget(fact.guestPage, fact.pages)
         else unanswered.set(fact.guestPage, fact.answer)

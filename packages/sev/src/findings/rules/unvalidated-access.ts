@@ -20,8 +20,9 @@ export const unvalidatedAccess: SevRule = {
     + 'multiple of 2 MiB, and at loads that read past the end of a buffer.',
   judge(fact, history) {
     if (fact.kind !== 'denied' || fact.verdict !== RmpCheck.NOT_VALIDATED) return null
+    const page = Number(fact.gpa / 4096n)
     // A page that the host has taken away is the host's doing, and #VC is what the guest should get.
-    if (history.taken(Number(fact.gpa / 4096n)) !== undefined) return null
+    if (history.taken(page) !== undefined || history.mistaken(page)) return null
     const how = fact.table ? 'The processor walked page tables that lie in' : `${accessName(fact.access)} went to`
     const text = `${how[0].toUpperCase()}${how.slice(1)} private memory at ${hex(fact.gpa)} that is not validated.`
     return { what: text, gva: fact.gva, gpa: fact.gpa }
