@@ -1,13 +1,13 @@
-import { Reg } from '@cofferdam/boot'
+import { Reg, snpDirectBoot } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
 import type { Finding } from '@cofferdam/findings'
-import { Ghcb, GhcbMsr, Msr, PscEntry, PscOperation, VmgExit } from '@cofferdam/spec'
+import { Ghcb, GhcbMsr, Msr, PscEntry, PscOperation, SvsmCallingArea, SvsmCoreCall, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
 import { bzImage } from './kernels.ts'
 
-const { rax, rbx, rcx, rdx, rsi, rdi } = Reg
+const { rax, rbx, rcx, rdx, rsi, rdi, rsp, r8 } = Reg
 const MiB = 2 ** 20
 /** Where the direct boot enters `bzImage`: 64-bit entry of a kernel at its preferred address. */
 const ENTRY = 0x100_0200n
@@ -20,9 +20,11 @@ const create = (code: (asm: Assembler) => void, options: Partial<MachineOptions>
 })
 
 /** Runs a guest to its end; what it broke. */
-function findingsOf(code: (asm: Assembler) => void, options?: Partial<MachineOptions>): readonly Finding[] {
+function findingsOf(
+  code: (asm: Assembler) => void, options?: Partial<MachineOptions>, instructions = 5e6,
+): readonly Finding[] {
   const machine = create(code, options)
-  machine.run({ instructions: 5e6 })
+  machine.run({ instructions })
   return machine.findings.list()
 }
 
@@ -365,6 +367,163 @@ describe('snp-cpuid-outside-table', () => {
       request(asm, ask(1))
       end(asm)
     })).toMatchObject([{ rule: 'snp-cpuid-outside-table', what: expect.stringContaining('0x40000010') as string }])
+  })
+})
+
+describe('snp-replaced-page', () => {
+  const [IDT, STACK] = [0x190_0000, 0x18f_f000]
+  const DATA = { start: 32 * MiB, end: 112 * MiB } as const
+  /** Reads pages of its own again and again; what #VC does is the test's. */
+  const reader = (handler: (asm: Assembler) => void) => (asm: Assembler): void => {
+    asm.set(rsp, STACK)
+    asm.call('set up')
+    handler(asm)
+    asm.label('set up')
+    asm.bytes(0x58) // pop rax: where the handler is
+    asm.set(rdi, IDT + 29 * 16)
+    asm.store(rdi, 0, rax, 2)
+    asm.move(rdx, rax)
+    asm.shiftRight(rdx, 16)
+    asm.store(rdi, 6, rdx, 2)
+    asm.bytes(0x8c, 0xca) // mov edx, cs
+    asm.store(rdi, 2, rdx, 2)
+    asm.set(rdx, 0x8e00)
+    asm.store(rdi, 4, rdx, 2)
+    asm.shiftRight(rax, 32)
+    asm.store(rdi, 8, rax)
+    asm.set(rax, 29 * 16 + 15)
+    asm.store(rdi, 0x1000, rax, 2)
+    asm.set(rax, IDT)
+    asm.store(rdi, 0x1002, rax)
+    asm.bytes(0x0f, 0x01, 0x9f, 0x00, 0x10, 0x00, 0x00) // lidt [rdi + 1000h]
+    asm.label('again')
+    asm.set(rsi, DATA.start)
+    asm.set(rdi, DATA.end)
+    asm.label('next')
+    asm.load(rax, rsi)
+    asm.aluImmediate('add', rsi, 2 * MiB)
+    asm.alu('cmp', rsi, rdi)
+    asm.jumpIf('ne', 'next')
+    request(asm, BigInt(GhcbMsr.HV_FEATURES_REQ))
+    asm.jump('again')
+  }
+  /** Validates what it is told is not validated, and goes on. */
+  const validates = reader((asm) => {
+    asm.bytes(0x0f, 0x20, 0xd0) // mov rax, cr2
+    asm.set(rcx, 0)
+    asm.set(rdx, 1)
+    asm.label('here')
+    asm.plain('pvalidate')
+    asm.bytes(0x48, 0x83, 0xc4, 0x08, 0x48, 0xcf) // add rsp, 8; iretq
+  })
+  const large = { memory: 128 * MiB, accept: 'eager' } as const
+  const attack = { ...large, hostile: [{ mode: 'unmap', at: 100_000 }] } as const
+  const found = (code: (asm: Assembler) => void, options: Partial<MachineOptions>): readonly Finding[] =>
+    findingsOf(code, options, 1e6)
+
+  it('is a page validated again after the host had taken it away', () => {
+    expect(found(validates, attack)).toMatchObject([{
+      rule: 'snp-replaced-page', outcome: 'corruption', rip: { address: ripOf(validates, 'here') },
+      entry: { text: expect.stringMatching(/^guest-valid/) as string },
+    }])
+  })
+
+  it('is none for a guest that ends itself at the #VC: what the host did is not the guest\'s mistake', () => {
+    expect(found(reader(end), attack)).toEqual([])
+  })
+
+  it('is none while the host does nothing', () => {
+    expect(found(validates, large)).toEqual([])
+  })
+})
+
+describe('a host that lies about a page state change', () => {
+  it('is no mistake of the guest\'s, which goes no further', () => {
+    const rules = findingsOf((asm) => {
+      pvalidate(asm, PAGE, 0)
+      request(asm, pageState(PAGE, PscOperation.SHARED))
+      request(asm, pageState(PAGE, PscOperation.PRIVATE))
+      pvalidate(asm, PAGE, 1)
+      end(asm)
+    }, { hostile: [{ mode: 'lie-psc', at: 0 }] }).map(({ rule }) => rule)
+    expect(rules).toEqual(['snp-no-progress'])
+  })
+})
+
+describe('under an SVSM', () => {
+  const svsm = { svsm: { vmpl: 2 } } as const
+  const area = (): number => snpDirectBoot({
+    kernel: bzImage(() => undefined).bytes, cmdline: '', memory: 64 * MiB, cBit: 51, acpi: { apicIds: [0] }, accept: 'lazy',
+    callingArea: true,
+  }).callingArea ?? 0
+
+  it('PVALIDATE of the guest\'s own is snp-pvalidate-vmpl', () => {
+    const code = (asm: Assembler): void => {
+      asm.set(rax, PAGE)
+      asm.set(rcx, 0)
+      asm.set(rdx, 1)
+      asm.label('here')
+      asm.plain('pvalidate')
+    }
+    expect(findingsOf(code, svsm)).toMatchObject([{
+      rule: 'snp-pvalidate-vmpl', outcome: 'fault', vmpl: 2, rip: { address: ripOf(code, 'here') }, gva: BigInt(PAGE),
+    }])
+  })
+
+  /** SVSM_CORE_PVALIDATE of a page, which has no reserved bits but those of `more`. */
+  const callPvalidate = (more: bigint) => (asm: Assembler): void => {
+    const list = PAGE + 0x1000
+    asm.set(rdi, list)
+    asm.set(rax, 1)
+    asm.store(rdi, 0, rax)
+    asm.set(rax, BigInt(PAGE) | more)
+    asm.store(rdi, 8, rax)
+    asm.set(r8, area())
+    asm.set(rax, 1)
+    asm.store(r8, SvsmCallingArea.offset.callPending, rax, 1)
+    asm.set(rax, BigInt(GhcbMsr.RUN_VMPL_REQ))
+    asm.set(rdx, 0)
+    asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
+    asm.plain('wrmsr')
+    asm.set(rax, SvsmCoreCall.PVALIDATE)
+    asm.set(rcx, list)
+    asm.label('here')
+    asm.plain('vmgexit')
+    end(asm)
+  }
+
+  it('a call with reserved bits is svsm-reserved-field, by the guest that called', () => {
+    const code = callPvalidate(0x10n)
+    expect(findingsOf(code, svsm)).toMatchObject([{
+      rule: 'svsm-reserved-field', vmpl: 2, rip: { address: ripOf(code, 'here') },
+      what: 'The call SVSM_CORE_PVALIDATE had 0x2000010 in an entry, where bits 0x10 are reserved.',
+    }])
+  })
+
+  it('one without them is none', () => {
+    expect(findingsOf(callPvalidate(0n), svsm)).toEqual([])
+  })
+
+  it('a page that the guest\'s VMPL has no permission on is snp-vmpl-access, and as the host can do nothing, snp-no-progress', () => {
+    // The SVSM's own memory, which a page of 1 GiB maps.
+    const [SVSM, LINEAR] = [2 ** 39, 2 ** 32]
+    const code = (asm: Assembler): void => {
+      asm.set(rdx, 0x7_ffff_ffff_f000n)
+      asm.bytes(0x0f, 0x20, 0xdb) // mov rbx, cr3
+      asm.alu('and', rbx, rdx)
+      asm.load(rbx, rbx)
+      asm.alu('and', rbx, rdx)
+      asm.set(rax, BigInt(SVSM) | 0x83n | 1n << 51n)
+      asm.store(rbx, 4 * 8, rax)
+      asm.set(rsi, LINEAR)
+      asm.label('here')
+      asm.load(rax, rsi)
+      end(asm)
+    }
+    expect(findingsOf(code, svsm)).toMatchObject([
+      { rule: 'snp-vmpl-access', vmpl: 2, gva: BigInt(LINEAR), gpa: BigInt(SVSM), rip: { address: ripOf(code, 'here') } },
+      { rule: 'snp-no-progress', vmpl: 2, rip: { address: ripOf(code, 'here') } },
+    ])
   })
 })
 

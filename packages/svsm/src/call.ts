@@ -1,5 +1,6 @@
 /** A guest's call as the functions that serve it see it, and what they answer (58019 §5, §6.1). */
 import { SvsmResult } from '@cofferdam/spec'
+import type { SvsmFact } from './findings.ts'
 import type { SvsmConfiguration, SvsmPlaces } from './image.ts'
 import type { SvsmProcessor } from './processor.ts'
 import type { GuestVcpus } from './vcpus.ts'
@@ -34,6 +35,8 @@ export interface SvsmState {
   readonly vtpm: Vtpm | undefined
   /** Reports by the firmware, for attestation. */
   readonly reports: Reports
+  /** Takes facts about the calls of a processor's guest, for findings. */
+  fact(processor: SvsmProcessor, fact: SvsmFact): void
 }
 
 /** One call of a protocol: one function, one file; the tables of protocols are the index. */

@@ -1,5 +1,6 @@
 export { createSvsm, type SvsmOptions } from './svsm.ts'
 export { SvsmError } from './error.ts'
+export { judgeSvsm, SVSM_RULES, svsmReserved, type SvsmFact } from './findings.ts'
 export {
   readConfiguration, svsmImage, type SvsmConfiguration, type SvsmImage, type SvsmImageOptions, type SvsmLaunchPages,
   type SvsmRange,

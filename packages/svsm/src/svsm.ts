@@ -3,6 +3,7 @@ import {
   GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SecretsPage, SvsmResult, TerminationSet,
 } from '@cofferdam/spec'
 import type { SvsmState } from './call.ts'
+import type { SvsmFact } from './findings.ts'
 import { createHostCalls } from './ghcb.ts'
 import { readConfiguration, svsmPlaces, type SvsmConfiguration } from './image.ts'
 import { viewOf } from './memory.ts'
@@ -20,6 +21,11 @@ export interface SvsmOptions {
   readonly base: number
   /** The TPM behind the vTPM protocol; without one the protocol is not offered. */
   readonly vtpm?: VtpmBackend
+  /**
+   * Takes facts about guests' calls, for `judgeSvsm`: who called, and the guest physical address of the VMSA that holds the
+   * caller's registers.
+   */
+  readonly onFact?: (apicId: number, vmsa: number, fact: SvsmFact) => void
 }
 
 /** A general termination request (56421 §2.3.1). */
@@ -32,7 +38,7 @@ const wasRefused = (msr: bigint): boolean =>
   Number(msr & 0xfffn) === GhcbMsr.RUN_VMPL_RESP && GhcbMsrRunVmplResp.get(msr, 'errorCode') !== 0n
 
 /** Creates the program. */
-export function createSvsm({ base, vtpm }: SvsmOptions): Svsm {
+export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
   const places = svsmPlaces(base)
   const requests = new Map<string, number>()
   const refused = new Map<string, number>()
@@ -61,6 +67,10 @@ export function createSvsm({ base, vtpm }: SvsmOptions): Svsm {
     return {
       configuration, places, vcpus, protocols: PROTOCOLS, reports: createReports(host, places, key),
       vtpm: vtpm && createVtpm(vtpm),
+      fact({ apicId }, fact) {
+        const caller = vcpus.of(apicId)
+        if (caller !== undefined) onFact?.(apicId, caller.vmsa, fact)
+      },
     }
   }
 

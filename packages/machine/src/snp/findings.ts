@@ -1,11 +1,13 @@
 /** Findings of an SNP guest: facts go to the rules, and what they find broken gets its evidence from the machine. */
 import { createFindings, createGuestSymbols, createLinearMemory } from '@cofferdam/findings'
-import type { Finding, Findings, Occurrence, ReadLinear, SymbolTable } from '@cofferdam/findings'
+import type { Finding, Findings, Occurrence, ReadLinear, SymbolTable, Violation } from '@cofferdam/findings'
 import type { SnpGuest } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createSevJudge, entryOf } from '@cofferdam/sev'
 import type { RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
 import { Vmsa } from '@cofferdam/spec'
+import { judgeSvsm } from '@cofferdam/svsm'
+import type { SvsmFact } from '@cofferdam/svsm'
 import { saveState } from '@cofferdam/x86'
 import type { Processor } from '@cofferdam/x86'
 
@@ -28,6 +30,8 @@ export interface SnpFindings extends Findings {
   fromSilicon(processor: Processor | null, fact: SevFact): void
   /** A fact from the host, about a processor of the guest that has left: its state is in its VMSA. */
   fromHost(vcpu: number, fact: SevFact): void
+  /** A fact from the SVSM, about the caller whose VMSA is at a guest physical address. */
+  fromSvsm(vcpu: number, vmsa: number, fact: SvsmFact): void
 }
 
 const PAGE = 4096
@@ -147,14 +151,16 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
   const vmsaOf = (vcpu: number): number =>
     Number(guest().vcpus[vcpu].vmcb.get('vmsaPa') & VMSA_ADDRESS & ~(1n << BigInt(options.cBit)))
 
+  const tell = (violation: Violation, here: Occurrence): void => {
+    const { gpa, spa = gpa === undefined ? undefined : systemAddress(gpa) } = violation
+    findings.add({ ...violation, ...(spa !== undefined && { spa }) }, here)
+  }
+
   const add = (fact: SevFact, place: () => GuestPlace): void => {
     const broken = judge.judge(fact)
     if (broken.length === 0) return
     const here = occurrence(place())
-    for (const violation of broken) {
-      const { gpa, spa = gpa === undefined ? undefined : systemAddress(gpa) } = violation
-      findings.add({ ...violation, ...(spa !== undefined && { spa }) }, here)
-    }
+    for (const violation of broken) tell(violation, here)
   }
 
   return {
@@ -163,6 +169,10 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
     fromSilicon(processor, fact) {
       if (processor === null) judge.judge(fact)
       else add(fact, () => resident(processor))
+    },
+    fromSvsm(vcpu, vmsa, fact) {
+      const address = systemAddress(BigInt(vmsa))
+      if (address !== undefined) tell(judgeSvsm(fact), occurrence(inVmsa(vcpu, Number(address), VMGEXIT_BYTES)))
     },
     fromHost(vcpu, fact) {
       add(fact, () => inVmsa(vcpu, vmsaOf(vcpu), fact.kind === 'stuck' ? 0n : VMGEXIT_BYTES))

@@ -145,6 +145,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const seat = placeSvsm({
     image, ram: [...guestRam, ...memoryBesideRam(image, guestRam)], svsm: options.svsm, apicIds, silicon,
     charge: (time) => { loop.charge(time) },
+    onFact: findings.fromSvsm,
   })
   const guest: SnpGuest = createSnpGuest({
     host, memory, rmp: silicon.rmp, svms: physical.map((processor) => silicon.svmOf(processor.cpu)),

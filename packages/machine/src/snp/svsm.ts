@@ -3,7 +3,7 @@ import type { SnpLaunch } from '@cofferdam/boot'
 import { COSTS } from '@cofferdam/host'
 import type { Svm } from '@cofferdam/x86'
 import { createSvsm, svsmImage } from '@cofferdam/svsm'
-import type { SvsmRange } from '@cofferdam/svsm'
+import type { SvsmFact, SvsmRange } from '@cofferdam/svsm'
 import { MachineError, type SvsmOptions } from '../options.ts'
 import type { SnpSilicon } from './silicon.ts'
 
@@ -16,10 +16,12 @@ export interface SvsmSeatOptions {
   readonly silicon: SnpSilicon
   /** The running processor's instruction takes so many nanoseconds longer. */
   readonly charge: (nanoseconds: number) => void
+  /** Takes facts about the guest's calls, with the guest physical address of the caller's VMSA. */
+  readonly onFact: (cpu: number, vmsa: number, fact: SvsmFact) => void
 }
 
 /** What the host launches, the guest's memory, and who has VMPL0. @throws SvsmError, MachineError */
-export function placeSvsm({ image, ram, svsm, apicIds, silicon, charge }: SvsmSeatOptions) {
+export function placeSvsm({ image, ram, svsm, apicIds, silicon, charge, onFact }: SvsmSeatOptions) {
   if (svsm === undefined) return { image, ram, svsm: undefined }
   if (image.callingArea === undefined) {
     throw new MachineError('svsm', 'calling area', 'the firmware leaves no page for it; boot the kernel directly')
@@ -32,7 +34,7 @@ export function placeSvsm({ image, ram, svsm, apicIds, silicon, charge }: SvsmSe
     image: { ...image, launch }, ram: [...ram, region],
     svsm: {
       program: createSvsm({
-        base: region.start,
+        base: region.start, onFact: (apicId, vmsa, fact) => { onFact(apicIds.indexOf(apicId), vmsa, fact) },
         ...(vtpm && {
           vtpm: {
             command(command) {

@@ -13,6 +13,8 @@ export interface PageHistory {
   unanswered(guestPage: number): 'failed' | 'left' | undefined
   /** The host took this page while it was validated: its entry before. */
   taken(guestPage: number): RmpFields | undefined
+  /** The host has said that this page is private now: if it is not, that is the host's lie. */
+  promised(guestPage: number): boolean
   /** The page was touched as a private one while it was shared: what follows from that is no news. */
   mistaken(guestPage: number): boolean
   /** Takes a fact in, after the rules have seen it. */
@@ -38,6 +40,8 @@ function boundedMap<T>() {
 export function createPageHistory(): PageHistory {
   const unanswered = boundedMap<'failed' | 'left'>()
   const mistaken = boundedMap<true>()
+  /** Page changes to private that were answered as done; true for 2 MiB. */
+  const promised = boundedMap<boolean>()
   const taken = boundedMap<{ readonly entry: RmpFields, readonly large: boolean }>()
 
   /** The entry for a page, or for the 2 MiB that it lies in. */
@@ -55,17 +59,27 @@ export function createPageHistory(): PageHistory {
     }
   }
 
+  /** The guest has given pages away again, perhaps out of a larger one. */
+  const breakPromise = (first: number, pages: number): void => {
+    promised.map.delete(first - first % LARGE)
+    for (let page = first; page < first + pages; page++) promised.map.delete(page)
+  }
+
   return {
     unanswered: (page) => unanswered.map.get(page),
     taken: takenAt,
     mistaken: (page) => mistaken.map.has(page),
+    promised: (page) => promised.map.has(page) || promised.map.get(page - page % LARGE) === true,
     note(fact) {
       if (fact.kind === 'denied') {
         if (fact.verdict === RmpCheck.REVERSE_MAP && fact.encrypted) mistaken.set(Number(fact.gpa / 4096n), true)
       } else if (fact.kind === 'taken') taken.set(fact.guestPage, { entry: fact.entry, large: fact.large })
       else if (fact.kind === 'psc') {
-        if (fact.answer === 'done') forget(fact.guestPage, fact.pages)
-        else unanswered.set(fact.guestPage, fact.answer)
+        if (fact.answer === 'done') {
+          forget(fact.guestPage, fact.pages)
+          if (fact.operation === 'private') promised.set(fact.guestPage, fact.pages > 1)
+          else breakPromise(fact.guestPage, fact.pages)
+        } else unanswered.set(fact.guestPage, fact.answer)
       } else if (fact.kind === 'pvalidate' && fact.result !== 'refused') {
         // What the guest has done with the page decides from now on.
         forget(fact.guestPage, fact.large ? LARGE : 1)

@@ -16,9 +16,12 @@ export const sharedAsPrivate: SevRule = {
     + 'shared in it, and the access ends in #VC because nobody has validated the page; another host never lets it go on.',
   advice: 'A page state change and a change of page tables that belong together: which of both was left out, came too early, or '
     + 'went to an alias of the mapping that was used here?',
-  judge(fact) {
+  judge(fact, history) {
     if (fact.kind !== 'denied' || !fact.encrypted || fact.table) return null
     if (fact.verdict !== RmpCheck.REVERSE_MAP) return null
+    const page = Number(fact.gpa / 4096n)
+    // A page that the host took, or said to have made private, is not the guest's mistake.
+    if (history.taken(page) !== undefined || history.promised(page)) return null
     const what = `With the C-bit set, ${accessName(fact.access)} went to ${hex(fact.gpa)}, which is not assigned to the guest: it is shared.`
     return { what, gva: fact.gva, gpa: fact.gpa }
   },

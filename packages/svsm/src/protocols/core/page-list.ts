@@ -24,6 +24,12 @@ export function readPageList(rcx: bigint, svsm: SvsmState, processor: SvsmProces
   if (bytes === null) return refuse('INVALID_ADDRESS')
   const view = viewOf(bytes)
   const { entries, next, reserved } = SvsmPvalidateHeader.read(view)
+  if (reserved !== 0) {
+    svsm.fact(processor, {
+      kind: 'svsm-reserved', call: 'of the core protocol', field: 'the header of its list', value: view.getBigUint64(0, true),
+      bits: BigInt(reserved) << BigInt(8 * SvsmPvalidateHeader.offset.reserved),
+    })
+  }
   const room = (bytes.length - HEADER) / 8
   if (reserved !== 0 || entries === 0 || entries > room || next >= entries) return refuse('INVALID_PARAMETER')
   return { address: Number(rcx), entries, next, entry: (index) => view.getBigUint64(HEADER + 8 * index, true) }

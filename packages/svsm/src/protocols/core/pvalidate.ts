@@ -14,9 +14,13 @@ export const FAIL_NO_CHANGE = 0x10
 const PAGES_PER_CALL = 8192
 
 /** An entry taken apart; or what is wrong with it. */
-function parse(entry: bigint, svsm: SvsmState) {
+function parse(entry: bigint, svsm: SvsmState, processor: SvsmProcessor) {
   const { pageSize, validate, ignoreCf, pfn } = SvsmPvalidateEntry.unpack(entry)
-  if ((entry & ~SvsmPvalidateEntry.used) !== 0n || pageSize > 1n) return refuse('INVALID_PARAMETER')
+  const bits = entry & ~SvsmPvalidateEntry.used
+  if (bits !== 0n) {
+    svsm.fact(processor, { kind: 'svsm-reserved', call: 'SVSM_CORE_PVALIDATE', field: 'an entry', value: entry, bits })
+  }
+  if (bits !== 0n || pageSize > 1n) return refuse('INVALID_PARAMETER')
   const large = Number(pageSize) === RmpPageSize.SIZE_2M
   if (large && pfn % 512n !== 0n) return refuse('INVALID_PARAMETER')
   const address = Number(pfn) * PAGE
@@ -43,7 +47,7 @@ function grant(processor: SvsmProcessor, page: { address: number, large: boolean
 }
 
 function pvalidateOne(entry: bigint, svsm: SvsmState, processor: SvsmProcessor): SvsmAnswer | null {
-  const parsed = parse(entry, svsm)
+  const parsed = parse(entry, svsm, processor)
   if ('code' in parsed) return parsed
   const { page, validate, ignoreCf } = parsed
   const { vmpl } = svsm.configuration
