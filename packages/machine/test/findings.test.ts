@@ -1,6 +1,11 @@
+/// <reference types="node" />
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Reg, snpDirectBoot } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
+import { describeFinding } from '@cofferdam/findings'
 import type { Finding } from '@cofferdam/findings'
+import { SEV_RULES } from '@cofferdam/sev'
 import { Ghcb, GhcbMsr, Msr, PscEntry, PscOperation, SvsmCallingArea, SvsmCoreCall, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
@@ -157,6 +162,14 @@ describe('snp-unvalidated-access', () => {
     })
     expect(finding.what).toBe('A read went to private memory at 0x2000018 that is not validated.')
     expect((finding.spa ?? 0n) % 4096n).toBe(0x18n)
+  })
+
+  it('is told as the README of the project shows it', () => {
+    const shown = readFileSync(join(import.meta.dirname, '../../../README.md'), 'utf8')
+    const text = describeFinding(findingsOf(code)[0], SEV_RULES.find(({ id }) => id === 'snp-unvalidated-access') ?? SEV_RULES[1])
+    // Times and system addresses follow from much else.
+    const stable = (lines: string): string => lines.replaceAll(/\d+\.\d+ ms/g, 'T').replaceAll(/spa 0x\w+/g, 'spa')
+    expect(stable(shown)).toContain(stable(text.join('\n')))
   })
 })
 
