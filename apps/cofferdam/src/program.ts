@@ -52,6 +52,9 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   }
   if (cc !== 'snp') return
   if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
+  if (accept === 'eager' && given.firmware !== undefined && given.firmware !== 'direct') {
+    throw usageError('--accept eager: --firmware decides itself what it accepts; leave one of them out')
+  }
   for (const [name, value] of [['--vars', given.vars], ['--save-vars', given.saveVars]] as const) {
     if (value !== undefined) {
       throw usageError(`${name}: firmware of an SNP guest has no variable store; what it sets ends with the guest. Leave it out`)

@@ -32,6 +32,11 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
     expect(measured).toEqual({ code: 0, out: `${measurement}\n`, err: '' })
   })
 
+  it('decides itself what it accepts', async () => {
+    const { code, err } = await runReal(['--cc', 'snp', '--firmware', 'ovmf-amdsev', '--accept', 'eager'])
+    expect([code, err]).toEqual([2, expect.stringContaining('--accept eager: --firmware decides itself')])
+  })
+
   it('has no variables that could be given or kept', async () => {
     for (const option of ['--vars', '--save-vars']) {
       const { code, err } = await runReal(['--cc', 'snp', '--firmware', 'ovmf-amdsev', option, join(folder, 'vars.fd')])
