@@ -6,7 +6,7 @@ import { findSwtpm } from '../src/tpm/swtpm.ts'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
 
 /** What a kernel says when it is not well. */
-const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|soft lockup|stall/
+const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|soft lockup|\bstall/
 
 /** Boots under an SVSM; what the guest says, and what the SVSM was asked for. */
 async function boot(run: string, ...how: readonly string[]) {

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
 
 /** What a kernel says when it is not well. */
-const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|soft lockup|stall/
+const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|soft lockup|\bstall/
 
 /** Boots as an SNP guest and tells what the guest says of itself. */
 async function facts(kernel: string, vcpus: number, memory: string, ...more: readonly string[]) {
