@@ -1,5 +1,6 @@
 /** A guest's call as the functions that serve it see it, and what they answer (58019 §5, §6.1). */
 import { SvsmResult } from '@cofferdam/spec'
+import type { Deposits } from './deposits.ts'
 import type { SvsmFact } from './findings.ts'
 import type { SvsmConfiguration, SvsmPlaces } from './image.ts'
 import type { SvsmProcessor } from './processor.ts'
@@ -29,6 +30,7 @@ export interface SvsmState {
   readonly configuration: SvsmConfiguration
   readonly places: SvsmPlaces
   readonly vcpus: GuestVcpus
+  readonly deposits: Deposits
   /** All protocols, by number. */
   readonly protocols: ReadonlyMap<number, SvsmProtocolTable>
   /** The TPM behind the vTPM protocol; without one the protocol is not offered. */

@@ -3,6 +3,7 @@ import {
   GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SecretsPage, SvsmResult, TerminationSet,
 } from '@cofferdam/spec'
 import type { SvsmState } from './call.ts'
+import { createDeposits } from './deposits.ts'
 import type { SvsmFact } from './findings.ts'
 import { createHostCalls } from './ghcb.ts'
 import { readConfiguration, svsmPlaces, type SvsmConfiguration } from './image.ts'
@@ -61,11 +62,12 @@ export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
     const secrets = startSvsm(processor, host, configuration, places)
     if (secrets === null) return null
     const { apicIds, ram, launch, callingArea } = configuration
-    const vcpus = createGuestVcpus({ apicIds, ranges: [...ram, ...launch] })
+    const deposits = createDeposits()
+    const vcpus = createGuestVcpus({ apicIds, ranges: [...ram, ...launch], isDeposited: deposits.overlaps })
     vcpus.add(processor.apicId, { vmsa: places.guestVmsa, callingArea })
     const key = SecretsPage.get(viewOf(secrets), 'vmpck0')
     return {
-      configuration, places, vcpus, protocols: PROTOCOLS, reports: createReports(host, places, key),
+      configuration, places, vcpus, deposits, protocols: PROTOCOLS, reports: createReports(host, places, key),
       vtpm: vtpm && createVtpm(vtpm),
       fact({ apicId }, fact) {
         const caller = vcpus.of(apicId)

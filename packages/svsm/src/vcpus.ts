@@ -24,7 +24,8 @@ export interface GuestVcpus {
   isVmsa(address: number): boolean
   isCallingArea(address: number): boolean
   /**
-   * Whether a range is the guest's: RAM or launched, and no VMSA in it. The SVSM's own pages are neither.
+   * Whether a range is the guest's: RAM or launched, with nothing in it that was deposited, and no VMSA. The SVSM's own
+   * pages are none.
    */
   isGuests(address: number, length: number): boolean
 }
@@ -33,6 +34,8 @@ export interface GuestVcpusOptions {
   readonly apicIds: readonly number[]
   /** The guest's addresses; neighbours need not be joined. */
   readonly ranges: readonly SvsmRange[]
+  /** Whether any of a range was given to the SVSM. */
+  readonly isDeposited: (address: number, length: number) => boolean
 }
 
 /** Ranges in order, neighbours and overlaps joined. */
@@ -48,7 +51,7 @@ function joined(ranges: readonly SvsmRange[]): SvsmRange[] {
   return found
 }
 
-export function createGuestVcpus({ apicIds, ranges }: GuestVcpusOptions): GuestVcpus {
+export function createGuestVcpus({ apicIds, ranges, isDeposited }: GuestVcpusOptions): GuestVcpus {
   const guests = joined(ranges)
   const present = new Map<number, GuestVcpu>()
   /** All VMSAs that were not deleted, with their calling areas. */
@@ -72,6 +75,6 @@ export function createGuestVcpus({ apicIds, ranges }: GuestVcpusOptions): GuestV
     isCallingArea: (address) => [...vmsas.values()].some(({ callingArea }) => callingArea === address),
     isGuests: (address, length) =>
       guests.some(({ start, length: bytes }) => address >= start && address + length <= start + bytes)
-      && !holdsVmsa(address, length),
+      && !holdsVmsa(address, length) && !isDeposited(address, length),
   }
 }
