@@ -140,6 +140,10 @@ export interface MachineStats {
     readonly measurement: string
     /** Where the guest's time went; `rest` is what a boot without SNP takes, too. */
     readonly time: Readonly<Record<TimeUse, Readonly<TimeSpent>>>
+    /** How often each instruction on the RMP was executed. */
+    readonly operations: Readonly<Record<string, number>>
+    /** The cost table: virtual nanoseconds of what takes longer than an instruction (`COSTS` of `@cofferdam/host`). */
+    readonly costs: Readonly<Record<string, number>>
   }
   /** Of SVSMs: requests by name, and results other than success. */
   readonly svsm?: SvsmStats

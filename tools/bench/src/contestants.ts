@@ -20,7 +20,8 @@ export interface Contestant {
 
 const parameters = 'console=ttyS0,115200 panic=-1'
 
-const built = join(root, 'apps/cofferdam/dist/main.js')
+/** The command line as it was built. */
+export const built = join(root, 'apps/cofferdam/dist/main.js')
 
 const cofferdam = (...args: string[]): string => execFileSync(process.execPath, [built, ...args], { encoding: 'utf8' })
 

@@ -7,8 +7,9 @@ import { cpus, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { root } from '@cofferdam/tool-workspace'
-import { ours, prepareImages, qemu, type Contestant } from './contestants.ts'
+import { built, ours, prepareImages, qemu, type Contestant } from './contestants.ts'
 import { reportRow, table, type ReportRow } from './report.ts'
+import { runBoot, snpBoots, snpTable } from './snp.ts'
 import { watch, type Watched } from './watch.ts'
 import { sessions, type Row, type Session } from './workload.ts'
 
@@ -20,6 +21,8 @@ const { values: options } = parseArgs({
     kernel: { type: 'string', default: 'sid-cloud' },
     engine: { type: 'string', default: 'auto' },
     timeout: { type: 'string', default: '300' },
+    snp: { type: 'boolean', default: false },
+    memory: { type: 'string', default: '4G,64G' },
     json: { type: 'string', default: join(root, 'tools/bench/dist/bench.json') },
   },
 })
@@ -76,6 +79,23 @@ const rowsOf = (runs: readonly Run[], session: Session, us: string, them: string
   ),
 ]
 
+/** SNP guests beside a plain boot, instead of the peer. */
+const snp = (): number => {
+  const folder = mkdtempSync(join(tmpdir(), 'cofferdam-bench-'))
+  try {
+    const { kernel, initramfs } = prepareImages(folder, options.kernel)
+    const boots = snpBoots(options.memory.split(','))
+    const stats = boots.map((boot) => {
+      say(`${boot.memory}, ${boot.name}`)
+      return runBoot(boot, [process.execPath, built], kernel, initramfs, folder)
+    })
+    process.stdout.write(`${snpTable(boots, stats)}\n`)
+    return 0
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
 const main = async (): Promise<number> => {
   const folder = mkdtempSync(join(tmpdir(), 'cofferdam-bench-'))
   try {
@@ -99,4 +119,4 @@ const main = async (): Promise<number> => {
   }
 }
 
-process.exitCode = await main()
+process.exitCode = options.snp ? snp() : await main()

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { median, reportRow, table } from '../src/report.ts'
+import { bootArguments, snpBoots, snpTable, type SnpStats } from '../src/snp.ts'
 import { watch } from '../src/watch.ts'
 import { guestCommands, sessions } from '../src/workload.ts'
 
@@ -57,5 +58,29 @@ describe('the workload', () => {
       for (const { from, to } of session.rows) expect(names).toEqual(expect.arrayContaining([from ?? to, to]))
     }
     expect(guestCommands).toContain('echo bench-gzip-end')
+  })
+})
+
+describe('the table of SNP boots', () => {
+  const boots = snpBoots(['4G'])
+  const stats = boots.map(({ cc }, i): SnpStats => ({
+    wallSeconds: 2 + i, virtualSeconds: 1 + i, machine: cc === 'none' ? {} : {
+      snp: {
+        exits: { hlt: 10, 'page-state-change': 20, 'msr:page-state': 2 }, operations: { pvalidate: 40 }, costs: {},
+        memory: { backed: 2 ** 30 },
+      },
+    },
+  }))
+
+  it('has a row for each boot, with ratios to the plain and the eager one', () => {
+    const rows = snpTable(boots, stats).split('\n')
+    expect(rows).toHaveLength(6)
+    expect(rows[2]).toBe('| 4G plain | 2.00 s | 1.00 × | 1.00 s | 4.00 × | – | – | – | – |')
+    expect(rows[3]).toBe('| 4G lazy | 3.00 s | 1.50 × | 2.00 s | 2.00 × | 16/s | 20/s | 11/s | 1024 MiB |')
+  })
+
+  it('boots with the policy that the row names', () => {
+    expect(bootArguments(boots[3], 'k', 'i', 's')).toEqual(expect.arrayContaining(['--cc', 'snp', '--accept', 'eager']))
+    expect(bootArguments(boots[0], 'k', 'i', 's')).not.toContain('--accept')
   })
 })

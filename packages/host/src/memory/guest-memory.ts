@@ -41,7 +41,7 @@ export interface GuestMemoryOptions {
 }
 
 /** What takes time, for the cost table. */
-export type MemoryOperation = 'rmpupdate' | 'psmash' | 'map'
+export type MemoryOperation = 'rmpupdate' | 'psmash' | 'map' | 'clear'
 
 /** What became of a fault or a request. */
 export type MemoryOutcome =
@@ -127,6 +127,7 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
     const region: Region = { base, large: false, states: new Uint8Array(REGION) }
     regions.set(Math.floor(page / REGION), region)
     counts.backed += REGION * PAGE
+    charge('clear')
     return region
   }
 

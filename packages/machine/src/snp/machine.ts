@@ -3,7 +3,7 @@ import { lowMemory, memoryCmos, pcMemoryMap } from '@cofferdam/boot'
 import type { MemoryRegion } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation } from '@cofferdam/devices'
-import { createReferenceHost, createSnpGuest, guestModel } from '@cofferdam/host'
+import { COSTS, createReferenceHost, createSnpGuest, guestModel } from '@cofferdam/host'
 import type { SnpGuest } from '@cofferdam/host'
 import { createIoBus } from '@cofferdam/memory'
 import { E820Type } from '@cofferdam/spec'
@@ -182,7 +182,10 @@ export function createSnpMachine(options: MachineOptions): Machine {
     consoleInput: (bytes) => virtio?.devices.find(isConsole)?.receive(bytes) ?? 0,
     stats: () => ({
       ...collectStats(memory, processors, loop),
-      snp: { ...guest.stats(), measurement: silicon.measurement(guest.context), time: account.spent() },
+      snp: {
+        ...guest.stats(), measurement: silicon.measurement(guest.context), time: account.spent(),
+        operations: silicon.operations(), costs: COSTS,
+      },
       ...(moments !== undefined && { unvalidatedAccesses: moments.unvalidated() }),
       ...(seat.svsm && { svsm: seat.svsm.program.stats() }),
       ...(hash !== undefined && { traceHash: hash.digest() }),

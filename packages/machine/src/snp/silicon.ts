@@ -39,6 +39,8 @@ export interface SnpSilicon {
   readonly maxSnpAsid: number
   /** A guest's launch digest as the PSP has it, in hexadecimal; of nobody, nothing. */
   measurement(context: number): string
+  /** How often each instruction on the RMP was executed. */
+  operations(): Readonly<Record<string, number>>
   /** WBINVD on a processor. */
   writeBackCaches(processor: number): void
   /** The chain of certificates that vouches for the chip's reports, as hosts hand it to guests. */
@@ -97,9 +99,11 @@ const platformOf = (processors: () => readonly Processor[], turnOff: () => void)
 export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
   const { memory, model, seed, processors, charge, onAccept, onFact } = options
   const table = createRmpTable(memory)
+  const operations = new Map<string, number>()
   const sev = createSevSilicon({
     memory, rmp: table, cBit: C_BIT, maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID,
     charge: (_processor, operation) => {
+      operations.set(operation, (operations.get(operation) ?? 0) + 1)
       charge(COSTS[operation])
       if (operation === 'pvalidate') onAccept()
     },
@@ -118,6 +122,7 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     guestProgram: (processor) => guestProgram(sev.sevOf, processor), maxSnpAsid: MIN_SEV_ASID - 1,
     encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: true },
     measurement: (context) => toHex(psp.state.guests.get(context)?.digest ?? new Uint8Array(0)),
+    operations: () => Object.fromEntries([...operations].sort(([a], [b]) => (a < b ? -1 : 1))),
     writeBackCaches: (processor) => { psp.wbinvd(processor) },
     certificates: () => machineCertificates(identity, psp.state.reportedTcb),
   }
