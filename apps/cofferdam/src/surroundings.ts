@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { ReadStream, WriteStream } from 'node:tty'
 import type { CreateMachine } from './machine-port.ts'
 import { openStore, type ImageStore } from './images/store.ts'
@@ -36,4 +37,20 @@ const codes: Readonly<Record<Style, readonly [number, number]>> = {
 export const createPaint = (stream: { readonly isTTY?: boolean }): ((style: Style, text: string) => string) => {
   const colours = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
   return (style, text) => (colours ? `\x1b[${codes[style][0]}m${text}\x1b[${codes[style][1]}m` : text)
+}
+
+/**
+ * The most memory that this process has had, in bytes. Linux tells of this program alone; `maxRSS` there is also what
+ * the
+ * process was before it became this program (getrusage(2)), so elsewhere only.
+ */
+export const peakMemory = (): number => {
+  let status: string
+  try {
+    status = readFileSync('/proc/self/status', 'latin1')
+  } catch {
+    status = ''
+  }
+  const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(status) ?? []
+  return Number(kib ?? process.resourceUsage().maxRSS) * 1024
 }

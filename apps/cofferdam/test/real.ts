@@ -12,7 +12,8 @@ export const debianMissing: string | undefined =
   (await aptMissing()) ?? (await machineMirror().then(() => undefined, (error: unknown) => String(error)))
 
 /**
- * A kernel with efivarfs, virtio and the TPM of an SVSM built in, beside its `System.map.xz`; it comes with the workplace, or
+ * A kernel with efivarfs, virtio and the TPM of an SVSM built in, beside its `System.map.xz`; it comes with the
+ * workplace, or
  * from the folder that `COFFERDAM_KERNELS` names, not from Debian. Undefined when there is none.
  */
 export const cocoKernel: string | undefined = [

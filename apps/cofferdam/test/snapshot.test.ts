@@ -13,7 +13,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const path = (name: string): string => join(folder, name)
 
 /**
- * A flat Multiboot kernel of 32-bit code: sends a counter of a byte to the serial port for ever, as `@` and two letters,
+ * A flat Multiboot kernel of 32-bit code: sends a counter of a byte to the serial port for ever, as `@` and two
+ * letters,
  * after it has spun for a while; at `PP` it powers off.
  */
 const kernel = ((): string => {

@@ -1,4 +1,7 @@
-/** Four processors at work for minutes of the guest's time: no stall, no lost signal or byte, no processor that stays away. */
+/**
+ * Four processors at work for minutes of the guest's time: no stall, no lost signal or byte, no processor that stays
+ * away.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { findSwtpm, openSwtpm } from '../src/tpm/swtpm.ts'
 
-/** Stands in for swtpm: answers every command with its bytes, then the size of its state folder's name; dies of 0xff. */
+/**
+ * Stands in for swtpm: answers every command with its bytes, then the size of its state folder's name; dies of 0xff.
+ */
 const program = (node: string): string => `#!${node}
 const { createServer } = require('node:net')
 const { writeFileSync } = require('node:fs')

@@ -10,6 +10,8 @@ export const COST = {
    * (Linux calibrates by reading it in a loop: drivers/char/hpet.c).
    */
   memory: 500,
-  /** Bytes that a device moves to or from RAM in a nanosecond: some 8 GB a second, a PCI Express 3.0 link of 8 lanes. */
+  /**
+   * Bytes that a device moves to or from RAM in a nanosecond: some 8 GB a second, a PCI Express 3.0 link of 8 lanes.
+   */
   dmaBytes: 8,
 } as const

@@ -81,7 +81,9 @@ export function createPflash(options: PflashOptions): Pflash {
   if (data.length === 0 || data.length % FLASH_SECTOR !== 0) {
     throw new RangeError(`flash: ${data.length} bytes; expected a multiple of ${FLASH_SECTOR}`)
   }
-  /** The command that awaits its next cycle, or whose answer is shown; `expected`: bytes that the buffer still takes. */
+  /**
+   * The command that awaits its next cycle, or whose answer is shown; `expected`: bytes that the buffer still takes.
+   */
   const state = { command: COMMAND.READ_ARRAY as number, status: 0, block: 0, expected: 0 }
   let buffer: [offset: number, value: number][] = []
   /** Sectors as they were at creation, from their first change on. */

@@ -47,7 +47,9 @@ export interface ReferenceHost {
   freeRun(page: number, order: number): void
   /** An ASID for a guest. @throws HostError when all are taken */
   takeAsid(): number
-  /** Makes an ASID of a guest that is gone fit for the next one: caches are written back, the data fabric is flushed. */
+  /**
+   * Makes an ASID of a guest that is gone fit for the next one: caches are written back, the data fabric is flushed.
+   */
   releaseAsid(asid: number): void
   /** The table of certificates for extended guest requests; no bytes for none. */
   certificates(): Uint8Array
@@ -58,7 +60,9 @@ const PAGE = 4096
 const LOW = 2 ** 20
 /** Clearing the reverse map: bytes per nanosecond of virtual time, a memory channel's worth. */
 const CLEAR_RATE = 8
-/** A command of the PSP: its processor is slow, and the mailbox polled (Linux waits for an interrupt of milliseconds). */
+/**
+ * A command of the PSP: its processor is slow, and the mailbox polled (Linux waits for an interrupt of milliseconds).
+ */
 const PSP_COMMAND = 20_000
 
 /** Memory of the machine before the allocator has it: the reverse map comes from here. */

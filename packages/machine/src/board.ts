@@ -32,10 +32,13 @@ export interface Machine {
   readonly findings: Findings
   /** What a debugger watches on all processors, from now on; the guest sees nothing of it. */
   watch(watches: readonly HostWatch[]): void
-  /** Executes one instruction of a processor, while interrupts wait. Does nothing when it waits or the machine ended. */
+  /**
+   * Executes one instruction of a processor, while interrupts wait. Does nothing when it waits or the machine ended.
+   */
   step(cpu: number): void
   /**
-   * Of confidential guests: puts the guest's state into a processor's registers for a debugger, and answers whether there
+   * Of confidential guests: puts the guest's state into a processor's registers for a debugger, and answers whether
+   * there
    * is any. The emulator is no host: what it shows is not what the host could see.
    */
   reside?(cpu: number): boolean
@@ -61,7 +64,8 @@ export interface Snapshot extends SnapshotData {
 
 /**
  * What a machine is made from that goes on from a snapshot. What decides the guest's view comes from the snapshot, and
- * must be the same where it is given. Firmware, with the kernel that it is to load, disks and devices must be those that
+ * must be the same where it is given. Firmware, with the kernel that it is to load, disks and devices must be those
+ * that
  * the machine had.
  */
 export interface RestoreOptions extends Partial<MachineOptions> {

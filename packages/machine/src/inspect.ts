@@ -20,14 +20,20 @@ export type RegisterName =
 
 /** One processor, between two calls of `run`. Looking changes nothing that the guest could see. */
 export interface ProcessorView {
-  /** A register's value, never negative. @throws MachineError, as all of this, for a guest's processor that has not started */
+  /**
+   * A register's value, never negative. @throws MachineError, as all of this, for a guest's processor that has not
+   * started
+   */
   get(name: RegisterName): bigint
   /**
    * Writes a register; of `eflags` those bits that POPF could write in ring 0.
    * @throws MachineError for a value that has more bits than the register
    */
   set(name: WritableRegister, value: bigint): void
-  /** Bytes from a virtual address on, in the mode and with the tables that the processor has: fewer where nothing is mapped. */
+  /**
+   * Bytes from a virtual address on, in the mode and with the tables that the processor has: fewer where nothing is
+   * mapped.
+   */
   read(address: bigint, length: number): Uint8Array
   /** Writes all bytes, whatever the tables say of writing, or none and answers false. */
   write(address: bigint, bytes: Uint8Array): boolean

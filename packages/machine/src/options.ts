@@ -70,7 +70,8 @@ export interface MachineOptions extends MachineListeners {
   /** What to boot; only with firmware, and for a machine that goes on from a snapshot, may there be none. */
   readonly kernel?: NamedBytes
   /**
-   * Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. For an SNP
+   * Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. For an
+   * SNP
    * guest an IGVM file, too, which may need no kernel.
    */
   readonly firmware?: NamedBytes
@@ -177,7 +178,10 @@ export class MachineError extends Error {
 /** APIC ids, ACPI tables and scheduling are made for so many. */
 export const MAX_VCPUS = 64
 
-/** What the reference host runs guests with. Injecting through #HV or #VC is not among it: it delivers interrupts itself. */
+/**
+ * What the reference host runs guests with. Injecting through #HV or #VC is not among it: it delivers interrupts
+ * itself.
+ */
 export const SERVED_SEV_FEATURES = SevFeatures.pack({
   DebugSwap: 1n, PreventHostIBS: 1n, BTBIsolation: 1n, SecureTSC: 1n, VmsaRegProt: 1n,
 })

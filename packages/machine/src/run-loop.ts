@@ -65,7 +65,10 @@ export interface RunLoop {
   interrupted(): boolean
   /** The processor whose slice a debugger's watch ended in the last `run`, or −1. */
   watchHit(): number
-  /** A debugger's step: one instruction of a processor, while what is pending waits. Timers that become due are served. */
+  /**
+   * A debugger's step: one instruction of a processor, while what is pending waits. Timers that become due are
+   * served.
+   */
   step(index: number): void
   /** Number of the processor that runs or ran last. */
   current(): number

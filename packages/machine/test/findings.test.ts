@@ -55,7 +55,10 @@ function request(asm: Assembler, value: bigint): void {
 const pageState = (address: number, operation: number): bigint =>
   BigInt(address) | PscEntry.pack({ operation: BigInt(operation) }) | BigInt(GhcbMsr.PSC_REQ)
 
-/** Where the direct boot maps the page that was its GHCB without C-bit. The page is private again when a kernel starts. */
+/**
+ * Where the direct boot maps the page that was its GHCB without C-bit. The page is private again when a kernel
+ * starts.
+ */
 const GHCB_SHARED = 0x7fff_ffff_f000
 
 /** RBX: that page, by a walk of the page tables. */

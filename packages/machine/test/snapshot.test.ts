@@ -109,7 +109,8 @@ describe('a snapshot', () => {
   })
 
   it('keeps translations that software has not asked to forget, and what follows from them', () => {
-    // Identity-mapped 4 MiB pages. The page at 400000h is written, then its accessed flag cleared without INVLPG: the next
+    // Identity-mapped 4 MiB pages. The page at 400000h is written, then its accessed flag cleared without INVLPG: the
+    // next
     // read finds the translation, and sets no flag.
     const code = `
       b8 10000000 0f22e0                                      ; CR4.PSE

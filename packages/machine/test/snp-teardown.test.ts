@@ -22,7 +22,9 @@ const SECRET = 0x5ec2_e75e_c2e7_5ec3n
 /** Where the kernel looks: the beginning of each 2 MiB that it does not lie in. */
 const PLACES = Array.from({ length: 21 }, (_, i) => (20 + 2 * i) * MiB)
 
-/** Ends with reason 7 if it finds the secret anywhere, with 1 if not; then, in `leaving`, after leaving it everywhere. */
+/**
+ * Ends with reason 7 if it finds the secret anywhere, with 1 if not; then, in `leaving`, after leaving it everywhere.
+ */
 const kernel = (leaving: boolean) => (asm: Assembler): void => {
   asm.set(rax, SECRET)
   for (const place of PLACES) {

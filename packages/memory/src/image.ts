@@ -35,7 +35,10 @@ export interface MemoryImage {
   readonly packed: Uint32Array
   /** The patterns, {@link PATTERN_WORDS} each. */
   readonly patterns: Uint32Array
-  /** Contents of the stored pages, one after the other, in pieces of {@link IMAGE_PIECE} bytes; the last may be shorter. */
+  /**
+   * Contents of the stored pages, one after the other, in pieces of {@link IMAGE_PIECE} bytes; the last may be
+   * shorter.
+   */
   readonly contents: readonly ImagePiece[]
   /** Bytes in use from which on regular pages are looked for again. */
   readonly packAbove: number

@@ -62,7 +62,8 @@ export const FRAME_WATCHED = 2
 export const FRAME_ROM = 8
 
 /**
- * Flag in a word of `lowFrames`: the contents of the frame are still to come (see `deferred.ts`). `frameWord` gets them,
+ * Flag in a word of `lowFrames`: the contents of the frame are still to come (see `deferred.ts`). `frameWord` gets
+ * them,
  * and never answers it.
  */
 export const FRAME_ABSENT = 16
@@ -83,7 +84,8 @@ export interface PhysicalMemory {
   /** Takes `bytes` of the WebAssembly memory for good; the answer is aligned to 64 bytes. */
   reserve(bytes: number): number
   /**
-   * The words of the pages below 4 GiB, for those who look at one a few nanoseconds apart; with FRAME_ABSENT in one they
+   * The words of the pages below 4 GiB, for those who look at one a few nanoseconds apart; with FRAME_ABSENT in one
+   * they
    * must ask `frameWord`.
    */
   readonly lowFrames: Uint32Array

@@ -1,4 +1,6 @@
-/** A processor with SEV-SNP, a host in TypeScript, and a guest in 64-bit mode with its VMSA: for tests of the silicon. */
+/**
+ * A processor with SEV-SNP, a host in TypeScript, and a guest in 64-bit mode with its VMSA: for tests of the silicon.
+ */
 import { createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createPageTables } from '@cofferdam/paging'

@@ -1,5 +1,6 @@
 /**
- * IGVM: a file with everything that launches a guest, on platforms of several kinds (microsoft/igvm, igvm_defs). A fixed
+ * IGVM: a file with everything that launches a guest, on platforms of several kinds (microsoft/igvm, igvm_defs). A
+ * fixed
  * header, then variable headers of 8 aligned bytes each, then data that these name by their place in the file.
  */
 import { bits } from './bits.ts'

@@ -1,4 +1,7 @@
-/** What the save areas of SVM share, at the same offsets (APM vol. 2, tables B-2 and B-4; the GHCB follows the latter). */
+/**
+ * What the save areas of SVM share, at the same offsets (APM vol. 2, tables B-2 and B-4; the GHCB follows the
+ * latter).
+ */
 
 /** State that both the VMCB's save area and the VMSA hold. */
 export const saveArea = {

@@ -1,4 +1,7 @@
-/** System Management BIOS tables (DMTF DSP0134, SMBIOS 3.4). Strings are numbers from 1, of those behind the structure. */
+/**
+ * System Management BIOS tables (DMTF DSP0134, SMBIOS 3.4). Strings are numbers from 1, of those behind the
+ * structure.
+ */
 import { layout } from './layout.ts'
 
 /** 64-bit entry point (§5.2.2), found on 16-byte boundaries of 0xf0000–0xfffff. All bytes add up to 0. */

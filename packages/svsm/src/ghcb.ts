@@ -1,6 +1,7 @@
 /**
  * The SVSM's own requests to the host: by the GHCB MSR, and by a GHCB page of each processor's that it shares when it
- * first needs it (56421 §2.3.1, §4.1). What the host answers is read once, and is not trusted to be more than an answer.
+ * first needs it (56421 §2.3.1, §4.1). What the host answers is read once, and is not trusted to be more than an
+ * answer.
  */
 import {
   Ghcb, GHCB_USAGE_STANDARD, GhcbMsr, GhcbMsrGpa, GhcbMsrPscReq, GhcbMsrPscResp, PscOperation, RmpStatus,

@@ -1,6 +1,7 @@
 /**
  * What a guest with an SVSM is launched with: the SVSM's own pages at VMPL0 beside those of the guest, the guest's
- * first VMSA among them, and the VMSA that starts the SVSM. The guest's secrets and CPUID pages become the SVSM's to fill in.
+ * first VMSA among them, and the VMSA that starts the SVSM. The guest's secrets and CPUID pages become the SVSM's to
+ * fill in.
  */
 import { createPageTables } from '@cofferdam/paging'
 import { layout, SevFeatures, Vmsa } from '@cofferdam/spec'
@@ -27,7 +28,8 @@ export interface SvsmRange {
 
 export interface SvsmImageOptions {
   /**
-   * The guest's launch as it would be at VMPL0, with exactly one page of secrets, one of CPUID and the first processor's
+   * The guest's launch as it would be at VMPL0, with exactly one page of secrets, one of CPUID and the first
+   * processor's
    * VMSA. VMSAs of others are left out: under an SVSM a guest creates them itself.
    */
   readonly launch: readonly SvsmLaunchPages[]

@@ -12,7 +12,10 @@ export interface ServedCall {
 
 const REGISTERS = ['rcx', 'rdx', 'r8'] as const
 
-/** What registers in a VMSA are turned round with: the nonce, where its features say so (APM vol. 2, VMSA register protection). */
+/**
+ * What registers in a VMSA are turned round with: the nonce, where its features say so (APM vol. 2, VMSA register
+ * protection).
+ */
 function nonceOf(vmsa: DataView): bigint {
   const isProtected = (Vmsa.get(vmsa, 'sevFeatures') & SevFeatures.mask.VmsaRegProt) !== 0n
   return isProtected ? Vmsa.get(vmsa, 'regProtNonce') : 0n
@@ -36,7 +39,8 @@ function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): Se
 }
 
 /**
- * Serves a processor's call, if it made one (58019 §5): it left by VMGEXIT, and SVSM_CALL_PENDING is set, which is taken
+ * Serves a processor's call, if it made one (58019 §5): it left by VMGEXIT, and SVSM_CALL_PENDING is set, which is
+ * taken
  * away first. A host may run the SVSM whenever it likes: then there is nothing to do. Answers null then.
  */
 export function serveCall(svsm: SvsmState, processor: SvsmProcessor): ServedCall | null {

@@ -23,7 +23,8 @@ export interface SvsmOptions {
   /** The TPM behind the vTPM protocol; without one the protocol is not offered. */
   readonly vtpm?: VtpmBackend
   /**
-   * Takes facts about guests' calls, for `judgeSvsm`: who called, and the guest physical address of the VMSA that holds the
+   * Takes facts about guests' calls, for `judgeSvsm`: who called, and the guest physical address of the VMSA that
+   * holds the
    * caller's registers.
    */
   readonly onFact?: (apicId: number, vmsa: number, fact: SvsmFact) => void

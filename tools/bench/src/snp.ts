@@ -1,5 +1,6 @@
 /**
- * `npm run bench -- --snp`: boots of one kernel as an SNP guest beside a plain boot, by policy of acceptance. Ratios of boots are of
+ * `npm run bench -- --snp`: boots of one kernel as an SNP guest beside a plain boot, by policy of acceptance. Ratios
+ * of boots are of
  * virtual time, which the cost table decides (`COSTS` of `@cofferdam/host`, in each `--stats`); wall time is ours.
  */
 import { execFileSync } from 'node:child_process'

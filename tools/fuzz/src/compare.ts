@@ -51,7 +51,8 @@ const signalOf = (b: Batch, at: number): number => b.u32[(at + OUT.SIGNAL) >> 2]
 const hangs = (b: Batch, at: number): boolean => signalOf(b, at) === SIGNAL.ALRM
 
 /**
- * Whether our answer is a page fault where the real processor has the oracle's own memory, or (outside 64-bit mode) where
+ * Whether our answer is a page fault where the real processor has the oracle's own memory, or (outside 64-bit mode)
+ * where
  * Linux takes the fault for the kernel's and tries again for ever: nothing can be said then.
  */
 export function isForeign(real: Batch, ours: Batch, index: number): boolean {

@@ -48,7 +48,9 @@ export interface GeneratorOptions {
 const ALONE = new Set(`f2xm1 fyl2x fyl2xp1 fptan fpatan fsin fcos fsincos popf maskmovq maskmovdqu enter leave popa
   wrfsbase wrgsbase`.split(/\s+/))
 const ALONE_GROUPS = new Set<Group>(['far', 'segment', 'privileged', 'state'])
-/** Under TF, PUSHF shows TF, gathers may stop half-way (SDM vol. 2, VGATHERDPS), and a load of SS holds the trap off. */
+/**
+ * Under TF, PUSHF shows TF, gathers may stop half-way (SDM vol. 2, VGATHERDPS), and a load of SS holds the trap off.
+ */
 const steps = ({ line, group }: FuzzLine): boolean => !line.name.startsWith('pushf') && group !== 'gather' && group !== 'string' && group !== 'segment' && line.name !== 'int1'
 
 const WIDTHS: Readonly<Record<Mode, CodeWidth>> = { 16: MODE16, 32: MODE32, 64: MODE64 }

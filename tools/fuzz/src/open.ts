@@ -29,7 +29,10 @@ const names = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/))
 const VAGUE_ADDRESS = names(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq ldmxcsr stmxcsr
   fxsave fxrstor xsave xsaveopt xsavec xrstor pusha popa enter bound`)
 
-/** Accesses of several parts in one segment: whether the one that faults first ends by limit or by page is the microcode's. */
+/**
+ * Accesses of several parts in one segment: whether the one that faults first ends by limit or by page is the
+ * microcode's.
+ */
 const SEVERAL = names('frstor fnsave fnstenv fldenv fxsave fxrstor xsave xsaveopt xsavec xrstor pusha popa')
 
 /** Whether bytes that their mask leaves out can fault is the processor's to choose (SDM vol. 2, MASKMOVDQU). */
@@ -38,7 +41,10 @@ const MAY_FAULT = names('maskmovq maskmovdqu')
 /** FRSTOR loads the environment before it reads the registers (observed on Intel processors). */
 const PARTIAL_X87 = names('frstor')
 
-/** Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than 8 bytes at once). */
+/**
+ * Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than
+ * 8 bytes at once).
+ */
 const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter callf maskmovq maskmovdqu')
 
 /**

@@ -29,8 +29,10 @@ export const MAIN = page(1)
 export const BOUNDARIES: readonly number[] = [0, 1, 2, 3, 4, 5, 6].map(page)
 
 /**
- * The local descriptor table. Limits end inside the piece around `MAIN`, so that accesses run over them. Code of 16 bits
- * reaches 64 KiB: one segment for each such stretch of the code. Linux allows conforming code only if it is not present.
+ * The local descriptor table. Limits end inside the piece around `MAIN`, so that accesses run over them. Code of 16
+ * bits
+ * reaches 64 KiB: one segment for each such stretch of the code. Linux allows conforming code only if it is not
+ * present.
  */
 const CODE16_COUNT = Math.ceil(CODE.LENGTH / 0x1_0000)
 const code16 = Array.from({ length: CODE16_COUNT }, (_, i): LocalSegment =>

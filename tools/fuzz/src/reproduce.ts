@@ -44,7 +44,10 @@ export function reproducer(oracle: AvailableOracle, found: Found, exact: boolean
   return caseText(name, found.mode, caseBatch(1), batch, oracle.run(batch), 0)
 }
 
-/** How the engines, or the processors, end where they differ: reducing must not find another difference. Null: they agree. */
+/**
+ * How the engines, or the processors, end where they differ: reducing must not find another difference. Null: they
+ * agree.
+ */
 function difference(oracle: AvailableOracle, batch: Batch, what: Found['what'], leave: Leave): string | null {
   const cold = caseBatch(1)
   try {

@@ -13,7 +13,8 @@ export interface Descriptor {
 export const PROCESSOR_NUMBER = 0x5_a5a5
 
 /**
- * Linux's global table (arch/x86/include/asm/segment.h): kernel code 32, kernel code, kernel data, user code 32, user data,
+ * Linux's global table (arch/x86/include/asm/segment.h): kernel code 32, kernel code, kernel data, user code 32, user
+ * data,
  * user code; entry 15 has the processor's number for its limit.
  */
 export const GLOBAL: readonly bigint[] = [

@@ -171,7 +171,8 @@ function pokePair({ batch, index }: SpecialOptions, linear: number, size: number
 }
 
 /**
- * Areas of 512 or 832 bytes do not fit the window: most of one is zero memory. The mask stays within the states that are
+ * Areas of 512 or 832 bytes do not fit the window: most of one is zero memory. The mask stays within the states that
+ * are
  * compared, and every state is in use, since what the processor takes for unused is its own affair (SDM vol. 1 §13.6).
  */
 function area(options: SpecialOptions): Special {

@@ -8,7 +8,10 @@ import { descriptorOf, isWide } from './segments.ts'
 export const REGISTER = { RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7 } as const
 export const SEGMENT = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5 } as const
 
-/** In sequences these hold addresses; nothing writes to them. 64-bit mode has a small index besides, and a counter of loops. */
+/**
+ * In sequences these hold addresses; nothing writes to them. 64-bit mode has a small index besides, and a counter of
+ * loops.
+ */
 const BASES64 = [REGISTER.RBX, 12, 13]
 const INDEX64 = 14
 export const COUNTER64 = 15
@@ -115,7 +118,9 @@ function segmentBase({ random }: Pool): bigint {
   }
 }
 
-/** MXCSR and x87 control: mostly all masked; any rounding and precision; flags set before, denormals flushed at times. */
+/**
+ * MXCSR and x87 control: mostly all masked; any rounding and precision; flags set before, denormals flushed at times.
+ */
 function fillFloating(pool: Pool, batch: Batch, at: number): void {
   const { random } = pool
   const masks = random.below(6) !== 0 ? 0x1f80 : random.u32() & 0x1f80

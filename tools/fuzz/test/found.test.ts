@@ -14,7 +14,10 @@ import { caseText, placeAnswer, placeText, type CaseText } from '../src/text.ts'
 
 const file = new URL('found.json', import.meta.url)
 const recorded = JSON.parse(readFileSync(file, 'utf8')) as CaseText[]
-/** Nothing is left open: these cases are about details. But stores of several parts may be done in part (flag `partial`). */
+/**
+ * Nothing is left open: these cases are about details. But stores of several parts may be done in part (flag
+ * `partial`).
+ */
 const exactly = {
   vagueAddress: false, lastPlace: false, partial: false, anyFault: false, partialX87: false, mayFault: false, processorNumber: false, flags: 0,
 }

@@ -22,7 +22,10 @@ export const CODE_MAX = 48
 export const CODE = { AT: 0x10000000, LENGTH: 144 * 4096 } as const
 /** Single pages of code, `STEP` apart, with nothing behind each. */
 export const EDGE = { AT: 0x10100000, STEP: 0x2000, COUNT: 128 } as const
-/** Behind the bytes of a case, but with `PAGE_END`, a jump leads here: near from 64-bit code, else far to selector 0x33. */
+/**
+ * Behind the bytes of a case, but with `PAGE_END`, a jump leads here: near from 64-bit code, else far to selector
+ * 0x33.
+ */
 export const WAY_BACK = 0x0f000000
 /** Where the bytes of a case lie when nobody says otherwise (RIP-relative operands and branches see it). */
 export const CODE_AT = 0x10000800
@@ -33,7 +36,10 @@ export const DATA_END = 0x20001000
 /** Pages of data by what may be done there: writable, read-only, not mapped. Nothing is mapped before and behind. */
 export const DATA = { AT: 0x20010000, KINDS: 'wwrw-r' } as const
 
-/** Where the oracle's own program lies, and the page that cases are entered from: memory that only the real processor has. */
+/**
+ * Where the oracle's own program lies, and the page that cases are entered from: memory that only the real processor
+ * has.
+ */
 export const FOREIGN: readonly (readonly [bigint, bigint])[] = [
   [0x5a00_0000n, 0x5b00_0000n], [0x7000_0000_0000n, 0x7000_0000_1000n], [0x7f00_0000_0000n, 0x8000_0000_0000n],
 ]

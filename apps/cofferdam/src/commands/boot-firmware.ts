@@ -22,7 +22,8 @@ export interface FirmwareImages {
   readonly vars?: NamedBytes
 }
 
-// One chip and what lies below it fit below 4 GiB; the machine says so too, of whatever it gets. IGVM files are no chips.
+// One chip and what lies below it fit below 4 GiB; the machine says so too, of whatever it gets. IGVM files are no
+// chips.
 const largestImage = 2 ** 24
 
 const names = catalog.filter(({ kind }) => kind === 'firmware').map(({ name }) => name)

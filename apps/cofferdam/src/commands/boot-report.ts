@@ -4,7 +4,7 @@ import type { SessionFindings } from '../findings/report.ts'
 import type { Machine } from '../machine-port.ts'
 import type { Moment, PhaseStats } from '../run/phases.ts'
 import type { Outcome } from '../run/session.ts'
-import { createPaint, type Surroundings } from '../surroundings.ts'
+import { createPaint, peakMemory, type Surroundings } from '../surroundings.ts'
 import type { BootImages, BootOptions } from './boot.ts'
 
 /** What is known about a session at its end. */
@@ -23,7 +23,8 @@ export interface BootReport {
 }
 
 /**
- * The exit code of an outcome (architecture.md, "Command line"). A guest that did not end as it should is the worse news
+ * The exit code of an outcome (architecture.md, "Command line"). A guest that did not end as it should is the worse
+ * news
  * than what it broke; a test kernel's own status stands.
  */
 export const exitCodeOf = (outcome: Outcome, findings: number): number => {
@@ -58,7 +59,7 @@ export const statsOf = (report: BootReport): object => {
     instructions: end.instructions,
     virtualSeconds: end.virtual / 1e9,
     wallSeconds: end.wall / 1000,
-    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    peakMemoryBytes: peakMemory(),
     phases: report.phases,
     kernel: images.kernel?.name ?? null,
     firmware: images.firmware?.name ?? null,

@@ -140,7 +140,10 @@ const loadKernel = async (name: string, around: Surroundings): Promise<LoadedKer
 
 type Drivers = readonly DriverGroup[]
 
-/** The modules for some drivers. Nobody asked for those of a confidential guest: without them it has no /dev/sev-guest. */
+/**
+ * The modules for some drivers. Nobody asked for those of a confidential guest: without them it has no
+ * /dev/sev-guest.
+ */
 const modulesOf = async (image: StoredImage, drivers: Drivers, around: Surroundings): Promise<Uint8Array | undefined> => {
   try {
     return await modulesFor(image, drivers, around)

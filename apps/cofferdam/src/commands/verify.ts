@@ -19,7 +19,8 @@ export interface VerifyOptions {
 const block = /-----BEGIN SEV-SNP REPORT-----([\sA-Za-z0-9+/=]*)-----END SEV-SNP REPORT-----/
 
 /**
- * A report in any of the forms that it comes in: the bytes themselves, a console's output with the report of `sev-report`
+ * A report in any of the forms that it comes in: the bytes themselves, a console's output with the report of
+ * `sev-report`
  * in it, hexadecimal or base64.
  */
 export const findReport = (bytes: Uint8Array): Uint8Array | undefined => {

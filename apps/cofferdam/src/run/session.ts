@@ -70,7 +70,8 @@ export interface SessionOptions {
 
 // A slice takes a few milliseconds at 10⁹ instructions a second: short enough for a keystroke.
 const defaultSlice = 4_000_000
-// One that takes longer (code that changes itself, registers of devices) is looked after so often, in wall milliseconds.
+// One that takes longer (code that changes itself, registers of devices) is looked after so often, in wall
+// milliseconds.
 const lookAfter = 50
 // Restarts without a shell in between are a loop.
 const restartsWithoutShell = 3

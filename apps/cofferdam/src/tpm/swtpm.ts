@@ -1,5 +1,6 @@
 /**
- * A TPM 2.0 for the SVSM's vTPM protocol: swtpm (libtpms), as a child process with its state in a folder. The machine waits for
+ * A TPM 2.0 for the SVSM's vTPM protocol: swtpm (libtpms), as a child process with its state in a folder. The machine
+ * waits for
  * its answers; what it draws at random is its own, so that runs with a TPM are not repeatable.
  */
 import { spawn, type ChildProcess } from 'node:child_process'

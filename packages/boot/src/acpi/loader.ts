@@ -1,5 +1,6 @@
 /**
- * ACPI tables for firmware that puts them where it likes: the tables with addresses relative to their file, and a script
+ * ACPI tables for firmware that puts them where it likes: the tables with addresses relative to their file, and a
+ * script
  * that says how to allocate, link and checksum them. Source: the linker/loader format of QEMU's fw_cfg, as edk2 states
  * it in OvmfPkg/Include/IndustryStandard/QemuLoader.h.
  */

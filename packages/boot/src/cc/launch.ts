@@ -1,4 +1,6 @@
-/** What the launch of an SNP guest is made of (56860 §8.18): pages and save areas, in the order of their measurement. */
+/**
+ * What the launch of an SNP guest is made of (56860 §8.18): pages and save areas, in the order of their measurement.
+ */
 
 /** Types of launch pages (56860 §8.18, PAGE_TYPE); `shared` ones are the host's, and no part of the measurement. */
 export type SnpPageType = 'normal' | 'zero' | 'unmeasured' | 'secrets' | 'cpuid' | 'vmsa' | 'shared'

@@ -1,7 +1,9 @@
 /**
  * Direct boot of an SNP guest: everything that is measured and started so that an unmodified bzImage finds
- * boot_params, EFI tables, ACPI, its secrets and its CPUID page, and memory that is accepted as firmware and boot loader would have
- * left it: what they used, what the kernel needs to unpack itself, and what its bitmap of unaccepted memory cannot tell.
+ * boot_params, EFI tables, ACPI, its secrets and its CPUID page, and memory that is accepted as firmware and boot
+ * loader would have
+ * left it: what they used, what the kernel needs to unpack itself, and what its bitmap of unaccepted memory cannot
+ * tell.
  */
 import { createPageTables } from '@cofferdam/paging'
 import {

@@ -20,7 +20,8 @@ const HALVES_APART = 32
 
 /**
  * Whether a kernel image looks for the table of unaccepted memory: the uncompressed part of every kernel that does
- * holds its GUID. No field of the setup header says it; EFI kernels say it by a protocol call that a direct boot has not.
+ * holds its GUID. No field of the setup header says it; EFI kernels say it by a protocol call that a direct boot has
+ * not.
  */
 export function takesUnacceptedMemory(kernel: Uint8Array): boolean {
   const guid = guidBytes(EfiGuid.LINUX_UNACCEPTED_MEMORY)

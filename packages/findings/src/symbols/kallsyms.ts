@@ -108,7 +108,8 @@ function markersAt(view: DataView, at: number): number[] {
 }
 
 /**
- * Offsets of every 256th name: they ascend from 0, and the tokens follow; or, from 6.1.y to 6.3, three bytes for each name and
+ * Offsets of every 256th name: they ascend from 0, and the tokens follow; or, from 6.1.y to 6.3, three bytes for each
+ * name and
  * then the tokens.
  */
 function readMarkers(read: ReadLinear, end: bigint): Markers | undefined {

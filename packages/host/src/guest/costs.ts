@@ -6,8 +6,10 @@ import type { MemoryOperation } from '../memory/guest-memory.ts'
 
 export const COSTS = {
   /**
-   * VMRUN and #VMEXIT of an SEV-ES guest with all state in its VMSA, and the host's work around it. A plain SVM exit takes
-   * one to two thousand cycles on Zen; with encrypted state to save and restore, and the host's dispatch, taken as 2 µs.
+   * VMRUN and #VMEXIT of an SEV-ES guest with all state in its VMSA, and the host's work around it. A plain SVM exit
+   * takes
+   * one to two thousand cycles on Zen; with encrypted state to save and restore, and the host's dispatch, taken as 2
+   * µs.
    */
   vmexit: 2000,
   /** RMPUPDATE and PSMASH take the entry's lock and have the TLBs of all processors flushed. */

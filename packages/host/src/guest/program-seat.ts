@@ -1,5 +1,6 @@
 /**
- * A privilege level of a guest that a program in TypeScript runs (an SVSM at VMPL0) instead of machine code: it enters by
+ * A privilege level of a guest that a program in TypeScript runs (an SVSM at VMPL0) instead of machine code: it
+ * enters by
  * VMRUN, its accesses go through its own page tables, the nested ones and the RMP, and what makes it leave is served as
  * every exit.
  */

@@ -1,6 +1,7 @@
 /**
  * The end of a guest: its processors stop, its pages become the host's again, the firmware forgets it, and its ASID is
- * clean for the next one (56860 §8.16; Linux, sev_vm_destroy). What its pages held stays ciphertext under a key that nobody
+ * clean for the next one (56860 §8.16; Linux, sev_vm_destroy). What its pages held stays ciphertext under a key that
+ * nobody
  * has any more.
  */
 import { RmpStatus, SnpAddress } from '@cofferdam/spec'

@@ -1,5 +1,6 @@
 /**
- * One processor of a guest: a physical processor enters it, its exits are served, and its virtual local APIC decides what
+ * One processor of a guest: a physical processor enters it, its exits are served, and its virtual local APIC decides
+ * what
  * it is interrupted by. It runs for so many instructions at a time, as the machine's scheduler says.
  */
 import { SvmExitFailure } from '@cofferdam/spec'
@@ -64,7 +65,8 @@ export interface Vcpu {
   /** A halted one that has something to wake up for. */
   wakes(): boolean
   /**
-   * Runs at most so many instructions, less what is charged meanwhile; answers how many. With `yields`, spinning ends the
+   * Runs at most so many instructions, less what is charged meanwhile; answers how many. With `yields`, spinning ends
+   * the
    * turn. A `part` of a slice may end sooner, as in `Processor.run`.
    */
   run(instructions: number, yields: boolean, part?: boolean): number
@@ -81,7 +83,8 @@ export interface Vcpu {
   /** Executes about one instruction, after what interrupts it; answers how many. */
   stepOne(): number
   /**
-   * For a debugger, which is the emulator's and no host's: puts the guest's state into the physical processor, as an entry
+   * For a debugger, which is the emulator's and no host's: puts the guest's state into the physical processor, as an
+   * entry
    * does. Answers whether there is any.
    */
   reside(): boolean

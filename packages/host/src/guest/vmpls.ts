@@ -1,4 +1,6 @@
-/** What a host keeps of a guest's processor for each of its privilege levels: one of them runs (APM vol. 2, §15.36.7). */
+/**
+ * What a host keeps of a guest's processor for each of its privilege levels: one of them runs (APM vol. 2, §15.36.7).
+ */
 import type { Vmcb } from './vmcb.ts'
 
 /** Privilege levels that there are. */

@@ -89,7 +89,10 @@ export interface GuestMemory extends DmaMemory {
   launched(guestPage: number): void
   /** RMPUPDATE of a prepared page as the firmware wants it: assigned and immutable. */
   assignImmutable(guestPage: number): MemoryOutcome
-  /** Takes all pages back from the guest and frees them; nothing of it runs any more. @throws HostError when one is refused */
+  /**
+   * Takes all pages back from the guest and frees them; nothing of it runs any more. @throws HostError when one is
+   * refused
+   */
   destroy(): void
 }
 

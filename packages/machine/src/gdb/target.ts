@@ -13,7 +13,8 @@ export interface Debuggable {
   /** Executes one instruction of a processor, whatever waits there. */
   step(cpu: number): void
   /**
-   * Where the machine's own host runs guests: puts the guest's state into the processor's registers, and answers whether
+   * Where the machine's own host runs guests: puts the guest's state into the processor's registers, and answers
+   * whether
    * there is one.
    */
   reside?(cpu: number): boolean
@@ -74,7 +75,8 @@ export function createLinearMemory(memory: PhysicalMemory): LinearMemory {
   const result = createWalkResult()
 
   /**
-   * Physical address of a linear one, or −1; the key that the processor uses there is what its policy says of `result`. Rules about writing
+   * Physical address of a linear one, or −1; the key that the processor uses there is what its policy says of
+   * `result`. Rules about writing
    * are none: a debugger may.
    */
   const translate = ({ mmu }: Processor, address: bigint): number => {

@@ -22,7 +22,9 @@ export interface SerialStreams {
 }
 
 export interface SerialStreamsOptions {
-  /** Bytes of the guest's that are kept while nobody reads, at least; of more, the oldest are dropped. Default 1 MiB. */
+  /**
+   * Bytes of the guest's that are kept while nobody reads, at least; of more, the oldest are dropped. Default 1 MiB.
+   */
   readonly limit?: number
 }
 

@@ -31,7 +31,10 @@ const bytesOf = (array: Made): Uint8Array => new Uint8Array(array.buffer, array.
 /** The bytes of plain data with typed arrays in it. */
 export const pack = (value: unknown): Uint8Array => encode(value, { extensionCodec: arrays, maxDepth: DEEPEST })
 
-/** What begins at a byte: the bytes to skip, and how many values follow inside (MessagePack's specification, "Formats"). */
+/**
+ * What begins at a byte: the bytes to skip, and how many values follow inside (MessagePack's specification,
+ * "Formats").
+ */
 interface Token {
   readonly bytes: number
   readonly inside: number

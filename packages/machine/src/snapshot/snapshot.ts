@@ -113,7 +113,9 @@ export function checkSnapshotOptions(name: string, options: SnapshotOptions): vo
   }
 }
 
-/** The options of a machine that goes on from a snapshot. @throws MachineError for one that the snapshot has otherwise */
+/**
+ * The options of a machine that goes on from a snapshot. @throws MachineError for one that the snapshot has otherwise
+ */
 export function optionsOf({ name, options }: SnapshotData, given: Partial<MachineOptions>): Omit<SnapshotOptions, 'files'> {
   for (const key of ['memory', 'vcpus', 'cpu', 'seed'] as const) {
     if (given[key] === undefined || given[key] === options[key]) continue

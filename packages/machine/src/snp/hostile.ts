@@ -12,7 +12,10 @@ export interface HostileMoments {
   see(byte: number): void
   /** A processor raised an exception. */
   raised(name: string, data: MachineEvent['data']): void
-  /** #VC for pages that the guest had not validated, or that it has no longer: what the host changed, it notices by them. */
+  /**
+   * #VC for pages that the guest had not validated, or that it has no longer: what the host changed, it notices by
+   * them.
+   */
   unvalidated(): number
 }
 

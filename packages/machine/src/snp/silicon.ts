@@ -1,4 +1,6 @@
-/** AMD silicon with SEV-SNP: what it adds to processors and memory, the chip's identity, and the firmware of its PSP. */
+/**
+ * AMD silicon with SEV-SNP: what it adds to processors and memory, the chip's identity, and the firmware of its PSP.
+ */
 import { COSTS } from '@cofferdam/host'
 import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'

@@ -1,6 +1,7 @@
 /**
  * What the silicon and the host tell of a guest, for rules to judge: facts, and no opinion of them. They come up where
- * something faults, leaves the guest or is asked of the host anyway; nothing is looked for that a processor would not do.
+ * something faults, leaves the guest or is asked of the host anyway; nothing is looked for that a processor would not
+ * do.
  */
 import type { RmpVerdict } from '../rmp/check.ts'
 import type { RmpFields } from '../rmp/entry.ts'
@@ -61,7 +62,10 @@ export interface MsrRequestFact {
 /** A request through a GHCB page that the host could not serve as asked. */
 export interface GhcbFact {
   readonly kind: 'ghcb'
-  /** `private`: no shared page is there; `unregistered`: another page, or none, was registered; `malformed`: its fields. */
+  /**
+   * `private`: no shared page is there; `unregistered`: another page, or none, was registered; `malformed`: its
+   * fields.
+   */
   readonly problem: 'private' | 'unregistered' | 'malformed'
   readonly gpa: bigint
   /** In words. */

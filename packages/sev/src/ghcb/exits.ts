@@ -73,7 +73,8 @@ export interface GhcbFlaw {
 
 /**
  * Checks what every exit has to fulfil: the layout of the page, the fields of the exit. Versions above `maxVersion` are
- * refused, a usage that is not the standard one, codes without an exit, and inputs that are not valid. Version 0 is what
+ * refused, a usage that is not the standard one, codes without an exit, and inputs that are not valid. Version 0 is
+ * what
  * OVMF leaves in its pages (edk2 OvmfPkg/PlatformPei/AmdSev.c only clears them); hosts take it.
  */
 export function ghcbFlaw(page: GhcbPage, maxVersion = 2): GhcbFlaw | null {

@@ -1,6 +1,7 @@
 /**
  * Instructions for a program in TypeScript that sits where a guest's machine code would run (an SVSM at VMPL0): each is
- * an `act` for `Svm.perform`, carried out by the meaning that machine code would reach, with the same checks and faults.
+ * an `act` for `Svm.perform`, carried out by the meaning that machine code would reach, with the same checks and
+ * faults.
  */
 import { ACCESS_WRITE } from '@cofferdam/paging'
 import type { PhysicalMemory } from '@cofferdam/memory'

@@ -73,7 +73,9 @@ function open(key: Uint8Array, sequence: bigint, page: Uint8Array): Uint8Array |
   return status === GuestMessageStatus.SUCCESS && end <= payload.length ? payload.slice(ReportResponseHeader.size, end) : null
 }
 
-/** The host's table of certificates without what is behind it; nothing where its first entry is empty (56421 §4.1.8). */
+/**
+ * The host's table of certificates without what is behind it; nothing where its first entry is empty (56421 §4.1.8).
+ */
 function certificatesIn(table: Uint8Array): Uint8Array {
   const view = viewOf(table)
   let end = 0

@@ -1,6 +1,8 @@
 /**
- * The public endorsement key of a TPM: TPM2_CreatePrimary in the endorsement hierarchy with the default template for RSA 2048,
- * which gives the same key every time (TCG EK Credential Profile 2.5, B.3.3, template L-1; TPM 2.0 library, parts 2 and 3).
+ * The public endorsement key of a TPM: TPM2_CreatePrimary in the endorsement hierarchy with the default template for
+ * RSA 2048,
+ * which gives the same key every time (TCG EK Credential Profile 2.5, B.3.3, template L-1; TPM 2.0 library, parts 2
+ * and 3).
  */
 const ST_NO_SESSIONS = 0x8001
 const ST_SESSIONS = 0x8002

@@ -1,4 +1,7 @@
-/** The TPM as the protocols use it: commands of the right form, and the public endorsement key that tells which TPM it is. */
+/**
+ * The TPM as the protocols use it: commands of the right form, and the public endorsement key that tells which TPM it
+ * is.
+ */
 import type { VtpmBackend } from './backend.ts'
 import { readEndorsementKey } from './endorsement-key.ts'
 
@@ -8,7 +11,10 @@ export interface Vtpm extends VtpmBackend {
 }
 
 const HEADER = 10
-/** TPM_ST_NO_SESSIONS, size, TPM_RC_COMMAND_SIZE (part 2, table 16): what a TPM says of a size that is not the command's. */
+/**
+ * TPM_ST_NO_SESSIONS, size, TPM_RC_COMMAND_SIZE (part 2, table 16): what a TPM says of a size that is not the
+ * command's.
+ */
 const WRONG_SIZE = Uint8Array.of(0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x42)
 
 export function createVtpm(backend: VtpmBackend): Vtpm {

@@ -1,5 +1,6 @@
 /**
- * Repeated MOVS and STOS where the TLBs do not help: writes to pages that hold code, reads of RAM that nobody has written.
+ * Repeated MOVS and STOS where the TLBs do not help: writes to pages that hold code, reads of RAM that nobody has
+ * written.
  * What counts as one instruction is the same as on the quick way (`writeBulkFunctions`): all elements up to the end of
  * a page, so that virtual time does not depend on what happens to be decoded.
  */
@@ -17,12 +18,16 @@ const TF = 0x100
 
 export interface BulkOptions {
   readonly memory: PhysicalMemory
-  /** Physical page of `bytes` at a linear address that may be accessed so; −1 where an element at a time is wanted (or faults). */
+  /**
+   * Physical page of `bytes` at a linear address that may be accessed so; −1 where an element at a time is wanted (or
+   * faults).
+   */
   readonly page: (low: number, high: number, bytes: number, write: boolean) => number
 }
 
 /**
- * One part of the instruction, up to the end of a page: moves or stores elements of `size` bytes and advances RCX, RSI and
+ * One part of the instruction, up to the end of a page: moves or stores elements of `size` bytes and advances RCX,
+ * RSI and
  * RDI. Answers false, having done nothing, when the next element must be carried out by itself.
  */
 export type Bulk = (moves: boolean, size: number) => boolean

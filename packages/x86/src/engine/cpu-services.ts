@@ -20,7 +20,10 @@ import { TLB_ENTRIES, TLB_MODE_SIZE, TLB_WRITE, missInfo } from './uop.ts'
 
 /** A `Cpu`, and what only the engine asks of it. */
 export interface EngineCpu extends Cpu {
-  /** What the hidden temporary must hold so that it, plus nothing, is the instruction's linear address (LEA: its offset). */
+  /**
+   * What the hidden temporary must hold so that it, plus nothing, is the instruction's linear address (LEA: its
+   * offset).
+   */
   temporaryAddress(insn: Insn): bigint
   /** After control registers were replaced all at once: translates by them, with or without what is cached. */
   retranslate(flush: boolean): void
@@ -52,7 +55,10 @@ const LMA = 0x400
 const AC = 0x4_0000
 const VM = 0x2_0000
 const ATTR = { WRITABLE: 2, EXPAND_DOWN: 4, CODE: 8, PRESENT: 0x80, L: 0x200, DB: 0x400 } as const
-/** Bits whose change makes cached translations worthless: CR0.PG and WP; CR4.PSE PAE PGE LA57 SMEP SMAP PKE; EFER.NXE LMA. */
+/**
+ * Bits whose change makes cached translations worthless: CR0.PG and WP; CR4.PSE PAE PGE LA57 SMEP SMAP PKE; EFER.NXE
+ * LMA.
+ */
 const CR0_PAGING = 0x8001_0000
 const CR4_PAGING = 0x0070_10b0
 const EFER_PAGING = 0xc00
@@ -176,7 +182,8 @@ export function createCpu(services: CpuServices): EngineCpu {
       if (!write && code && (attributes & ATTR.WRITABLE) === 0) raise(VECTOR.GP, 0)
     }
     const limit = segLimit(seg)
-    // In a flat segment of 4 GiB addresses wrap; where its base is not 0 the limit counts (observed on Intel processors).
+    // In a flat segment of 4 GiB addresses wrap; where its base is not 0 the limit counts (observed on Intel
+    // processors).
     if (limit === 0xffff_ffff && segBase(seg) === 0n && (attributes & (ATTR.CODE | ATTR.EXPAND_DOWN)) !== ATTR.EXPAND_DOWN) return
     const last = offset + size - 1
     if ((attributes & (ATTR.CODE | ATTR.EXPAND_DOWN)) === ATTR.EXPAND_DOWN) {

@@ -91,7 +91,8 @@ export function createEvents(core: Core, processor: () => Processor): Events {
       core.nextRip = i64[RIP >>> 3]
       deliverException(cpu, VECTOR.DB)
       i64[RIP >>> 3] = core.nextRip
-      // A stack that is watched: entering the handler is the next trap, for ever. That must take time, as far as there is any
+      // A stack that is watched: entering the handler is the next trap, for ever. That must take time, as far as
+      // there is any
       // left in this slice.
       endless = breakpoints.hits !== 0
       if (endless && i32[BUDGET >>> 2] > 0) i32[BUDGET >>> 2]--

@@ -20,7 +20,8 @@ export interface Fetching {
   readonly high: number
   locate(): void
   /**
-   * The code page at the address that was located, and the one behind it, for a single instruction; null and `guestFault`
+   * The code page at the address that was located, and the one behind it, for a single instruction; null and
+   * `guestFault`
    * when they fault.
    */
   here(): CodePage | null

@@ -247,7 +247,10 @@ interface ColdCallParts {
   top: number
 }
 
-/** Calls the form's function: 0 = leave as it says, odd = enter that block, itself = repeat, else the micro-op to go on at. */
+/**
+ * Calls the form's function: 0 = leave as it says, odd = enter that block, itself = repeat, else the micro-op to go
+ * on at.
+ */
 function writeColdCall(f: WasmFunction, { pc, tlb, coldType, leave, enter, repeat, top }: ColdCallParts): void {
   const result = f.newLocal(I32)
   const next = local(result, I32)

@@ -74,7 +74,8 @@ export interface Mmu {
   /** Physical address of a byte, or −1 and `guestFault`. `access` as in the paging package. */
   translate(low: number, high: number, access: number): number
   /**
-   * Walks alone: whether a byte's address translates and the access is allowed, with `result` telling where it leads, or
+   * Walks alone: whether a byte's address translates and the access is allowed, with `result` telling where it leads,
+   * or
    * false and `guestFault`. No guard is asked and no key is entered.
    */
   probe(low: number, high: number, access: number): boolean
@@ -85,7 +86,9 @@ export interface Mmu {
   /** Copies between linear memory and `bytes`; false and `guestFault` when any of it faults (then nothing was done). */
   copyIn(low: number, high: number, bytes: Uint8Array, access: number): boolean
   copyOut(low: number, high: number, bytes: Uint8Array, access: number): boolean
-  /** Translations for fetching: code pages by linear page, where a validity word tells that this processor may enter. */
+  /**
+   * Translations for fetching: code pages by linear page, where a validity word tells that this processor may enter.
+   */
   readonly code: { local: Map<number, CodePage>; global: Map<number, CodePage> }
   flush(all: boolean): void
   invalidate(low: number, high: number): void

@@ -20,10 +20,14 @@ export interface ProcessorOptions {
   readonly acknowledge: () => number
   /** An NMI, INIT or start-up request waits; called at instruction boundaries when `setAttention` said so. */
   readonly attend: (processor: Processor) => void
-  /** What `attend` would find: bits of APIC_EVENT, but no NMI while NMIs are blocked. A supervisor may want them first. */
+  /**
+   * What `attend` would find: bits of APIC_EVENT, but no NMI while NMIs are blocked. A supervisor may want them
+   * first.
+   */
   readonly pendingEvents?: () => number
   /**
-   * Asked after every thousand blocks that were decoded, which costs thousands of times what running them does: true ends
+   * Asked after every thousand blocks that were decoded, which costs thousands of times what running them does: true
+   * ends
    * the slice as the end of its budget would. The host's clock may decide: what the guest sees does not depend on it.
    */
   readonly interrupted?: () => boolean
@@ -65,7 +69,10 @@ export interface Processor {
   run(instructions: number, yields?: boolean, part?: boolean): number
   /** Ends the present slice at the next instruction boundary. Idle outside of `run`. */
   stop(): void
-  /** Whether the last slice was ended by `stop`, HLT, PAUSE or a shutdown: another may follow its budget's end at once. */
+  /**
+   * Whether the last slice was ended by `stop`, HLT, PAUSE or a shutdown: another may follow its budget's end at
+   * once.
+   */
   wasStopped(): boolean
   /** Whether an interrupt could be taken, were IF set. */
   setInterrupt(pending: boolean): void

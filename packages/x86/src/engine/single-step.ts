@@ -95,7 +95,9 @@ export function createSingleStep(core: Core, fetching: Fetching, events: Events,
     if (debugged && !core.delivered) afterStep(flags, rip)
   }
 
-  /** What a completed instruction, in `stepped`, leaves behind: a single-step trap, or RF in the midst of repetitions. */
+  /**
+   * What a completed instruction, in `stepped`, leaves behind: a single-step trap, or RF in the midst of repetitions.
+   */
   const afterStep = (before: number, rip: bigint): void => {
     const { op, rep } = stepped
     // An interrupted repetition does not hit its breakpoint again (SDM vol. 3 §18.3.1.1).

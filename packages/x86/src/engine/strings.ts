@@ -32,7 +32,8 @@ function iterate(b: Builder, kind: 'movs' | 'stos', size: number): void {
 }
 
 /**
- * Part of a repeated MOVS or STOS, which is then run again while RCX is not 0: what `bulk` did when it is not 0, else one
+ * Part of a repeated MOVS or STOS, which is then run again while RCX is not 0: what `bulk` did when it is not 0, else
+ * one
  * element.
  */
 export function repeatOnce(b: Builder, kind: 'movs' | 'stos', size: number, bulk: Expr): void {

@@ -1,5 +1,6 @@
 /**
- * The TLBs that generated code probes: where entries are, which of them a flush drops, and which page an entry leads to.
+ * The TLBs that generated code probes: where entries are, which of them a flush drops, and which page an entry leads
+ * to.
  * A watched page's entry has a tag that no access matches: generated code then asks, and finds the page here.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
@@ -24,7 +25,8 @@ export interface Tlb {
   isFree(entry: number, low: number, high: number): boolean
   /**
    * The physical page of a watched page's write entry in the TLB at `base`, −1 without one. Who watches pages must not
-   * change what software sees: a write finds its page by the entry, and walks (which sets accessed and dirty flags) only
+   * change what software sees: a write finds its page by the entry, and walks (which sets accessed and dirty flags)
+   * only
    * where others would.
    */
   watchedPage(base: number, low: number, high: number): number

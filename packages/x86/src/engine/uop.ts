@@ -1,5 +1,6 @@
 /**
- * Micro-ops: what a guest instruction becomes when it is decoded. A block is a header of 32 bytes and then one record of
+ * Micro-ops: what a guest instruction becomes when it is decoded. A block is a header of 32 bytes and then one record
+ * of
  * 32 bytes for each micro-op; all live in the WebAssembly memory.
  *
  * header  0 i32 hotness (counts down)   4 i32 instructions   8 i32 its code page's validity words   12 i32 block number
@@ -45,7 +46,8 @@ export const HANDLER = {
 export const FIRST_FORM_HANDLER = 9
 
 /**
- * The micro-op that enters compiled code: function at LINK2 of the table, entry number at DISP; the block's instructions at
+ * The micro-op that enters compiled code: function at LINK2 of the table, entry number at DISP; the block's
+ * instructions at
  * LINK are given back, because compiled code charges for itself.
  */
 export const JIT_UOP = { ENTRY: 8, COUNT: 24, FUNCTION: 28 } as const

@@ -1,5 +1,6 @@
 /**
- * The builder that writes compiled code: operands are known, general registers and lazy flags live in WebAssembly locals.
+ * The builder that writes compiled code: operands are known, general registers and lazy flags live in WebAssembly
+ * locals.
  * What it can't do in place (a TLB miss, the host's work) leaves for the instruction's micro-op, where the interpreter
  * goes on; that is always possible, because nothing of the instruction has happened yet.
  */

@@ -1,5 +1,6 @@
 /**
- * Which code is compiled, and when. A block that was entered often becomes the seed of a region, which grows along the ways
+ * Which code is compiled, and when. A block that was entered often becomes the seed of a region, which grows along
+ * the ways
  * that execution takes; several regions are compiled together as one module that imports the memory alone.
  */
 import { OP, OPS } from '../ops.ts'
@@ -171,7 +172,8 @@ export function createJit(options: JitOptions): Jit {
   }
 
   /**
-   * Grows a region from its seeds, most entered first. Code that another region has is left to it, until this one turns out
+   * Grows a region from its seeds, most entered first. Code that another region has is left to it, until this one
+   * turns out
    * to be entered often: then it takes in those regions that it leads to, whole, so that no block is compiled twice.
    */
   const grow = (region: Region): Growth => {

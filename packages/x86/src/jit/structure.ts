@@ -1,5 +1,6 @@
 /**
- * Control flow of a region made structured: reverse postorder, dominators and the nodes where paths meet, after N. Ramsey,
+ * Control flow of a region made structured: reverse postorder, dominators and the nodes where paths meet, after N.
+ * Ramsey,
  * "Beyond Relooper" (ICFP 2022). Node 0 is the dispatcher that leads to every entry.
  */
 
@@ -85,7 +86,8 @@ export function structure(successors: (readonly number[])[], entries: readonly n
       while (order[at] > order[a]) at = idom[at]
       return at === a
     }
-    // A back edge to a node that does not dominate its source: that node becomes an entry, reached through the dispatcher.
+    // A back edge to a node that does not dominate its source: that node becomes an entry, reached through the
+    // dispatcher.
     const before = wanted.size
     for (const node of rpo) {
       for (const s of successors[node]) if (node !== 0 && order[s] <= order[node] && !dominates(s, node)) wanted.add(s)

@@ -117,7 +117,10 @@ function isVisible(cpu: Cpu, selector: number, types: ReadonlySet<number>, out: 
   return isConforming(attributes) || dplOf(attributes) >= Math.max(cpl(cpu), selector & 3)
 }
 
-/** LAR: the second word of a descriptor but for its base, and ZF. (Bits 19:16 are undefined; processors leave the limit's there.) */
+/**
+ * LAR: the second word of a descriptor but for its base, and ZF. (Bits 19:16 are undefined; processors leave the
+ * limit's there.)
+ */
 export const lar: Meaning = (cpu, insn) => {
   requireProtected(cpu)
   const selector = readOperand(cpu, insn, 1, 2)

@@ -151,7 +151,10 @@ export function writeGpr64(cpu: Cpu, reg: number, value: bigint): void {
   cpu.views.u64[(GPR >> 3) + reg] = value
 }
 
-/** Accesses of masked moves, gathers and conversions of halves, which never raise #AC (SDM vol. 2, types 6, 11 and 12). */
+/**
+ * Accesses of masked moves, gathers and conversions of halves, which never raise #AC (SDM vol. 2, types 6, 11 and
+ * 12).
+ */
 export function anyAlignment(cpu: Cpu, access: () => void): void {
   if (cpu.unaligned === undefined) access()
   else cpu.unaligned(access)

@@ -1,4 +1,7 @@
-/** Runs cases in a process of their own, which may hang or die: that case is noted, and the rest go on in a new process. */
+/**
+ * Runs cases in a process of their own, which may hang or die: that case is noted, and the rest go on in a new
+ * process.
+ */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'

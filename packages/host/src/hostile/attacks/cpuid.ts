@@ -20,7 +20,9 @@ function claimFeatures(page: Uint8Array): boolean {
   return false
 }
 
-/** Claims features at the launch, which the firmware checks, and changes each answer that the guest asks the host for. */
+/**
+ * Claims features at the launch, which the firmware checks, and changes each answer that the guest asks the host for.
+ */
 export const cpuid: Attack = {
   about: 'claims features in the CPUID page, and changes a bit of each CPUID answer',
   early: true,

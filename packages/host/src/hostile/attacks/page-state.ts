@@ -6,7 +6,10 @@ import type { Attack } from '../types.ts'
 const LARGE = 512
 type Changes = Pick<GuestMemory, 'makePrivate' | 'makePrivateLarge' | 'makeShared' | 'makeSharedLarge'>
 
-/** Puts `judge` before the four changes; what it answers is the outcome, undefined leaves the change to the honest host. */
+/**
+ * Puts `judge` before the four changes; what it answers is the outcome, undefined leaves the change to the honest
+ * host.
+ */
 const intercept = (
   honest: GuestMemory, judge: (page: number, pages: number, to: string) => MemoryOutcome | undefined,
 ): Changes => ({

@@ -47,7 +47,9 @@ export const remap: Attack = {
 /** Instructions between taking the copy and putting it back. */
 const OLD = 2_000_000
 
-/** Keeps what it sees of a page, and puts that back later: by RMPUPDATE, because the RMP keeps the host off the page. */
+/**
+ * Keeps what it sees of a page, and puts that back later: by RMPUPDATE, because the RMP keeps the host off the page.
+ */
 export const replay: Attack = {
   about: 'puts an old copy of a private page back',
   create(services) {
@@ -70,7 +72,10 @@ export const replay: Attack = {
   },
 }
 
-/** Turns one bit over in the ciphertext that the guest reads next, as a fault of the memory does: no RMP is in the way. */
+/**
+ * Turns one bit over in the ciphertext that the guest reads next, as a fault of the memory does: no RMP is in the
+ * way.
+ */
 export const flip: Attack = {
   about: "flips a bit of a private page's ciphertext in the memory chips",
   create: (services) => onPageInUse(services, (page, gpa) => {

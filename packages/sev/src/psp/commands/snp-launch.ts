@@ -80,7 +80,8 @@ function contents(firmware: Firmware, guest: GuestContext, { page, type }: Launc
 }
 
 /**
- * A VMSA with Secure TSC, as the guest starts with it: scale and offset come from the firmware, outside the measurement, and
+ * A VMSA with Secure TSC, as the guest starts with it: scale and offset come from the firmware, outside the
+ * measurement, and
  * are what TSC_INFO tells the guest for its other processors (56860 §7.10).
  */
 function withTime(guest: GuestContext, vmsa: Uint8Array): Uint8Array {

@@ -30,7 +30,9 @@ function depositOne(entry: bigint, svsm: SvsmState, processor: SvsmProcessor): S
   return refused
 }
 
-/** SVSM_CORE_DEPOSIT_MEM (58019 §7.1, call 4): pages of the list at RCX become the SVSM's; the guest loses its access. */
+/**
+ * SVSM_CORE_DEPOSIT_MEM (58019 §7.1, call 4): pages of the list at RCX become the SVSM's; the guest loses its access.
+ */
 export const depositMem: SvsmServer = ({ rcx }, svsm, processor) => {
   const list = readPageList(rcx, svsm, processor)
   if ('code' in list) return list

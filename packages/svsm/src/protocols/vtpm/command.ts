@@ -6,7 +6,9 @@ import { copyIn, copyOut, viewOf } from '../../memory.ts'
 const BUFFER = 4096
 const RESPONSE_HEAD = 4
 
-/** SVSM_VTPM_CMD (58019 §8.2, call 1): RCX is a buffer of a page, of which TPM_SEND_COMMAND (8.3) is the one command. */
+/**
+ * SVSM_VTPM_CMD (58019 §8.2, call 1): RCX is a buffer of a page, of which TPM_SEND_COMMAND (8.3) is the one command.
+ */
 export const vtpmCommand: SvsmServer = ({ rcx }, svsm, processor) => {
   if (rcx === 0n) return refuse('INVALID_PARAMETER')
   const bytes = copyIn(svsm, processor, rcx, BUFFER)

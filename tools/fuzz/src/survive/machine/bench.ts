@@ -73,7 +73,9 @@ function interruptTable(random: Random): { idt: Uint8Array; handlers: Uint8Array
   return { idt, handlers }
 }
 
-/** A machine with every device, as `random` decides: with firmware or without, Intel or AMD, one to three processors. */
+/**
+ * A machine with every device, as `random` decides: with firmware or without, Intel or AMD, one to three processors.
+ */
 export function createBench(random: Random, firmware = random.below(3) === 0): Bench {
   const machine = createMachine({
     ...OPTIONS, ...everyDevice(), seed: random.u32(), vcpus: 1 + random.below(3), cpu: random.pick(['intel', 'amd']),

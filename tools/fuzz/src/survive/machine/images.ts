@@ -1,6 +1,7 @@
 /**
  * Damaged files: kernels of every format, initramfs archives, firmware with its variables, kernel modules and programs.
- * Each is loaded or refused by name, field and expectation; a part of what is loaded runs for a while, as a plain machine.
+ * Each is loaded or refused by name, field and expectation; a part of what is loaded runs for a while, as a plain
+ * machine.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'

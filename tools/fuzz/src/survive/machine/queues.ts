@@ -1,6 +1,8 @@
 /**
- * Virtqueues of random bytes on a whole machine: loops of descriptors, lengths of 4 GiB, addresses outside of RAM, tables
- * in tables; 9P messages, Ethernet frames and disk requests that are nearly right. A device that gives up must work again
+ * Virtqueues of random bytes on a whole machine: loops of descriptors, lengths of 4 GiB, addresses outside of RAM,
+ * tables
+ * in tables; 9P messages, Ethernet frames and disk requests that are nearly right. A device that gives up must work
+ * again
  * after its reset.
  */
 import { Q35_MMIO } from '@cofferdam/devices'

@@ -1,5 +1,6 @@
 /**
- * Registers of a whole machine: code that reads and writes ports, memory-mapped registers and PCI configuration space in
+ * Registers of a whole machine: code that reads and writes ports, memory-mapped registers and PCI configuration space
+ * in
  * random widths, moves BARs over whatever there is, has fw_cfg copy anywhere, and lets timers and interrupts come.
  */
 import { Q35_MMIO, Q35_PORTS } from '@cofferdam/devices'
