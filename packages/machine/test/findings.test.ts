@@ -11,8 +11,9 @@ import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
 import { bzImage } from './kernels.ts'
+import { handleVc } from './snp-code.ts'
 
-const { rax, rbx, rcx, rdx, rsi, rdi, rsp, r8 } = Reg
+const { rax, rbx, rcx, rdx, rsi, rdi, r8 } = Reg
 const MiB = 2 ** 20
 /** Where the direct boot enters `bzImage`: 64-bit entry of a kernel at its preferred address. */
 const ENTRY = 0x100_0200n
@@ -387,31 +388,10 @@ describe('snp-cpuid-outside-table', () => {
 })
 
 describe('snp-replaced-page', () => {
-  const [IDT, STACK] = [0x190_0000, 0x18f_f000]
   const DATA = { start: 32 * MiB, end: 112 * MiB } as const
   /** Reads pages of its own again and again; what #VC does is the test's. */
   const reader = (handler: (asm: Assembler) => void) => (asm: Assembler): void => {
-    asm.set(rsp, STACK)
-    asm.call('set up')
-    handler(asm)
-    asm.label('set up')
-    asm.bytes(0x58) // pop rax: where the handler is
-    asm.set(rdi, IDT + 29 * 16)
-    asm.store(rdi, 0, rax, 2)
-    asm.move(rdx, rax)
-    asm.shiftRight(rdx, 16)
-    asm.store(rdi, 6, rdx, 2)
-    asm.bytes(0x8c, 0xca) // mov edx, cs
-    asm.store(rdi, 2, rdx, 2)
-    asm.set(rdx, 0x8e00)
-    asm.store(rdi, 4, rdx, 2)
-    asm.shiftRight(rax, 32)
-    asm.store(rdi, 8, rax)
-    asm.set(rax, 29 * 16 + 15)
-    asm.store(rdi, 0x1000, rax, 2)
-    asm.set(rax, IDT)
-    asm.store(rdi, 0x1002, rax)
-    asm.bytes(0x0f, 0x01, 0x9f, 0x00, 0x10, 0x00, 0x00) // lidt [rdi + 1000h]
+    handleVc(asm, handler)
     asm.label('again')
     asm.set(rsi, DATA.start)
     asm.set(rdi, DATA.end)

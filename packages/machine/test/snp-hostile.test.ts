@@ -1,69 +1,28 @@
 import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
-import { GhcbMsrTermination, Msr } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { HostileMode, HostileOption, MachineOptions } from '../src/index.ts'
 import { bzImage } from './kernels.ts'
+import { handleVc, msrProtocol, OWN, report } from './snp-code.ts'
 
-const { rax, rbx, rcx, rdx, rsp, rdi, r8, r9, r10 } = Reg
+const { rax, rbx, rcx, rdx, r8, r9, r10 } = Reg
 const MiB = 2 ** 20
 const LARGE = 2 * MiB
-/** A reason set of nobody's; its reasons are what the kernel found. */
-const OWN = 9
-const IDT = 0x190_0000
-const STACK = 0x18f_f000
 const MARKER = 0x5ec2_e75e_c2e7_5ec3n
 /** The kernel's data, a word in each large page. */
 const DATA = { start: 32 * MiB, end: 112 * MiB } as const
 
-const msrProtocol = (asm: Assembler): void => {
-  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  asm.plain('wrmsr')
-  asm.plain('vmgexit')
-}
-
-/** Termination, with the low byte of RBX as the reason. */
-function report(asm: Assembler): void {
-  asm.set(rax, 0xff)
-  asm.alu('and', rbx, rax)
-  asm.shiftLeft(rbx, 16)
-  asm.set(rax, Number(GhcbMsrTermination.pack({ info: 0x100n, reasonSet: BigInt(OWN), reason: 0n })))
-  asm.alu('or', rax, rbx)
-  asm.set(rdx, 0)
-  msrProtocol(asm)
-}
-
 /** Has #VC reported: bits 11:4 of its error code. */
-function handleVc(asm: Assembler): void {
-  asm.set(rsp, STACK)
-  asm.call('set up')
+function reportVc(asm: Assembler): void {
   asm.bytes(0x5b) // pop rbx: the error code
   asm.shiftRight(rbx, 4)
   report(asm)
-  asm.label('set up')
-  asm.bytes(0x58) // pop rax: where the handler is
-  asm.set(rdi, IDT + 29 * 16)
-  asm.store(rdi, 0, rax, 2)
-  asm.move(rdx, rax)
-  asm.shiftRight(rdx, 16)
-  asm.store(rdi, 6, rdx, 2)
-  asm.bytes(0x8c, 0xca) // mov edx, cs
-  asm.store(rdi, 2, rdx, 2)
-  asm.set(rdx, 0x8e00)
-  asm.store(rdi, 4, rdx, 2)
-  asm.shiftRight(rax, 32)
-  asm.store(rdi, 8, rax)
-  asm.set(rax, 29 * 16 + 15)
-  asm.store(rdi, 0x1000, rax, 2)
-  asm.set(rax, IDT)
-  asm.store(rdi, 0x1002, rax)
-  asm.bytes(0x0f, 0x01, 0x9f, 0x00, 0x10, 0x00, 0x00) // lidt [rdi + 1000h]
 }
 
 /** Writes its data, then reads them again and again; it reports FFh when they are not what it wrote. */
 function kernel(asm: Assembler): void {
-  handleVc(asm)
+  handleVc(asm, reportVc)
   asm.set(r9, MARKER)
   const eachPage = (name: string, act: () => void): void => {
     asm.set(r8, DATA.start)

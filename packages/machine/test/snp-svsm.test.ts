@@ -1,17 +1,15 @@
 import { Reg, snpDirectBoot } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
-import { GhcbMsr, GhcbMsrTermination, HvFeatures, Msr, SevFeatures, SvsmCallingArea, SvsmCoreCall } from '@cofferdam/spec'
+import { GhcbMsr, HvFeatures, Msr, SevFeatures, SvsmCallingArea, SvsmCoreCall } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
 import { bzImage } from './kernels.ts'
+import { reasonOf, report } from './snp-code.ts'
 
 const { rax, rbx, rcx, rdx, r8 } = Reg
 const MiB = 2 ** 20
 const MEMORY = 64 * MiB
-/** A reason set of nobody's. */
-const OWN = 9
-
 const create = (code: (asm: Assembler) => void, options: Partial<MachineOptions> = {}): Machine => createMachine({
   kernel: bzImage(code), append: '', memory: MEMORY, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
   svsm: { vmpl: 2 }, onSerial: () => undefined, ...options,
@@ -30,19 +28,6 @@ function exitBy(asm: Assembler, msr: bigint): void {
   asm.plain('wrmsr')
 }
 
-/** Termination with the low byte of RBX as reason. */
-function report(asm: Assembler): void {
-  asm.set(rax, 0xff)
-  asm.alu('and', rbx, rax)
-  asm.shiftLeft(rbx, 16)
-  asm.set(rax, Number(GhcbMsrTermination.pack({ info: 0x100n, reasonSet: BigInt(OWN), reason: 0n })))
-  asm.alu('or', rax, rbx)
-  asm.set(rdx, 0)
-  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  asm.plain('wrmsr')
-  asm.plain('vmgexit')
-}
-
 function messageOf(machine: Machine): string {
   const result = machine.run({ instructions: 5e6 })
   return 'message' in result ? result.message : result.reason
@@ -54,8 +39,8 @@ function reported(code: (asm: Assembler) => void, options?: Partial<MachineOptio
     code(asm)
     report(asm)
   }, options))
-  expect(message).toContain(`set ${OWN}`)
-  return Number(/reason (0x[\da-f]+|\d+)/.exec(message)?.[1])
+  expect(reasonOf(message), message).not.toBeNaN()
+  return reasonOf(message)
 }
 
 const runVmpl = (vmpl: number): bigint => BigInt(GhcbMsr.RUN_VMPL_REQ) | BigInt(vmpl) << 32n

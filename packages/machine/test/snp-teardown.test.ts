@@ -3,7 +3,7 @@ import type { Assembler } from '@cofferdam/boot'
 import { createReferenceHost, createSnpGuest } from '@cofferdam/host'
 import type { SnpGuest } from '@cofferdam/host'
 import { createIoBus } from '@cofferdam/memory'
-import { GhcbMsrTermination, Msr, PspCommand, PspStatus, SnpActivate, SnpAddress, SnpLaunchStart } from '@cofferdam/spec'
+import { PspCommand, PspStatus, SnpActivate, SnpAddress, SnpLaunchStart } from '@cofferdam/spec'
 import { configureModel, epycGenoa } from '@cofferdam/x86'
 import { describe, expect, it } from 'vitest'
 import { createRam } from '../src/board.ts'
@@ -14,8 +14,9 @@ import { createRandom } from '../src/random.ts'
 import { createLaunch } from '../src/snp/image.ts'
 import { createSnpSilicon } from '../src/snp/silicon.ts'
 import { bzImage } from './kernels.ts'
+import { report } from './snp-code.ts'
 
-const { rax, rbx, rcx, rdx, r8 } = Reg
+const { rax, rbx, r8 } = Reg
 const MiB = 2 ** 20
 const SECRET = 0x5ec2_e75e_c2e7_5ec3n
 
@@ -39,13 +40,7 @@ const kernel = (leaving: boolean) => (asm: Assembler): void => {
   asm.label('found')
   asm.set(rbx, 7)
   asm.label('end')
-  asm.shiftLeft(rbx, 16)
-  asm.set(rax, Number(GhcbMsrTermination.pack({ info: 0x100n, reasonSet: 9n, reason: 0n })))
-  asm.alu('or', rax, rbx)
-  asm.set(rdx, 0)
-  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  asm.plain('wrmsr')
-  asm.plain('vmgexit')
+  report(asm)
 }
 
 const systemPages = ({ memory }: SnpGuest): number[] => PLACES.map((place) => memory.systemPage(place / 4096))

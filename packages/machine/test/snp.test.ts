@@ -1,33 +1,18 @@
 import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
-import { GhcbMsrTermination, Msr } from '@cofferdam/spec'
+import { Msr } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions, RunResult } from '../src/index.ts'
 import { bzImage } from './kernels.ts'
+import { reasonOf, report } from './snp-code.ts'
 
 const { rax, rbx, rcx, rdx, r8 } = Reg
 const MiB = 2 ** 20
-/** A reason set of nobody's. */
-const OWN = 9
-
 const create = (code: (asm: Assembler) => void, options: Partial<MachineOptions> = {}): Machine => createMachine({
   kernel: bzImage(code), append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
   onSerial: () => undefined, ...options,
 })
-
-/** Termination with a reason: the low byte of RBX in set OWN. */
-function report(asm: Assembler): void {
-  asm.set(rax, 0xff)
-  asm.alu('and', rbx, rax)
-  asm.shiftLeft(rbx, 16)
-  asm.set(rax, Number(GhcbMsrTermination.pack({ info: 0x100n, reasonSet: BigInt(OWN), reason: 0n })))
-  asm.alu('or', rax, rbx)
-  asm.set(rdx, 0)
-  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  asm.plain('wrmsr')
-  asm.plain('vmgexit')
-}
 
 /** Runs to the end. */
 const outcome = (machine: Machine): RunResult => machine.run({ instructions: 5e6 })
@@ -39,8 +24,8 @@ function reported(code: (asm: Assembler) => void, options?: Partial<MachineOptio
     code(asm)
     report(asm)
   }, options)))
-  expect(message).toContain(`set ${OWN}`)
-  return Number(/reason (0x[\da-f]+|\d+)/.exec(message)?.[1])
+  expect(reasonOf(message), message).not.toBeNaN()
+  return reasonOf(message)
 }
 
 describe('an SNP guest', () => {
