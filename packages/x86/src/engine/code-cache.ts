@@ -7,10 +7,10 @@
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Meaning } from '../cpu.ts'
-import { MODE64 } from '../insn.ts'
 import type { Insn } from '../insn.ts'
-import { EVENT, RIP } from '../state.ts'
-import { decodeMode } from './mode.ts'
+import { EVENT } from '../state.ts'
+import { ripInPage } from './rip.ts'
+import type { Rip } from './rip.ts'
 import { EVENT_STOP, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 
 export interface PhysicalCodePage {
@@ -123,7 +123,7 @@ const covers = ({ page, next, offset, length }: Block, physical: PhysicalCodePag
 
 export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const { memory, processors, uopBytes, wordBytes } = options
-  const { i32, u16, i64 } = memory.views
+  const { i32, u16 } = memory.views
   const uopBase = memory.reserve(uopBytes)
   const wordBase = memory.reserve(wordBytes)
   const wordStep = processors * 4
@@ -134,6 +134,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const physicalPages = new Map<number, PhysicalCodePage>()
   const blocks: Block[] = []
   const hostInsns = new Map<number, HostSite>()
+  const rip: Rip = { low: 0, high: 0 }
   let next = uopBase
   let nextWord = wordBase + wordStep
   i32.fill(1, wordBase >>> 2, (wordBase + wordStep) >>> 2)
@@ -159,7 +160,9 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     const uop = block.header + HEADER_SIZE
     u16[uop >>> 1] = HANDLER.LINK
     i32[(block.header + HEADER.COUNT) >>> 2] = 0
-    i64[(uop + UOP.IMM) >>> 3] = blockRip(block)
+    ripInPage(block.page, block.offset, rip)
+    i32[(uop + UOP.IMM) >>> 2] = rip.low
+    i32[(uop + UOP.IMM + 4) >>> 2] = rip.high
     // Nobody's word is patched: the LINK writes into its own, unused, second link.
     i32[(uop + UOP.LINK) >>> 2] = uop + UOP.LINK2
     i32[(block.header + HEADER.PAGE) >>> 2] = wordBase
@@ -292,25 +295,3 @@ export function reserveRecords(cache: CodeCache, n: number): number {
 export const halvesOf = (linear: number): Pick<CodePage, 'low' | 'high'> => ({
   low: ((linear % 0x10_0000) * PAGE) | 0, high: Math.floor(linear / 0x10_0000) | 0,
 })
-
-/** Makes RIP that of the byte at `offset` from the start of a code page; without BigInts, because it is done often. */
-export function placeRip(i32: Int32Array, page: CodePage, offset: number): void {
-  const low = page.low - page.base + offset
-  i32[RIP >>> 2] = low
-  // The last page of 4 GiB may be reached into from the one before; only in 64-bit mode RIP goes on above.
-  const carry = (page.low >>> 0) + offset >= 0x1_0000_0000 ? 1 : 0
-  i32[(RIP >>> 2) + 1] = decodeMode(page.mode) === MODE64 ? page.high + carry : 0
-}
-
-/** RIP of a block's first instruction. */
-export function blockRip(block: Block): bigint {
-  const { linear, base } = block.page
-  return linearAddress(linear, block.offset) - BigInt(base)
-}
-
-/** A linear page number and an offset as the signed 64-bit value that RIP holds. */
-export function linearAddress(page: number, offset: number): bigint {
-  const high = Math.floor(page / 0x10_0000)
-  const low = (page % 0x10_0000) * PAGE + offset
-  return BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low))
-}

@@ -1,9 +1,9 @@
 /** Writes the micro-ops of a block that was decoded. */
 import type { MemoryViews } from '@cofferdam/memory'
-import { MODE64, REL } from '../insn.ts'
+import { MODE64 } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { OP } from '../ops.ts'
-import { blockRip, reserveRecords } from './code-cache.ts'
+import { reserveRecords } from './code-cache.ts'
 import type { Block, CodeCache, CodePage, HostSite } from './code-cache.ts'
 import { analyseFlags } from './flag-use.ts'
 import type { FormTable } from './form-table.ts'
@@ -11,6 +11,8 @@ import { createLinks } from './links.ts'
 import { decodeMode } from './mode.ts'
 import { immediateOf, isFusable, isTerminator, needsAddress, readsFlags } from './op-classes.ts'
 import { createOperandWriter, memoryToTemporary, settleAddress } from './operand-writer.ts'
+import { advance, ripInPage, ripValue } from './rip.ts'
+import type { Rip } from './rip.ts'
 import { HANDLER, HEADER, UOP } from './uop.ts'
 
 /** A block's instructions, decoded; the arrays are used again for the next block. */
@@ -40,34 +42,46 @@ export interface Emission {
 export function createEmitter(
   views: MemoryViews, cache: CodeCache, forms: FormTable, decoded: Decoded,
 ): (what: Emission) => Block {
-  const { u16, i32, i64 } = views
+  const { u16, i32 } = views
   const { insns, host, offsets, needed, source } = decoded
   const writeOperands = createOperandWriter(views)
   const links = createLinks(views, cache)
 
-  const hostSite = (block: Block, i: number, n: number, rip: (i: number) => bigint): HostSite => ({
-    insn: { ...insns[i] }, block, rip: rip(i), next: rip(i + 1), remaining: n - i, meaning: undefined,
+  /** RIP of the block, and that behind the instruction that is emitted. */
+  const first: Rip = { low: 0, high: 0 }
+  const nextRip: Rip = { low: 0, high: 0 }
+  let wide = false
+
+  const setNext = (i: number): void => { advance(first, offsets[i + 1], wide, nextRip) }
+
+  const ripOf = (i: number): bigint => {
+    const rip: Rip = { low: 0, high: 0 }
+    advance(first, offsets[i], wide, rip)
+    return ripValue(rip)
+  }
+
+  const hostSite = (block: Block, i: number, n: number): HostSite => ({
+    insn: { ...insns[i] }, block, rip: ripOf(i), next: ripOf(i + 1), remaining: n - i, meaning: undefined,
   })
 
   /** Emits instruction `i` (and the branch fused behind it); answers the index of the last instruction taken. */
-  const emitOne = (block: Block, i: number, n: number, rip: (i: number) => bigint): number => {
+  const emitOne = (block: Block, i: number, n: number): number => {
     const insn = insns[i]
-    // Few instructions need it, and it is a BigInt.
-    const nextRip = insn.ripRelative !== 0 || insn.kind0 === REL || insn.op === OP.call ? rip(i + 1) : 0n
     // STI as the last instruction: the host sees to it that one more runs before an interrupt.
     const onHost = host[i] !== 0 || (insn.op === OP.sti && i === n - 1)
     if (onHost) {
       const uop = reserveRecords(cache, 1)
       u16[uop >>> 1] = HANDLER.HOST
       cache.note(uop, block, offsets[i], i)
-      cache.hostInsns.set(uop, hostSite(block, i, n, rip))
+      cache.hostInsns.set(uop, hostSite(block, i, n))
       return i
     }
+    setNext(i)
     if (needsAddress(insn)) {
       const uop = reserveRecords(cache, 1)
       u16[uop >>> 1] = HANDLER.ADDRESS
       cache.note(uop, block, offsets[i], i)
-      cache.hostInsns.set(uop, hostSite(block, i, n, rip))
+      cache.hostInsns.set(uop, hostSite(block, i, n))
       memoryToTemporary(insn)
     } else {
       settleAddress(insn, nextRip)
@@ -84,7 +98,8 @@ export function createEmitter(
     u16[uop >>> 1] = forms.handler(form)
     u16[(uop + UOP.FORM) >>> 1] = form
     if (branch !== null) {
-      links.addBranch(uop, branch, rip(i + 2))
+      setNext(i + 1)
+      links.addBranch(uop, branch, nextRip)
       return i + 1
     }
     links.addBranch(uop, insn, nextRip)
@@ -101,30 +116,27 @@ export function createEmitter(
     i32[(block.header + HEADER.COUNT) >>> 2] = n
     i32[(block.header + HEADER.HOTNESS) >>> 2] = hotness
     analyseFlags(n, (i) => insns[i], (i) => host[i] !== 0, needed, source)
-    const first = blockRip(block)
-    const legacy = decodeMode(page.mode) !== MODE64
-    const rip = (i: number): bigint => {
-      const at = first + BigInt(offsets[i])
-      return legacy ? BigInt.asUintN(32, at) : at
-    }
+    wide = decodeMode(page.mode) === MODE64
+    ripInPage(page, offset, first)
     if (next !== null) {
       const uop = reserveRecords(cache, 1)
       u16[uop >>> 1] = HANDLER.CROSS
       i32[(uop + UOP.DISP) >>> 2] = next.words
       cache.note(uop, block, 0, 0)
     }
-    for (let i = 0; i < n; i++) i = emitOne(block, i, n, rip)
+    for (let i = 0; i < n; i++) i = emitOne(block, i, n)
     const last = insns[n - 1]
     if (host[n - 1] !== 0 || !isTerminator[last.op]) {
       const uop = reserveRecords(cache, 1)
+      advance(first, offsets[n], wide, nextRip)
       if (stepping) {
         u16[uop >>> 1] = HANDLER.STEP
-        i64[(uop + UOP.IMM) >>> 3] = rip(n)
+        links.writeRip(uop, nextRip)
       } else {
         u16[uop >>> 1] = HANDLER.GOTO
       }
       cache.note(uop, block, offsets[n], n)
-      if (!stepping) links.add(uop + UOP.LINK, rip(n), true)
+      if (!stepping) links.add(uop + UOP.LINK, nextRip, true)
     }
     links.make(block, stepping)
     return block

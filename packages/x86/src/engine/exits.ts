@@ -7,13 +7,13 @@ import { OP } from '../ops.ts'
 import {
   BUDGET, EVENT, EXIT_REASON, EXIT_UOP, GPR, MODE, RIP, SHADOW, SYSFLAGS, TEMP_REG,
 } from '../state.ts'
-import { placeRip } from './code-cache.ts'
 import type { HostSite } from './code-cache.ts'
 import { RF, TF } from './core.ts'
 import type { Core } from './core.ts'
 import type { Events } from './events.ts'
 import type { Fetching } from './fetching.ts'
 import { decodeMode } from './mode.ts'
+import { placeRip } from './rip.ts'
 import { isStackAccess } from './stack-access.ts'
 import { EXIT, HANDLER, HEADER, HEADER_SIZE, UOP, UOP_SIZE } from './uop.ts'
 

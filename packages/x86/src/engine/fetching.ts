@@ -4,11 +4,11 @@ import { MODE64 } from '../insn.ts'
 import { CS, MODE, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SYSFLAGS } from '../state.ts'
 import { PERM_GLOBAL } from '@cofferdam/paging'
 import { linearPage } from './breakpoints.ts'
-import { placeRip } from './code-cache.ts'
 import type { Block, CodePage } from './code-cache.ts'
 import { PAGE, RF, TF } from './core.ts'
 import type { Core } from './core.ts'
 import { decodeMode } from './mode.ts'
+import { placeRip } from './rip.ts'
 import { TRANSLATE } from './translate.ts'
 
 /** How many code pages `recent` has room for. */

@@ -1,26 +1,39 @@
 /** Where a block leads: link words of branches, and the stubs that they lead to until they are followed. */
 import type { MemoryViews } from '@cofferdam/memory'
-import { REL } from '../insn.ts'
+import { MODE64, REL } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { OP } from '../ops.ts'
-import { linearAddress, reserveRecords } from './code-cache.ts'
+import { reserveRecords } from './code-cache.ts'
 import type { Block, CodeCache } from './code-cache.ts'
+import { decodeMode } from './mode.ts'
 import { branchTarget } from './operand-writer.ts'
+import type { Rip } from './rip.ts'
 import { HANDLER, HEADER, HEADER_SIZE, UOP } from './uop.ts'
 
 export interface Links {
   /** Starts a block: forgets the links of the one before. */
   clear(): void
   /** Notes a link word; `mayLeave`: what follows it tests whether the target's page may be entered. */
-  add(slot: number, target: bigint, mayLeave: boolean): void
+  add(slot: number, target: Readonly<Rip>, mayLeave: boolean): void
+  /** Makes a micro-op's immediate an instruction pointer. */
+  writeRip(uop: number, rip: Readonly<Rip>): void
   /** Notes the links of a branch. */
-  addBranch(uop: number, insn: Insn, nextRip: bigint): void
+  addBranch(uop: number, insn: Insn, nextRip: Readonly<Rip>): void
   /** Fills the link words. Their records come after the block's micro-ops, which so lie side by side. */
   make(block: Block, stepping: boolean): void
 }
 
-export function createLinks({ u16, i32, i64 }: MemoryViews, cache: CodeCache): Links {
-  const links: { slot: number; target: bigint; mayLeave: boolean }[] = []
+/** One link word and what it leads to; used again for the next block. */
+interface Link {
+  slot: number
+  readonly target: Rip
+  mayLeave: boolean
+}
+
+export function createLinks({ u16, i32 }: MemoryViews, cache: CodeCache): Links {
+  const links: Link[] = []
+  let count = 0
+  const target: Rip = { low: 0, high: 0 }
 
   /** A record that is entered like a block, with one micro-op: answers the header. */
   const stub = (block: Block, handler: number): number => {
@@ -33,25 +46,36 @@ export function createLinks({ u16, i32, i64 }: MemoryViews, cache: CodeCache): L
     return at
   }
 
+  const writeRip = (uop: number, { low, high }: Readonly<Rip>): void => {
+    i32[(uop + UOP.IMM) >>> 2] = low
+    i32[(uop + UOP.IMM + 4) >>> 2] = high
+  }
+
+  /** The offset in the block's page that `target` leads to, or −1. */
+  const offsetInPage = ({ page }: Block, { low, high }: Readonly<Rip>): number => {
+    const linear = (low + page.base) | 0
+    const other = decodeMode(page.mode) === MODE64 ? high : 0
+    return (linear & ~0xfff) === page.low && other === page.high ? linear & 0xfff : -1
+  }
+
   /** A link to `target` that asks for the real one, and has it put at `patch`. */
-  const linkStub = (patch: number, target: bigint, block: Block, handler: number): number => {
+  const linkStub = (patch: number, target: Readonly<Rip>, block: Block, handler: number): number => {
     const at = stub(block, handler)
     const uop = at + HEADER_SIZE
-    i64[(uop + UOP.IMM) >>> 3] = target
+    writeRip(uop, target)
     i32[(uop + UOP.LINK) >>> 2] = patch
     return at
   }
 
   /** Fills a link word of a branch: through a checked GOTO when a conditional branch leaves its page. */
-  const makeLink = (slot: number, target: bigint, block: Block, stepping: boolean, mayLeave: boolean): void => {
+  const makeLink = ({ slot, target, mayLeave }: Link, block: Block, stepping: boolean): void => {
     if (stepping) {
       i32[slot >>> 2] = linkStub(0, target, block, HANDLER.STEP)
       return
     }
-    const linear = block.page.base === 0 ? target : BigInt.asUintN(32, target + BigInt(block.page.base))
-    const samePage = (linear & ~0xfffn) === linearAddress(block.page.linear, 0)
-    if (samePage || mayLeave) {
-      const known = samePage ? block.page.entries.get(Number(linear & 0xfffn)) : undefined
+    const offset = offsetInPage(block, target)
+    if (offset >= 0 || mayLeave) {
+      const known = offset >= 0 ? block.page.entries.get(offset) : undefined
       i32[slot >>> 2] = known === undefined ? linkStub(slot, target, block, HANDLER.LINK) : known.header
       return
     }
@@ -61,21 +85,29 @@ export function createLinks({ u16, i32, i64 }: MemoryViews, cache: CodeCache): L
     i32[slot >>> 2] = at
   }
 
-  const add = (slot: number, target: bigint, mayLeave: boolean): void => { links.push({ slot, target, mayLeave }) }
+  const add: Links['add'] = (slot, { low, high }, mayLeave) => {
+    if (count === links.length) links.push({ slot, target: { low, high }, mayLeave })
+    const link = links[count++]
+    link.slot = slot
+    link.target.low = low
+    link.target.high = high
+    link.mayLeave = mayLeave
+  }
 
   return {
-    add,
-    clear() { links.length = 0 },
+    add, writeRip,
+    clear() { count = 0 },
     addBranch(uop, insn, nextRip) {
       const { op } = insn
-      if (op === OP.call) i64[(uop + UOP.IMM) >>> 3] = nextRip
+      if (op === OP.call) writeRip(uop, nextRip)
       if (insn.kind0 !== REL) return
       const conditional = op !== OP.jmp && op !== OP.call
-      add(uop + UOP.LINK, branchTarget(insn, nextRip), !conditional)
+      branchTarget(insn, nextRip, target)
+      add(uop + UOP.LINK, target, !conditional)
       if (conditional) add(uop + UOP.LINK2, nextRip, false)
     },
     make(block, stepping) {
-      for (const { slot, target, mayLeave } of links) makeLink(slot, target, block, stepping, mayLeave)
+      for (let i = 0; i < count; i++) makeLink(links[i], block, stepping)
     },
   }
 }

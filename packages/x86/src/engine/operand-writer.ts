@@ -4,11 +4,16 @@ import { IMM, MEM, MODE64, NONE, REG, REG_HIGH, XMM_REG } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import { OP } from '../ops.ts'
 import { DS, TEMP_REG, ZERO_REG } from '../state.ts'
+import { advance } from './rip.ts'
+import type { Rip } from './rip.ts'
 import { UOP, regByte } from './uop.ts'
 
-export type OperandWriter = (uop: number, insn: Insn, nextRip: bigint) => void
+export type OperandWriter = (uop: number, insn: Insn, nextRip: Readonly<Rip>) => void
 
-export function createOperandWriter({ u8, u32, i32, i64 }: MemoryViews): OperandWriter {
+/** What RIP-relative operands and branches lead to, for a moment. */
+const target: Rip = { low: 0, high: 0 }
+
+export function createOperandWriter({ u8, u32, i32 }: MemoryViews): OperandWriter {
   const writeRegister = (at: number, kind: number, number: number): void => {
     if (kind === REG) u8[at] = number * 8
     else if (kind === REG_HIGH) u8[at] = number * 8 + 1
@@ -26,22 +31,24 @@ export function createOperandWriter({ u8, u32, i32, i64 }: MemoryViews): Operand
   }
 
   /** Answers whether the address took the place of the immediate. */
-  const writeAddress = (uop: number, insn: Insn, nextRip: bigint): boolean => {
+  const writeAddress = (uop: number, insn: Insn, nextRip: Readonly<Rip>): boolean => {
     if (insn.absolute64 !== 0) {
       if (insn.op === OP.call) {
         i32[(uop + UOP.DISP) >>> 2] = insn.disp
         return true
       }
-      u32[(uop + UOP.IMM) >>> 2] = insn.disp
-      u32[(uop + UOP.IMM + 4) >>> 2] = insn.dispHi
-      if (insn.ripRelative !== 0) i64[(uop + UOP.IMM) >>> 3] = nextRip + BigInt(insn.disp)
+      target.low = insn.disp
+      target.high = insn.dispHi
+      if (insn.ripRelative !== 0) advance(nextRip, insn.disp, true, target)
+      u32[(uop + UOP.IMM) >>> 2] = target.low
+      u32[(uop + UOP.IMM + 4) >>> 2] = target.high
       return true
     }
     const ripBase = insn.ripRelative !== 0
     u8[uop + UOP.BASE] = insn.base < 0 || ripBase ? ZERO_REG * 8 : insn.base * 8
     u8[uop + UOP.INDEX] = insn.index < 0 ? ZERO_REG * 8 : insn.index * 8
     u8[uop + UOP.SCALE] = insn.scale
-    i32[(uop + UOP.DISP) >>> 2] = ripBase ? Number(BigInt.asIntN(32, nextRip + BigInt(insn.disp))) : insn.disp
+    i32[(uop + UOP.DISP) >>> 2] = ripBase ? nextRip.low + insn.disp : insn.disp
     return false
   }
 
@@ -56,10 +63,10 @@ export function createOperandWriter({ u8, u32, i32, i64 }: MemoryViews): Operand
 }
 
 /** RIP-relative operands out of reach of a sign-extended displacement become absolute ones. */
-export function settleAddress(insn: Insn, nextRip: bigint): void {
+export function settleAddress(insn: Insn, nextRip: Readonly<Rip>): void {
   if (insn.ripRelative === 0) return
-  const address = nextRip + BigInt(insn.disp)
-  if (BigInt.asIntN(32, address) !== BigInt.asIntN(64, address)) insn.absolute64 = 1
+  advance(nextRip, insn.disp, true, target)
+  if (target.low >> 31 !== target.high) insn.absolute64 = 1
 }
 
 /** The address is what the host put into the first temporary. */
@@ -72,9 +79,8 @@ export function memoryToTemporary(insn: Insn): void {
   insn.absolute64 = 0
 }
 
-/** Where a relative branch goes, cut to the operand size in legacy modes. */
-export function branchTarget(insn: Insn, nextRip: bigint): bigint {
-  const target = nextRip + BigInt(insn.rel)
-  if (insn.mode === MODE64) return BigInt.asIntN(64, target)
-  return BigInt.asUintN(insn.size === 2 ? 16 : 32, target)
+/** Makes `to` where a relative branch goes, cut to the operand size in legacy modes. */
+export function branchTarget(insn: Insn, nextRip: Readonly<Rip>, to: Rip): void {
+  advance(nextRip, insn.rel, insn.mode === MODE64, to)
+  if (insn.mode !== MODE64 && insn.size === 2) to.low &= 0xffff
 }

@@ -20,14 +20,16 @@ export type SlowAccess = Pick<Mmu, 'slow' | 'commit' | 'isAligned' | 'copyIn' | 
 
 interface Part {
   /** Physical address. */
-  readonly address: number
-  readonly length: number
+  address: number
+  length: number
 }
 
 export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, mmu: () => Mmu): SlowAccess {
   const { memory, breakpoints } = options
   const { u8, i32 } = memory.views
-  const pending: Part[] = []
+  /** What `split` found: one part, or two with `second.length` > 0. Kept from access to access. */
+  const first: Part = { address: 0, length: 0 }
+  const second: Part = { address: 0, length: 0 }
 
   const userAccess = (): number => (i32[CPL >>> 2] === 3 ? ACCESS_USER : 0)
 
@@ -39,19 +41,23 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
     return known >= 0 ? known : walk.page(low, high, access)
   }
 
-  /** Finds the physical parts of an access in `pending`; false and `guestFault` when it faults. */
+  /** Finds the physical parts of an access; false and `guestFault` when it faults. */
   const split = (low: number, high: number, size: number, access: number): boolean => {
-    pending.length = 0
-    const first = Math.min(size, PAGE - (low & 0xfff))
-    const page = pageFor(low, high, access, first === size)
+    first.length = 0
+    second.length = 0
+    const length = Math.min(size, PAGE - (low & 0xfff))
+    const page = pageFor(low, high, access, length === size)
     if (page < 0) return false
-    pending.push({ address: page * PAGE + (low & 0xfff), length: first })
-    if (first === size) return true
-    const nextLow = (low & ~0xfff) + PAGE
-    const wraps = nextLow >= TWO_32 || (nextLow | 0) === 0
-    const second = walk.page(nextLow | 0, wraps ? (high + 1) | 0 : high, access)
-    if (second < 0) return false
-    pending.push({ address: second * PAGE, length: size - first })
+    if (length < size) {
+      const nextLow = (low & ~0xfff) + PAGE
+      const wraps = nextLow >= TWO_32 || (nextLow | 0) === 0
+      const next = walk.page(nextLow | 0, wraps ? (high + 1) | 0 : high, access)
+      if (next < 0) return false
+      second.address = next * PAGE
+      second.length = size - length
+    }
+    first.address = page * PAGE + (low & 0xfff)
+    first.length = length
     return true
   }
 
@@ -161,8 +167,8 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
 
   /** Host address of what `split` found, if it is one part that can be accessed directly; −1 else. */
   const directly = (want: number): number => {
-    if (pending.length !== 1) return -1
-    const [{ address }] = pending
+    if (second.length !== 0) return -1
+    const { address } = first
     const word = memory.frameWord(Math.floor(address / PAGE))
     if (word < PAGE || ((word & HEARD) !== 0 && want !== 1) || isLocal(address)) return -1
     return word - (word % PAGE) + (address % PAGE)
@@ -185,21 +191,19 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
       const host = directly(want)
       if (host >= 0) return host
       if ((want & 1) !== 0) {
-        let to = SCRATCH
-        for (const part of pending) {
-          readPart(part, to)
-          to += part.length
-        }
+        readPart(first, SCRATCH)
+        if (second.length !== 0) readPart(second, SCRATCH + first.length)
       }
       return SCRATCH
     },
     commit() {
-      let from = SCRATCH
-      const parts = pending.splice(0)
-      for (const part of parts) {
-        writePart(part, from)
-        from += part.length
-      }
+      // Nothing is left: a device or a listener may have accesses of its own, and a write is done once.
+      const { length } = first
+      const { address, length: more } = second
+      first.length = 0
+      second.length = 0
+      if (length !== 0) writePart({ address: first.address, length }, SCRATCH)
+      if (more !== 0) writePart({ address, length: more }, SCRATCH + length)
     },
   }
 }

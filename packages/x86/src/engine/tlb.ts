@@ -60,6 +60,12 @@ export interface TlbLog {
   readonly zeros: Uint16Array
 }
 
+/**
+ * Physical pages are counted by their lowest bits: most that become code have no write entry anywhere, and looking at
+ * all entries for one takes as long as decoding a block.
+ */
+const COUNTERS = 4096
+
 const region = (low: number, high: number): number => high * 2048 + (low >>> 21)
 
 export function createTlb(memory: PhysicalMemory): Tlb {
@@ -70,6 +76,8 @@ export function createTlb(memory: PhysicalMemory): Tlb {
   const localLog = new Int32Array(LOG_SIZE)
   let localCount = 0
   let hasGlobals = false
+  /** Write entries that name a page, dropped ones too, by the page modulo COUNTERS. */
+  const writers = new Uint32Array(COUNTERS)
   /** 2 MiB regions of linear memory that larger pages than 4 KiB have put entries in. */
   const large = new Set<number>()
   /** Entries through which unbacked RAM is read as zeros. */
@@ -86,6 +94,8 @@ export function createTlb(memory: PhysicalMemory): Tlb {
     localCount = 0
     hasGlobals = false
     large.clear()
+    writers.fill(0)
+    writers[COUNTERS - 1] = TLB_MODES * TLB_ENTRIES
   }
 
   const indexOf = (low: number): number => ((low >>> 12) & (TLB_ENTRIES - 1)) << 4
@@ -103,6 +113,10 @@ export function createTlb(memory: PhysicalMemory): Tlb {
     entryOf: (low) => i32[TLB_BASE >>> 2] + indexOf(low),
     set(entry, low, high, frame, page, flags) {
       const at = entry >>> 2
+      if (((entry - base) & TLB_WRITE) !== 0) {
+        writers[i32[at + 3] & (COUNTERS - 1)]--
+        writers[page & (COUNTERS - 1)]++
+      }
       i32[at] = (low & ~0xfff) | ((flags & ENTRY.WATCHED) !== 0 ? TLB_WATCHED : 0)
       i32[at + 1] = high
       i32[at + 2] = (frame - (low & ~0xfff)) | 0
@@ -151,6 +165,7 @@ export function createTlb(memory: PhysicalMemory): Tlb {
       return true
     },
     watch(page) {
+      if (writers[page & (COUNTERS - 1)] === 0) return
       for (let mode = 0; mode < TLB_MODES; mode++) {
         eachTo(page, base + mode * TLB_MODE_SIZE + TLB_WRITE, TLB_ENTRIES, (at) => { i32[at] |= TLB_WATCHED })
       }

@@ -4,7 +4,6 @@ import { createInsn, decode } from '../decode/decode.ts'
 import { DECODED, MODE64, REL, TOO_LONG, TRUNCATED } from '../insn.ts'
 import type { Insn } from '../insn.ts'
 import type { Block, CodeCache, CodePage } from './code-cache.ts'
-import { blockRip } from './code-cache.ts'
 import { createEmitter } from './emit.ts'
 import { analyseFlags } from './flag-use.ts'
 import { makeForm } from './form.ts'
@@ -13,6 +12,8 @@ import type { FormTable } from './form-table.ts'
 import { decodeMode } from './mode.ts'
 import { immediateOf, isTerminator, needsAddress, runsOnHost } from './op-classes.ts'
 import { branchTarget } from './operand-writer.ts'
+import { blockRip } from './rip.ts'
+import type { Rip } from './rip.ts'
 import { HEADER_SIZE, UOP_SIZE } from './uop.ts'
 
 const PAGE = 4096
@@ -57,6 +58,7 @@ export function createTranslator(
 ): Translator {
   const { u8 } = views
   const insns = Array.from({ length: MAX_BLOCK + 1 }, createInsn)
+  const target: Rip = { low: 0, high: 0 }
   const crossing = new Uint8Array(32)
   const needed = new Uint8Array(MAX_BLOCK)
   const source = new Int8Array(MAX_BLOCK)
@@ -86,9 +88,11 @@ export function createTranslator(
     insn.mode !== MODE64 && segmentOffset(page, at) + insn.len - 1 > page.limit
 
   /** A relative branch out of its segment: #GP(0) at the branch, if taken, which its meaning in TypeScript raises. */
-  const leavesSegment = (page: CodePage, at: number, insn: Insn): boolean =>
-    insn.mode !== MODE64 && insn.kind0 === REL
-    && branchTarget(insn, BigInt(segmentOffset(page, at) + insn.len)) > BigInt(page.limit)
+  const leavesSegment = (page: CodePage, at: number, insn: Insn): boolean => {
+    if (insn.mode === MODE64 || insn.kind0 !== REL) return false
+    branchTarget(insn, { low: (segmentOffset(page, at) + insn.len) | 0, high: 0 }, target)
+    return target.low >>> 0 > page.limit
+  }
 
   /** Decodes instructions into `insns`; answers how many, or 0 with `status` set. */
   const collect = (page: CodePage, offset: number, limit: number): number => {
