@@ -14,4 +14,9 @@ export const COST = {
    * Bytes that a device moves to or from RAM in a nanosecond: some 8 GB a second, a PCI Express 3.0 link of 8 lanes.
    */
   dmaBytes: 8,
+  /**
+   * A command of the PSP, which is a slow processor behind a mailbox. An estimate: Linux sleeps until its interrupt
+   * (drivers/crypto/ccp/sev-dev.c), and gives it seconds.
+   */
+  pspCommand: 20_000,
 } as const

@@ -14,10 +14,10 @@ import type { IrqLine } from './clock.ts'
 import { observed } from './observed.ts'
 import type { Observation } from './observed.ts'
 import {
-  createIch9Lpc, createMapper, createPciBus, createPciHost, createPirqRouter, createQ35HostBridge, LPC, pirqOfSlot,
-  placeBars,
+  createIch9Lpc, createMapper, createPciBus, createPciHost, createPirqRouter, createQ35HostBridge, LPC, messageOfMsi,
+  pirqOfSlot, placeBars,
 } from './pci/index.ts'
-import type { PamSegment, PciBus } from './pci/index.ts'
+import type { Mapper, PamSegment, PciBus } from './pci/index.ts'
 import { createPicPair } from './pic8259.ts'
 import type { PicPair } from './pic8259.ts'
 import { createPit8254 } from './pit8254.ts'
@@ -26,6 +26,8 @@ import type { MapRange } from './q35-map.ts'
 import { createResetControl } from './reset.ts'
 import type { ResetSource } from './reset.ts'
 import { createRtcCmos } from './rtc-cmos.ts'
+import { createPspPci } from './psp/pci.ts'
+import type { PspFirmware } from './psp/mailbox.ts'
 import { createPcTestdev, createPciTestdev, PC_TESTDEV } from './test-devices.ts'
 import type { TestDevice } from './test-devices.ts'
 import { snapshotPart } from './snapshot.ts'
@@ -53,6 +55,8 @@ export interface PlatformOptions extends Observation {
   readonly onDebugExit: (status: number) => void
   /** Virtio devices on PCI; none by default. */
   readonly virtio?: VirtioOptions
+  /** The firmware of the machine's PSP, which is on PCI then. */
+  readonly psp?: PspFirmware
   /** CMOS registers as they are at power-on. */
   readonly cmos?: readonly (readonly [index: number, value: number])[]
   /**
@@ -85,7 +89,7 @@ export interface PlacedPlatform {
 }
 
 /** Ranks of the devices' clocks: timers of one instant fire in this order. Virtio devices follow, by their slots. */
-const RANK = { pit: 1, rtc: 2, hpet: 3, pm: 4, serial: 5, virtio: 64 } as const
+const RANK = { pit: 1, rtc: 2, hpet: 3, pm: 4, serial: 5, psp: 6, virtio: 64 } as const
 
 const range = ({ start, length }: Omit<MapRange, 'about'>, about: string): MapRange => ({ start, length, about })
 
@@ -141,14 +145,26 @@ export function createPlatform(options: PlatformOptions): Platform {
   pci.add(...Q35_SLOTS.hostBridge, hostBridge)
   pci.add(...Q35_SLOTS.lpc, lpc)
 
+  const observedMapper: Mapper = { region: (name, handlers) => mapper.region(name, inMemory(name, handlers)) }
+  const tests = options.testDevices ?? []
+  const hasPciTestdev = tests.some(({ kind }) => kind === 'pci-testdev')
   if (options.virtio !== undefined) {
     attachVirtio({
-      ...options.virtio, bus: pci,
-      mapper: { region: (name, handlers) => mapper.region(name, inMemory(name, handlers)) },
+      ...options.virtio, bus: pci, mapper: observedMapper,
+      others: (options.psp === undefined ? 0 : 1) + (hasPciTestdev ? 1 : 0),
       clock: (n) => clock.ranked(RANK.virtio + n),
       intx: (slot, pin) => pirq.source(pirqOfSlot(slot, pin)),
       deliver: options.deliver,
     })
+  }
+  if (options.psp !== undefined) {
+    pci.add(freeSlot(pci), 0, createPspPci({
+      clock: clock.ranked(RANK.psp), firmware: options.psp, mapper: observedMapper,
+      send(address, data) {
+        const message = messageOfMsi(address, data)
+        if (message !== undefined) options.deliver(message)
+      },
+    }))
   }
 
   const serial = createUart16550({
@@ -172,7 +188,6 @@ export function createPlatform(options: PlatformOptions): Platform {
   port(Q35_PORTS.serial1, serial.handlers)
   port(Q35_PORTS.debugConsole, debugConsole)
   port(Q35_PORTS.debugConsoleBochs, debugConsole)
-  const tests = options.testDevices ?? []
   const exit = tests.find((device) => device.kind === 'isa-debug-exit')
   port(exit === undefined ? Q35_PORTS.debugExit : range({ start: exit.port, length: exit.length }, 'debug exit'),
     createDebugExit({ onExit: options.onDebugExit }))
@@ -184,7 +199,7 @@ export function createPlatform(options: PlatformOptions): Platform {
     port(range(PC_TESTDEV.irqLines, 'pc-testdev lines'), testdev.irqLines)
     mmio(range(PC_TESTDEV.memory, 'pc-testdev memory'), testdev.memory)
   }
-  if (tests.some(({ kind }) => kind === 'pci-testdev')) pci.add(freeSlot(pci), 0, createPciTestdev({ mapper }))
+  if (hasPciTestdev) pci.add(freeSlot(pci), 0, createPciTestdev({ mapper }))
   if (firmware === undefined) placeBars(pci, { memory: Q35_MMIO.pciWindow, ports: Q35_PORTS.pciWindow })
   const fwCfg = options.fwCfg?.(() => ({ ecam: hostBridge.ecam(), pmBase: lpc.get(LPC.PMBASE, 4) & 0xff80 }))
   if (fwCfg !== undefined) port(Q35_PORTS.fwCfg, fwCfg.handlers)

@@ -366,7 +366,7 @@ describe('virtio over PCI', () => {
 })
 
 describe('many virtio devices', () => {
-  const attach = (count: number) => {
+  const attach = (count: number, others?: number) => {
     const bus = createPciBus()
     const memory = createIoBus(2 ** 46)
     const lines: string[] = []
@@ -378,6 +378,7 @@ describe('many virtio devices', () => {
         return probe()
       },
       deliver: () => true,
+      others,
     })
     return { bus, lines, host: createPciHost({ bus }) }
   }
@@ -395,6 +396,13 @@ describe('many virtio devices', () => {
     expect(host.ecam.read(bridge + 8, 4) >>> 8).toBe(0x06_0400)
     host.ecam.write(bridge + 0x18, 4, 0x0001_0100)
     expect([1, 2, 3, 4].map((slot) => host.ecam.read(1 << 20 | slot << 15, 2))).toEqual([0x1af4, 0x1af4, 0x1af4, 0xffff])
+  })
+
+  it('leave as many slots of the root bus as others need', () => {
+    const slots = (others: number): number[] => attach(29, others).bus.functions().map(({ device }) => device)
+    expect([slots(1).at(-1), slots(2).at(-1)]).toEqual([29, 28])
+    expect(slots(2).length).toBe(28)
+    expect(() => attach(48, 2)).not.toThrow()
   })
 
   it('are refused when they are too many', () => {

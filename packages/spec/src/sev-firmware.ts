@@ -43,6 +43,31 @@ export const PspMailboxCommand = bits({ INTERRUPT: 0, command: [26, 16], RESPONS
 /** The same register as the firmware leaves it. */
 export const PspMailboxResponse = bits({ status: [15, 0], command: [26, 16], RESPONSE: 31 })
 
+/**
+ * Offsets of the PSP's message registers in BAR 2 of its PCI function 1022:14CA, the one of fourth-generation EPYC
+ * (Linux drivers/crypto/ccp/sp-pci.c). C2PMSG_n are written by software, P2CMSG by the PSP.
+ */
+export const PspRegister = {
+  /** C2PMSG_17 to 19: command, and address of its buffer, of the TEE. */
+  TEE_COMMAND: 0x1_0544, TEE_BUFFER_LOW: 0x1_0548, TEE_BUFFER_HIGH: 0x1_054c,
+  /** Interrupt enable, and status: cleared by writing ones. */
+  INTERRUPT_ENABLE: 0x1_0690, INTERRUPT_STATUS: 0x1_0694,
+  /** C2PMSG_32, 56 and 57: SEV's command and response, and the address of its buffer. */
+  SEV_COMMAND: 0x1_0980, SEV_BUFFER_LOW: 0x1_09e0, SEV_BUFFER_HIGH: 0x1_09e4,
+  /** C2PMSG_58, 59: versions of TEE and boot loader, a byte for each part. C2PMSG_63: what this PSP can do. */
+  TEE_VERSION: 0x1_09e8, BOOT_LOADER_VERSION: 0x1_09ec, CAPABILITY: 0x1_09fc,
+} as const
+
+/** Bits of INTERRUPT_ENABLE and INTERRUPT_STATUS (Linux drivers/crypto/ccp/sev-dev.h). */
+export const PspInterrupt = bits({ SEV_COMPLETE: 1 })
+
+/** The capability register (Linux drivers/crypto/ccp/psp-dev.h). */
+export const PspCapability = bits({
+  SEV: 0, TEE: 1, DBC: 2, SFS: 3, SECURITY_REPORTING: 7, FUSED_PART: 8, BOOT_INTEGRITY: 9, DEBUG_LOCK_ON: 10,
+  TSME_STATUS: 13, ANTI_ROLLBACK_STATUS: 15, RPMC_PRODUCTION_ENABLED: 16, RPMC_SPIROM_AVAILABLE: 17,
+  HSP_TPM_AVAILABLE: 18, ROM_ARMOR_ENFORCED: 19,
+})
+
 /** States that PLATFORM_STATUS and SNP_PLATFORM_STATUS report. */
 export const SevPlatformState = { UNINIT: 0, INIT: 1, WORKING: 2 } as const
 export const SnpPlatformState = { UNINIT: 0, INIT: 1 } as const

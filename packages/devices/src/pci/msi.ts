@@ -170,3 +170,9 @@ export function createMsixCapability(options: MsixOptions): MsixCapability {
     restore(saved) { restorePlain('MSI-X', state, saved) },
   }
 }
+
+/** What a BAR shows that holds an MSI-X table at its start, and the pending bits from `pendingAt` on. */
+export const msixHandlers = ({ table, pending }: MsixCapability, pendingAt: number): IoHandlers => ({
+  read: (offset, size) => (offset < pendingAt ? table.read(offset, size) : pending.read(offset - pendingAt, size)),
+  write(offset, size, value) { if (offset < pendingAt) table.write(offset, size, value) },
+})

@@ -9,7 +9,7 @@ import {
   type CapabilitySpace, createPciFunction, littleEndian, PCI_COMMAND, type PciCapability, type PciFunctionCore,
 } from '../pci/function.ts'
 import type { Mapper } from '../pci/mapper.ts'
-import { createMsixCapability, type SendMsi } from '../pci/msi.ts'
+import { createMsixCapability, msixHandlers, type SendMsi } from '../pci/msi.ts'
 import { type Plain, restorePlain, SnapshotError } from '../snapshot.ts'
 import { commonConfigHandlers, CommonConfig, initialSelection } from './common-config.ts'
 import { IsrStatus, NO_VECTOR, VIRTIO_PCI_CAP } from './constants.ts'
@@ -148,11 +148,6 @@ export function createVirtioPci(options: VirtioPciOptions): VirtioPci {
     read: (offset, size) => pages[offset >> 12].read(offset & PAGE - 1, size),
     write(offset, size, value) { pages[offset >> 12].write(offset & PAGE - 1, size, value) },
   }
-  const msixBar: IoHandlers = {
-    read: (offset, size) => (offset < PENDING_AT ? msix.table.read(offset, size)
-      : msix.pending.read(offset - PENDING_AT, size)),
-    write(offset, size, value) { if (offset < PENDING_AT) msix.table.write(offset, size, value) },
-  }
 
   /** The first capability carries the device's state in the function's snapshot. */
   const stateful: PciCapability = {
@@ -189,7 +184,7 @@ export function createVirtioPci(options: VirtioPciOptions): VirtioPci {
     intx: options.intx,
     mapper: options.mapper,
     bars: [
-      { index: MSIX_BAR, kind: 'memory32', size: PAGE, handlers: msixBar },
+      { index: MSIX_BAR, kind: 'memory32', size: PAGE, handlers: msixHandlers(msix, PENDING_AT) },
       { index: BAR, kind: 'memory64', size: BAR_SIZE, prefetchable: true, handlers: bar },
     ],
     capabilities: [

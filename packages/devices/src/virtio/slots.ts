@@ -31,9 +31,11 @@ export interface VirtioSlotsOptions extends VirtioOptions {
   /** The line of a pin (1 INTA – 4 INTD) of a slot of the root bus. */
   readonly intx: (slot: number, pin: number) => IrqLine
   readonly deliver: (message: InterruptMessage) => boolean
+  /** Slots of the root bus that are to be left for others, at most 2; one always is. */
+  readonly others?: number
 }
 
-/** Slots 1–29 of a Q35's bus 0; slot 30 is left for others (pci-testdev), slot 31 is the LPC bridge. */
+/** Slots 1–29 of a Q35's bus 0; slot 30 is left for others, slot 31 is the LPC bridge. */
 const SLOTS = 29
 /** Devices behind the bridge, which takes the last of these slots when there are too many for them. */
 const BEHIND = 20
@@ -50,20 +52,21 @@ interface Place {
   readonly isOpen: () => boolean
 }
 
-/** The places of `count` devices: slots of the root bus, and from the 29th on of a bus behind a bridge. */
+/** The places of `count` devices: slots of the root bus, and from the last of them on of a bus behind a bridge. */
 function createPlaces(options: VirtioSlotsOptions, count: number): Place[] {
   const { bus, mapper, intx } = options
-  const root = Array.from({ length: count > SLOTS ? SLOTS - 1 : count }, (_, n): Place => ({
+  const slots = Math.min(SLOTS, SLOTS + 1 - (options.others ?? 0))
+  const root = Array.from({ length: count > slots ? slots - 1 : count }, (_, n): Place => ({
     add: (fn) => { bus.add(n + 1, 0, fn) },
     mapper, intx: intx(n + 1, 1), isOpen: () => true,
   }))
-  if (count <= SLOTS) return root
+  if (count <= slots) return root
   const secondary = createPciBus()
   const bridge = createPciBridge({ name: 'PCI bridge', secondary, mapper })
-  bus.add(SLOTS, 0, bridge)
+  bus.add(slots, 0, bridge)
   const behind = Array.from({ length: count - root.length }, (_, n): Place => ({
     add: (fn) => { secondary.add(n + 1, 0, fn) },
-    mapper: bridge.mapper, intx: intx(SLOTS, swizzle(n + 1, 1)), isOpen: bridge.forwardsUpstream,
+    mapper: bridge.mapper, intx: intx(slots, swizzle(n + 1, 1)), isOpen: bridge.forwardsUpstream,
   }))
   return [...root, ...behind]
 }
