@@ -43,9 +43,10 @@ const PARTIAL_X87 = names('frstor')
 
 /**
  * Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than
- * 8 bytes at once).
+ * 8 bytes at once). Masked vectors are stored element by element at the end of a segment (observed on Intel's processors).
  */
-const PARTIAL = names('fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter callf maskmovq maskmovdqu')
+const PARTIAL = names(`fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter callf maskmovq maskmovdqu
+  vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq`)
 
 /**
  * Transcendental functions: within one unit in the last place (SDM vol. 1, §8.3.10), and what sums then say is open.

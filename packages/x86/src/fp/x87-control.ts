@@ -123,9 +123,9 @@ const REGISTERS = new Array<number[]>(8).fill([8, 2]).flat()
 const environmentParts = (insn: Insn): number[] => ENVIRONMENT[insn.size as 2 | 4]
 const stateParts = (insn: Insn): number[] => [...environmentParts(insn), ...REGISTERS]
 
-function load(cpu: Cpu, insn: Insn, into: Uint8Array, parts: number[]): void {
+function load(cpu: Cpu, insn: Insn, into: Uint8Array, parts: number[], loaded?: (end: number) => void): void {
   beginArea(cpu, insn, insn.size, false)
-  loadArea(cpu, insn, into, parts)
+  loadArea(cpu, insn, into, parts, loaded)
 }
 
 function store(cpu: Cpu, insn: Insn, bytes: Uint8Array, parts: number[]): void {
@@ -141,11 +141,22 @@ const fnstenv: Meaning = (cpu, insn) => {
   updateSummary(cpu)
 }
 
+/**
+ * FLDENV. Where its offsets wrap, the status and the tag word are taken as they are read: they stay when a later field
+ * faults (observed on Intel's processors).
+ */
 const fldenv: Meaning = (cpu, insn) => {
   checkX87(cpu, true)
-  const bytes = new Uint8Array(7 * insn.size)
-  load(cpu, insn, bytes, environmentParts(insn))
-  loadEnvironment(cpu, bytes, insn.size)
+  const { size } = insn
+  const bytes = new Uint8Array(7 * size)
+  const view = new DataView(bytes.buffer)
+  load(cpu, insn, bytes, environmentParts(insn), (end) => {
+    if (end === 2 * size) {
+      cpu.views.u32[FSW >> 2] = view.getUint16(size, true)
+      updateSummary(cpu)
+    } else if (end === 3 * size) setTagWord(cpu, view.getUint16(2 * size, true))
+  })
+  loadEnvironment(cpu, bytes, size)
 }
 
 /** FNSAVE: the environment, then ST(0)–ST(7) of ten bytes each, then FNINIT. */

@@ -15,13 +15,19 @@ export const partAddress = (cpu: Cpu, insn: Insn, offset: bigint, from: number, 
 export const selectorAddress = (cpu: Cpu, insn: Insn): bigint =>
   partAddress(cpu, insn, effectiveOffset(cpu, insn), insn.size, 2, false)
 
-/** Loads an operand part by part; `sizes` of the parts, in bytes, add up to `into`'s. */
-export function loadParts(cpu: Cpu, insn: Insn, into: Uint8Array, sizes: readonly number[]): void {
+/**
+ * Loads an operand part by part; `sizes` of the parts, in bytes, add up to `into`'s. `loaded` hears where each part
+ * ends, before the next one can fault.
+ */
+export function loadParts(
+  cpu: Cpu, insn: Insn, into: Uint8Array, sizes: readonly number[], loaded?: (end: number) => void,
+): void {
   const offset = effectiveOffset(cpu, insn)
   let from = 0
   for (const size of sizes) {
     cpu.loadBytes(partAddress(cpu, insn, offset, from, size, false), into.subarray(from, from + size))
     from += size
+    loaded?.(from)
   }
 }
 
@@ -29,9 +35,11 @@ export function loadParts(cpu: Cpu, insn: Insn, into: Uint8Array, sizes: readonl
 export const wraps = (cpu: Cpu, insn: Insn, length: number): boolean =>
   effectiveOffset(cpu, insn) + BigInt(length) > 1n << BigInt(8 * insn.addrSize)
 
-/** Loads an area: at once where its offsets don't wrap. */
-export function loadArea(cpu: Cpu, insn: Insn, into: Uint8Array, sizes: readonly number[]): void {
-  if (wraps(cpu, insn, into.length)) loadParts(cpu, insn, into, sizes)
+/** Loads an area: at once where its offsets don't wrap, else part by part with `loaded` (see `loadParts`). */
+export function loadArea(
+  cpu: Cpu, insn: Insn, into: Uint8Array, sizes: readonly number[], loaded?: (end: number) => void,
+): void {
+  if (wraps(cpu, insn, into.length)) loadParts(cpu, insn, into, sizes, loaded)
   else cpu.loadBytes(cpu.operandAddress(insn, into.length, false), into)
 }
 

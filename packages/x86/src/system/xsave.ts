@@ -171,20 +171,29 @@ const restore = (supervisor: boolean): Meaning => (cpu, insn) => {
   const mask = requested(cpu, supervisor)
   const area = areaOf(cpu)
   const from = openRestored(cpu, insn, mask)
-  loadFrom(cpu, from, 0, image.subarray(0, EXTENDED_START))
+  const take = (at: number, end: number): void => { loadFrom(cpu, from, at, image.subarray(at, end)) }
+  // The standard form's header is not read further.
+  take(XSTATE_BV, XSTATE_BV + 24)
+  if (view.getUint32(XCOMP_BV + 4, true) === COMPACTED) take(XSTATE_BV + 24, EXTENDED_START)
   const compacted = checkHeader(cpu, supervisor)
   const form = compacted ? view.getUint32(XCOMP_BV, true) : readU32(cpu, XCR0)
   const present = view.getUint32(XSTATE_BV, true) & mask
   const offsetOf = (index: number): number => compacted
     ? area.compactedOffset(form, index)
     : area.components.find((c) => c.index === index)?.offset ?? EXTENDED_START
+  // The standard form takes MXCSR with SSE or AVX whatever XSTATE_BV says; the compacted form with SSE alone.
+  const vector = compacted ? present & XCR0_BITS.SSE : mask & (XCR0_BITS.SSE | XCR0_BITS.AVX)
+  if ((present & XCR0_BITS.X87) !== 0) {
+    take(0, 24)
+    take(32, 160)
+  }
+  if (vector !== 0) take(24, 32)
+  if ((present & XCR0_BITS.SSE) !== 0) take(160, in64(insn) ? 416 : 288)
   for (const c of area.components) {
     if (((present >>> c.index) & 1) === 0) continue
     const at = offsetOf(c.index)
-    loadFrom(cpu, from, at, image.subarray(at, at + c.size))
+    take(at, at + c.size)
   }
-  // The standard form takes MXCSR with SSE or AVX whatever XSTATE_BV says; the compacted form with SSE alone.
-  const vector = compacted ? present & XCR0_BITS.SSE : mask & (XCR0_BITS.SSE | XCR0_BITS.AVX)
   const mxcsr = view.getUint32(24, true)
   if (vector !== 0) checkMxcsr(mxcsr)
 
