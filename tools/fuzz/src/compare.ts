@@ -34,8 +34,8 @@ export interface Leave {
   readonly partial: boolean
   /** A segment's limit and a page may fault both: either will do. */
   readonly anyFault: boolean
-  /** A fault may leave x87 state loaded in part. */
-  readonly partialX87: boolean
+  /** A fault may leave x87 and vector state loaded in part. */
+  readonly partialState: boolean
   /** One may fault, and the other not. */
   readonly mayFault: boolean
   /** LSL may answer the number of the processor, which Linux has in a segment's limit. */
@@ -81,11 +81,14 @@ export function same(real: Batch, ours: Batch, index: number, leave: Leave): boo
   for (let i = (at + STATE.GPR) >> 2; i < (at + STATE.RFLAGS) >> 2; i++) {
     if (a[i] !== b[i] && !isUpperStack(real, at, i) && !(leave.processorNumber && isNumber(b[i]))) return false
   }
-  for (let i = (at + STATE.FS_BASE) >> 2; i < (at + STATE.FCW) >> 2; i++) if (a[i] !== b[i]) return false
-  if (!(leave.partialX87 && faulted) && !sameX87(real, ours, at)) return false
+  const loose = leave.partialState && faulted
+  for (let i = (at + STATE.FS_BASE) >> 2; i < (at + STATE.FCW) >> 2; i++) {
+    if (a[i] !== b[i] && !(loose && i === (at + STATE.MXCSR) >> 2)) return false
+  }
+  if (!loose && !sameX87(real, ours, at)) return false
   for (let i = 0; i < 6; i++) if (selectorAt(real, at, i) !== selectorAt(ours, at, i)) return false
   const end = leave.partial && faulted ? at + RECORD_HEAD : at + real.stride
-  for (let i = (at + STATE.YMM) >> 2; i < end >> 2; i++) if (a[i] !== b[i]) return false
+  for (let i = (at + (loose ? RECORD_HEAD : STATE.YMM)) >> 2; i < end >> 2; i++) if (a[i] !== b[i]) return false
   return (leave.partial && faulted) || a[(at + OUT.STRAY) >> 2] === b[(at + OUT.STRAY) >> 2]
 }
 

@@ -38,8 +38,8 @@ const SEVERAL = names('frstor fnsave fnstenv fldenv fxsave fxrstor xsave xsaveop
 /** Whether bytes that their mask leaves out can fault is the processor's to choose (SDM vol. 2, MASKMOVDQU). */
 const MAY_FAULT = names('maskmovq maskmovdqu')
 
-/** FRSTOR loads the environment before it reads the registers (observed on Intel processors). */
-const PARTIAL_X87 = names('frstor')
+/** State that is loaded in parts: what comes before the part that faults may be there (observed on Intel processors). */
+const PARTIAL_STATE = names('frstor fxrstor')
 
 /**
  * Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than
@@ -65,7 +65,7 @@ export function leaveOf(used: readonly FuzzLine[], exact: boolean): Leave {
   const undefinedFlags = (): number => used.reduce((mask, { line }) => mask | (UNDEFINED_FLAGS[line.name] ?? 0), 0)
   return {
     vagueAddress: some(VAGUE_ADDRESS), lastPlace: some(TRANSCENDENTAL), partial: some(PARTIAL), anyFault: some(SEVERAL),
-    partialX87: some(PARTIAL_X87), mayFault: some(MAY_FAULT), processorNumber: some(PROCESSOR_NUMBER),
+    partialState: some(PARTIAL_STATE), mayFault: some(MAY_FAULT), processorNumber: some(PROCESSOR_NUMBER),
     flags: exact ? 0 : undefinedFlags(),
   }
 }

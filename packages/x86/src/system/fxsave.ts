@@ -117,7 +117,11 @@ export const fxrstor: Meaning = (cpu, insn) => {
   checkFxsave(cpu)
   const area = openArea(cpu, insn, legacy.length, 16n, false)
   cpu.load(areaAddress(cpu, area, legacy.length - 1, 1), 1)
-  loadFrom(cpu, area, 0, legacy)
+  const take = (at: number, end: number): void => { loadFrom(cpu, area, at, legacy.subarray(at, end)) }
+  // What is reserved is not read.
+  take(0, 28)
+  take(32, 160)
+  if (hasOsfxsr(cpu)) take(160, in64(insn) ? 416 : 288)
   const mxcsr = legacyView.getUint32(24, true)
   if (hasOsfxsr(cpu)) checkMxcsr(mxcsr)
   loadX87(cpu, legacyView, wide(insn))
