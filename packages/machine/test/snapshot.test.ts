@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { createMachine } from '../src/index.ts'
-import type { Machine, MachineOptions } from '../src/index.ts'
+import { createMachine, decodeSnapshot, encodeSnapshot, plainCodec } from '../src/index.ts'
+import type { Machine, MachineOptions, SnapshotCodec } from '../src/index.ts'
 import { ENTRY, flatKernel } from './kernels.ts'
 
 const options = (code: string): MachineOptions => ({
@@ -132,6 +132,39 @@ describe('a snapshot', () => {
       expect(pde(m)).toBe(0xc3)
     }
     expect(whole(copy)).toEqual({ ...whole(machine), state: { ...machine.snapshot().state, traceHash: null } })
+  })
+
+  it('finds pages by translations before it has their contents', async () => {
+    // As above, with the accessed and the dirty flag cleared: no way to write or read by the translation sets them.
+    const code = `
+      eb01 cf                                                 ; the handler of INT 20h: iret
+      bc 00084000 ${gate(0x20, ENTRY + 2)}
+      66c705 00700000 ff07 c705 02700000 00600000 0f011d 00700000
+      b8 10000000 0f22e0
+      c705 00002000 83000000 c705 04002000 83004000
+      b8 00002000 0f22d8 0f20c0 0d 00000080 0f22c0
+      c605 00004000 01 8025 04002000 9f                       ; write; clear A and D
+      a1 00004000 a3 04004000                                 ; read, write
+      b9 04000000 be 00004000 bf 10004000 f3a4                ; rep movsb
+      cd20 ebfe                                               ; the processor pushes by itself
+    `
+    const machine = start(code)
+    machine.run({ instructions: 18 })
+    let unpacked = 0
+    const lazy: SnapshotCodec = { ...plainCodec, name: 'lazy', decompressNow: (bytes) => { unpacked++; return bytes } }
+    const read = await decodeSnapshot(await encodeSnapshot(machine.snapshot(), lazy), { codecs: [lazy] })
+    const copy = read.fork({ traceHash: true })
+    expect(unpacked).toBe(0)
+    for (const m of [machine, copy]) {
+      m.run({ instructions: 100 })
+      const seen = new Uint8Array(0x14)
+      m.memory.read(0x40_0000, seen)
+      expect([...seen]).toEqual([1, 0, 0, 0, 1, ...new Array<number>(11).fill(0), 1, 0, 0, 0])
+      m.memory.read(0x20_0004, seen)
+      expect(seen[0]).toBe(0x83)
+    }
+    expect(unpacked).toBeGreaterThan(0)
+    expect(whole(copy)).toEqual(whole(machine))
   })
 
   it('holds what waits in the serial port, and what the caller keeps with it', () => {

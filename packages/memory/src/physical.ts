@@ -62,9 +62,8 @@ export const FRAME_WATCHED = 2
 export const FRAME_ROM = 8
 
 /**
- * Flag in a word of `lowFrames`: the contents of the frame are still to come (see `deferred.ts`). `frameWord` gets
- * them,
- * and never answers it.
+ * Flag in a word of `lowFrames` or `placedWord`: the contents of the frame are still to come (see `deferred.ts`).
+ * `frameWord` gets them, and never answers it.
  */
 export const FRAME_ABSENT = 16
 
@@ -91,6 +90,8 @@ export interface PhysicalMemory {
   readonly lowFrames: Uint32Array
   /** The word of a page (address / 4096): FRAME_NONE, or flags and the frame's offset when it is backed. */
   frameWord(page: number): number
+  /** The same where the contents need not be there yet: FRAME_ABSENT may be set. */
+  placedWord(page: number): number
   /** Backs a RAM page and answers its frame. */
   backPage(page: number): number
   /** A frame of zeros, which nobody may write to: what unbacked RAM reads as where `filled` is false. */
@@ -197,6 +198,12 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     const word = chunk[page & (CHUNK_PAGES - 1)]
     if ((word & (FRAME_PACKED | FRAME_ABSENT)) === 0) return word
     return (word & FRAME_PACKED) === 0 ? fetch(page, word) : unpack(page)
+  }
+
+  const placedWord = (page: number): number => {
+    if (page >= PAGE_LIMIT) return FRAME_NONE
+    const word = page < LOW_PAGES ? low[page] : chunks[page >>> CHUNK_SHIFT]?.[page & (CHUNK_PAGES - 1)] ?? FRAME_NONE
+    return (word & FRAME_ABSENT) !== 0 ? word : frameWord(page)
   }
 
   /** Gets what is still to come to a page; answers its word. */
@@ -403,7 +410,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
       zeroPages.add(page)
     },
     onBacked: (listener) => { backedListeners.push(listener) },
-    frameWord, backPage, notifyWrite,
+    frameWord, placedWord, backPage, notifyWrite,
     watchPage(page, on) {
       const word = frameWord(page)
       if (word !== FRAME_NONE) setWord(page, on ? word | FRAME_WATCHED : word & ~FRAME_WATCHED)

@@ -77,7 +77,6 @@ export interface Engine {
 interface InterpreterExports {
   run(pc: number, budget: number): void
   flagImage(): number
-  uncompiled(pc: number, tlb: number): number
   [name: string]: unknown
 }
 
@@ -100,7 +99,6 @@ export function createEngine(options: EngineOptions): Engine {
     env: {
       memory: memory.wasm, table,
       miss: (low: number, high: number, info: number): number => engine.current?.miss(low, high, info) ?? 0,
-      compileCold: (number: number): void => { compileCold(number) },
     },
   }).exports as unknown as InterpreterExports
 
@@ -117,7 +115,10 @@ export function createEngine(options: EngineOptions): Engine {
   const compileCold = (number: number): void => {
     table.set(number, new WebAssembly.Instance(modules.cold(forms.forms[number]), coldImports).exports.cold)
   }
-  const forms = createFormTable(hotForms, FORM_SLOTS, (number) => { table.set(number, interpreter.uncompiled) })
+  const { uncompiled } = new WebAssembly.Instance(modules.uncompiled(), {
+    env: { memory: memory.wasm, table, compileCold },
+  }).exports
+  const forms = createFormTable(hotForms, FORM_SLOTS, (number) => { table.set(number, uncompiled) })
   const openBus = createOpenBus(memory)
   const translator = createTranslator(memory.views, (page) => (page < 0 ? openBus.frameOf(page) : memory.backPage(page)), cache, forms)
 

@@ -66,7 +66,7 @@ export function createFetchTranslations(memory: PhysicalMemory, slot: number): F
     place(saved, codePage) {
       local.clear()
       global.clear()
-      placeFetches(saved, { local, global, codePage, isUsed: (page) => memory.frameWord(page) >= 4096, setValid })
+      placeFetches(saved, { local, global, codePage, isUsed: (page) => memory.placedWord(page) >= 4096, setValid })
     },
   }
 }

@@ -50,7 +50,6 @@ export function writeInterpreter(forms: readonly Form[], layout: InterpreterLayo
   const miss = module.importFunction('miss', [I32, I32, I32], [I32])
   module.importMemory(layout.memoryPages)
   module.importTable(layout.tableSize)
-  const compileCold = module.importFunction('compileCold', [I32], [])
   const coldType = module.type([I32, I32], [I32])
   const functions = writeFlagFunctions(module)
   const bulk = writeBulkFunctions(module)
@@ -59,20 +58,28 @@ export function writeInterpreter(forms: readonly Form[], layout: InterpreterLayo
   writeDispatch(f, forms, { functions, bulk, miss, coldType, jumpCache: layout.jumpCache })
   module.define(run, f)
   module.export('run', run)
-  module.export('uncompiled', writeUncompiled(module, compileCold, coldType))
   return module.build()
 }
 
-/** What stands in the table until a form's cold function is wanted: has it compiled, and calls it. */
-function writeUncompiled(module: ModuleWriter, compileCold: number, coldType: number): number {
+/**
+ * Writes a module with what stands in the table until a form's cold function is wanted: `uncompiled(pc, tlb)` has it
+ * compiled, and calls it. In the interpreter's own module V8 would put it into the dispatch function where nothing else
+ * was called yet, and throw that function's code away when something is.
+ */
+export function writeUncompiled(layout: InterpreterLayout): Uint8Array<ArrayBuffer> {
+  const module = new ModuleWriter()
+  const compileCold = module.importFunction('compileCold', [I32], [])
+  module.importMemory(layout.memoryPages)
+  module.importTable(layout.tableSize)
   const number = module.declare([I32, I32], [I32])
   const f = new WasmFunction([I32, I32])
   f.emit(load16U(local(0, I32), UOP.FORM))
   f.code.u8(0x10)
   f.code.u32(compileCold)
-  f.callIndirect(coldType, [local(0, I32), local(1, I32)], load16U(local(0, I32), UOP.FORM))
+  f.callIndirect(module.type([I32, I32], [I32]), [local(0, I32), local(1, I32)], load16U(local(0, I32), UOP.FORM))
   module.define(number, f)
-  return number
+  module.export('uncompiled', number)
+  return module.build()
 }
 
 interface DispatchParts {

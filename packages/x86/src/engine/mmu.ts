@@ -2,7 +2,7 @@
  * One processor's way to memory: it fills the TLBs that generated code probes from walks, and hands what they cannot
  * serve to `slow-access.ts`.
  */
-import { FRAME_NONE } from '@cofferdam/memory'
+import { FRAME_ABSENT, FRAME_NONE } from '@cofferdam/memory'
 import {
   ACCESS_FETCH, ACCESS_USER, ACCESS_WRITE, PERM_DIRTY, PERM_GLOBAL, PERM_NESTED_WRITE, rightsError,
 } from '@cofferdam/paging'
@@ -51,7 +51,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     const writable = (perms & (PERM_DIRTY | PERM_NESTED_WRITE)) === (PERM_DIRTY | PERM_NESTED_WRITE)
     if (writable && word >= PAGE && rightsError(context.mode, perms, pkey, context.pkru, user | ACCESS_WRITE) === 0) {
       if (walk.mayWrite() && (write || tlb.isFree(entry + TLB_WRITE, low, high))) {
-        tlb.set(entry + TLB_WRITE, low, high, frame, page, global | ((word & HEARD) !== 0 ? ENTRY.WATCHED : 0))
+        tlb.set(entry + TLB_WRITE, low, high, frame, page, global | ((word & HEARD) !== 0 ? ENTRY.SLOW : 0))
         if (write) filled = true
       }
     }
@@ -77,7 +77,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
   const bulkPage = (low: number, high: number, bytes: number, write: boolean): number => {
     if (i32[TLB_BASE >>> 2] === tlb.unfilled) return -1
     if (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes)) return -1
-    const known = write ? tlb.watchedPage(i32[TLB_BASE >>> 2], low, high) : tlb.readablePage(low, high)
+    const known = tlb.pageOf(i32[TLB_BASE >>> 2], low, high, write)
     const page = known >= 0 ? known : walk.page(low, high, userAccess() | (write ? ACCESS_WRITE : 0))
     return mmu.local?.page === page ? -1 : page
   }
@@ -94,14 +94,14 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       if ((low & 0xfff) + (info & 0xff) > PAGE) return 0
       const user = userAccess()
       const write = (info & 0x200) !== 0
-      const known = write ? tlb.watchedPage(i32[TLB_BASE >>> 2], low, high) : -1
-      // Software can't tell a watched page from another: there it would have hit.
+      const known = tlb.slowPage(i32[TLB_BASE >>> 2], low, high, write)
+      // Software can't tell a slow entry from another: there it would have hit.
       if (known < 0) mmu.misses++
       const page = known >= 0 ? known : walk.page(low, high, user | (write ? ACCESS_WRITE : 0))
       if (page < 0) return 0
       const word = memory.frameWord(page)
       const heard = (word & HEARD) !== 0
-      if (known >= 0 && heard) return 0
+      if (known >= 0 && write && heard) return 0
       if (word < PAGE) {
         // Not RAM; or RAM that nobody has written: backed by the first write only.
         if (word === FRAME_NONE) return 0
@@ -109,7 +109,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
         memory.backPage(page)
       }
       if (isSeen(page, low, high)) return 0
-      if (known >= 0) tlb.unwatch(low)
+      if (known >= 0) tlb.quicken(low, write)
       else if (!fill(low, high, page, user, write)) return 0
       return write && heard ? 0 : 1
     },
@@ -146,11 +146,13 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
       checkTranslations(saved, LOG_SIZE)
       context.pdptes.set(saved.pdptes)
       placeEntries(saved.entries, (slot, low, high, page) => {
-        const word = memory.frameWord(page)
+        // Who looks at the page first will get its contents.
+        const word = memory.placedWord(page)
         const reads = (slot & TLB_ENTRIES) === 0
         if (word === FRAME_NONE || (word < PAGE && (!reads || memory.filled))) return false
         const frame = word < PAGE ? memory.zeroFrame : word - (word % PAGE)
-        tlb.set(tlb.base + slot * 16, low, high, frame, page, !reads && (word & HEARD) !== 0 ? ENTRY.WATCHED : 0)
+        const slow = (word & (reads ? FRAME_ABSENT : FRAME_ABSENT | HEARD)) !== 0
+        tlb.set(tlb.base + slot * 16, low, high, frame, page, slow ? ENTRY.SLOW : 0)
         return true
       })
       tlb.restoreLog(saved)

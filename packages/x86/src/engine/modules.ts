@@ -5,7 +5,7 @@
 import type { Form } from './form.ts'
 import { formName } from './form.ts'
 import { parseForm } from './form-parse.ts'
-import { writeColdForm, writeInterpreter } from './interpreter.ts'
+import { writeColdForm, writeInterpreter, writeUncompiled } from './interpreter.ts'
 import type { InterpreterLayout } from './interpreter.ts'
 
 /** Where the modules of one kind of engine come from. */
@@ -13,6 +13,8 @@ export interface EngineModules {
   /** @param hotForms names of the forms with handlers, those that the modules are for */
   interpreter(hotForms: readonly string[]): WebAssembly.Module
   cold(form: Form): WebAssembly.Module
+  /** What stands in for cold functions that nobody has wanted. */
+  uncompiled(): WebAssembly.Module
 }
 
 /** Kinds of engines that are kept: sizes of memory, numbers of processors, lists of hot forms. */
@@ -21,10 +23,12 @@ const kinds = new Map<string, EngineModules>()
 
 const createModules = (layout: InterpreterLayout): EngineModules => {
   let interpreter: WebAssembly.Module | undefined
+  let uncompiled: WebAssembly.Module | undefined
   const cold = new Map<string, WebAssembly.Module>()
   return {
     interpreter: (hotForms) =>
       (interpreter ??= new WebAssembly.Module(writeInterpreter(hotForms.map(parseForm), layout))),
+    uncompiled: () => (uncompiled ??= new WebAssembly.Module(writeUncompiled(layout))),
     cold(form) {
       const name = formName(form)
       const known = cold.get(name) ?? new WebAssembly.Module(writeColdForm(form, layout))

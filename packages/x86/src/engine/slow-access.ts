@@ -33,11 +33,11 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
 
   const userAccess = (): number => (i32[CPL >>> 2] === 3 ? ACCESS_USER : 0)
 
-  /** The physical page to access: a watched page's write entry knows it without a walk. `whole`: no page is crossed. */
+  /** The physical page to access: an entry for writing knows it without a walk. `whole`: no page is crossed. */
   const pageFor = (low: number, high: number, access: number, whole: boolean): number => {
     // Rings 0 to 2 and implicit supervisor accesses don't use user mode's TLB.
     const base = (access & ACCESS_IMPLICIT) !== 0 && i32[CPL >>> 2] === 3 ? tlb.base : i32[TLB_BASE >>> 2]
-    const known = whole && (access & ACCESS_WRITE) !== 0 ? tlb.watchedPage(base, low, high) : -1
+    const known = whole && (access & ACCESS_WRITE) !== 0 ? tlb.pageOf(base, low, high, true) : -1
     return known >= 0 ? known : walk.page(low, high, access)
   }
 

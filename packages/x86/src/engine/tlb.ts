@@ -1,17 +1,18 @@
 /**
  * The TLBs that generated code probes: where entries are, which of them a flush drops, and which page an entry leads
  * to.
- * A watched page's entry has a tag that no access matches: generated code then asks, and finds the page here.
+ * A *slow* entry has a tag that no access matches: generated code then asks, and finds the page here. That of a watched
+ * page is slow for writing; a machine that was restored has slow ones for pages whose contents nobody has looked at.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { TLB_BASE } from '../state.ts'
-import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_WATCHED, TLB_WRITE } from './uop.ts'
+import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_SLOW, TLB_WRITE } from './uop.ts'
 
 /** Entries that are remembered one by one; a flush after more clears everything. */
 export const LOG_SIZE = 16384
 
 /** What else a new entry says of its page. */
-export const ENTRY = { GLOBAL: 1, WATCHED: 2 } as const
+export const ENTRY = { GLOBAL: 1, SLOW: 2 } as const
 
 export interface Tlb {
   /** Base of the three modes' TLBs, and of one that is never filled. */
@@ -24,16 +25,15 @@ export interface Tlb {
   /** Whether an entry is free, or this page's already. */
   isFree(entry: number, low: number, high: number): boolean
   /**
-   * The physical page of a watched page's write entry in the TLB at `base`, −1 without one. Who watches pages must not
-   * change what software sees: a write finds its page by the entry, and walks (which sets accessed and dirty flags)
-   * only
-   * where others would.
+   * The physical page of an entry in the TLB at `mode`, slow or not, −1 without one. What makes an entry slow must not
+   * change what software sees: an access finds its page by the entry, and walks (which sets accessed and dirty flags)
+   * only where others would.
    */
-  watchedPage(base: number, low: number, high: number): number
-  /** The physical page of a read entry of the present mode, −1 without one. */
-  readablePage(low: number, high: number): number
-  /** The write entry for an address is that of a page that nobody watches any more. */
-  unwatch(low: number): void
+  pageOf(mode: number, low: number, high: number, write: boolean): number
+  /** The same of slow entries alone. */
+  slowPage(mode: number, low: number, high: number, write: boolean): number
+  /** Accesses match an entry of the present mode from now on. */
+  quicken(low: number, write: boolean): void
   /** A page of more than 4 KiB has entries in the 2 MiB around an address. */
   noteLarge(low: number, high: number): void
   /** The entry is about to be one that reads unbacked RAM through the frame of zeros. */
@@ -100,6 +100,10 @@ export function createTlb(memory: PhysicalMemory): Tlb {
 
   const indexOf = (low: number): number => ((low >>> 12) & (TLB_ENTRIES - 1)) << 4
 
+  /** Number of an entry's first word. */
+  const wordOf = (mode: number, low: number, write: boolean): number =>
+    (mode + indexOf(low) + (write ? TLB_WRITE : 0)) >>> 2
+
   /** Calls `visit` with the index of each of `count` entries that lead to a physical page. */
   const eachTo = (page: number, first: number, count: number, visit: (at: number) => void): void => {
     for (let at = first >>> 2, end = at + count * 4; at < end; at += 4) {
@@ -117,7 +121,7 @@ export function createTlb(memory: PhysicalMemory): Tlb {
         writers[i32[at + 3] & (COUNTERS - 1)]--
         writers[page & (COUNTERS - 1)]++
       }
-      i32[at] = (low & ~0xfff) | ((flags & ENTRY.WATCHED) !== 0 ? TLB_WATCHED : 0)
+      i32[at] = (low & ~0xfff) | ((flags & ENTRY.SLOW) !== 0 ? TLB_SLOW : 0)
       i32[at + 1] = high
       i32[at + 2] = (frame - (low & ~0xfff)) | 0
       i32[at + 3] = page
@@ -130,18 +134,15 @@ export function createTlb(memory: PhysicalMemory): Tlb {
     },
     isFree: (entry, low, high) =>
       i32[entry >>> 2] === -1 || ((i32[entry >>> 2] & ~0xfff) === (low & ~0xfff) && i32[(entry >>> 2) + 1] === high),
-    watchedPage(mode, low, high) {
-      const at = (mode + indexOf(low) + TLB_WRITE) >>> 2
-      if (i32[at] !== ((low & ~0xfff) | TLB_WATCHED) || i32[at + 1] !== high) return -1
-      return i32[at + 3] >>> 0
+    pageOf(mode, low, high, write) {
+      const at = wordOf(mode, low, write)
+      return (i32[at] & ~TLB_SLOW) === (low & ~0xfff) && i32[at + 1] === high ? i32[at + 3] >>> 0 : -1
     },
-    readablePage(low, high) {
-      const at = (i32[TLB_BASE >>> 2] + indexOf(low)) >>> 2
-      return i32[at] === (low & ~0xfff) && i32[at + 1] === high ? i32[at + 3] >>> 0 : -1
+    slowPage(mode, low, high, write) {
+      const at = wordOf(mode, low, write)
+      return i32[at] === ((low & ~0xfff) | TLB_SLOW) && i32[at + 1] === high ? i32[at + 3] >>> 0 : -1
     },
-    unwatch(low) {
-      i32[(i32[TLB_BASE >>> 2] + indexOf(low) + TLB_WRITE) >>> 2] = low & ~0xfff
-    },
+    quicken(low, write) { i32[wordOf(i32[TLB_BASE >>> 2], low, write)] = low & ~0xfff },
     noteLarge(low, high) { large.add(region(low, high)) },
     noteZeros(entry) {
       if (zeroEntries.length === LOG_SIZE) forgetZeros()
@@ -167,7 +168,7 @@ export function createTlb(memory: PhysicalMemory): Tlb {
     watch(page) {
       if (writers[page & (COUNTERS - 1)] === 0) return
       for (let mode = 0; mode < TLB_MODES; mode++) {
-        eachTo(page, base + mode * TLB_MODE_SIZE + TLB_WRITE, TLB_ENTRIES, (at) => { i32[at] |= TLB_WATCHED })
+        eachTo(page, base + mode * TLB_MODE_SIZE + TLB_WRITE, TLB_ENTRIES, (at) => { i32[at] |= TLB_SLOW })
       }
     },
     dropPage(page) {

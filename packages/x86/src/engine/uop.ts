@@ -86,8 +86,8 @@ export const EXIT = {
  */
 export const TLB_ENTRIES = 4096
 export const TLB_WRITE = TLB_ENTRIES * 16
-/** In the tag of a page whose writes somebody must see: no access matches it. */
-export const TLB_WATCHED = 1
+/** In the tag of an entry that no access matches: somebody must see the page's writes, or its contents are to come. */
+export const TLB_SLOW = 1
 /** Bytes of one mode's TLBs; a processor has three: supervisor, supervisor with AC, user. */
 export const TLB_MODE_SIZE = TLB_ENTRIES * 32
 export const TLB_MODES = 3
