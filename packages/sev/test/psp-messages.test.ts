@@ -227,6 +227,13 @@ describe('a derived key', () => {
     for (const keySelect of [1, 4, 6]) expect(key(f, { keySelect })).toBe(GuestMessageStatus.INVALID_KEY_SELECTION)
     expect(key(f, { guestFieldSelect: 1n << 6n }, 2)).toMatch(/^[0-9a-f]{64}$/)
   })
+  it('does not come from a chip whose key is masked (virtee/sev, MASK_CHIP_KEY: nor guest key derivation)', () => {
+    const f = measured(1)
+    f.run('SNP_CONFIG', SnpConfig.create({ flags: 2 }))
+    expect(key(f)).toBe(GuestMessageStatus.INVALID_KEY_SELECTION)
+    f.run('SNP_CONFIG', SnpConfig.create({ flags: 1 }))
+    expect(key(f)).toMatch(/^[0-9a-f]{64}$/)
+  })
 })
 
 describe('TSC information', () => {

@@ -159,6 +159,13 @@ describe('SNP_CONFIG and SNP_COMMIT', () => {
     expect(f.run('SNP_COMMIT', SnpCommit.create({ length: 4 }))).toBe(S.SUCCESS)
     expect(f.run('SNP_COMMIT', SnpCommit.create({ length: 5 }))).toBe(S.INVALID_LENGTH)
   })
+  it('make a commit report what runs, whatever was set before (Linux sev-guest.rst, SNP_COMMIT)', () => {
+    const f = pspFixture()
+    const reportedTcb = encodeTcb('Milan', { fmc: 0, bootLoader: 3, tee: 0, snp: 8, microcode: 115 })
+    f.run('SNP_CONFIG', SnpConfig.create({ reportedTcb }))
+    expect(f.run('SNP_COMMIT', SnpCommit.create({ length: 4 }))).toBe(S.SUCCESS)
+    expect(f.psp.state.reportedTcb).toBe(f.psp.state.currentTcb)
+  })
 })
 
 describe('SNP_VLEK_LOAD', () => {

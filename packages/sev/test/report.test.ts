@@ -75,6 +75,32 @@ describe('a machine’s chain', () => {
     expect(hex(VcekOid.HWID)).toBe(toHex(turin.chipId.subarray(0, 8)))
     expect(parseCertificate(milan.asvk()).subject).toBe('SEV-VLEK-Milan')
   })
+  it('names the product without stepping in a VLEK (go-sev-guest kds.go, ParseProductName)', () => {
+    const name = (bytes: Uint8Array): string =>
+      toHex(parseCertificate(bytes).extensions.get(VcekOid.PRODUCT_NAME) ?? bytes)
+    const ia5 = (text: string): string => toHex(Uint8Array.of(0x16, text.length, ...new TextEncoder().encode(text)))
+    const tcb = encodeTcb('Milan', parts)
+    expect(name(milan.vcekCertificate(tcb))).toBe(ia5('Milan-B0'))
+    expect(name(milan.vlekCertificate(Uint8Array.of(9), tcb, 'a cloud'))).toBe(ia5('Milan'))
+  })
+  it('has authorities with the numbers and rights of AMD’s', () => {
+    const shape = (bytes: Uint8Array): string[] => {
+      const { serial, extensions } = parseCertificate(bytes)
+      const [usage, constraints] = ['2.5.29.15', '2.5.29.19'].map((id) => toHex(extensions.get(id) ?? bytes))
+      // AMD's count of unused bits is not the least that there can be, as DER wants it.
+      return [serial.toString(16), usage.slice(-2), constraints]
+    }
+    // The root may sign revocation lists and any number of authorities.
+    expect(shape(milan.ark())).toEqual(['10000', '06', '30030101ff'])
+    expect(shape(milan.ask())).toEqual(['10001', '04', '30060101ff020100'])
+    expect(shape(milan.asvk())).toEqual(['10101', '04', '30060101ff020100'])
+    expect(shape(turin.ark())[0]).toBe('30000')
+    for (const [file, who] of [['cert_chain_milan.pem', milan], ['cert_chain_turin.pem', turin]] as const) {
+      const real = vector(file)
+      if (real === null) continue
+      expect(fromPem(new TextDecoder().decode(real)).map(shape)).toEqual([shape(who.ask()), shape(who.ark())])
+    }
+  })
   it('goes through PEM', () => {
     const [ask, ark] = fromPem(milan.chainPem())
     expect(toHex(ask)).toBe(toHex(milan.ask()))

@@ -21,6 +21,20 @@ export interface Injection {
 const EVENT_VALID = EventInject.mask.V
 const NMI = EVENT_VALID | 2n | BigInt(EventType.NMI) << BigInt(EventInject.shift.type)
 const INTERRUPTS = APIC_EVENT.FIXED | APIC_EVENT.EXTINT
+const [BP, OF, VC] = [3, 4, 29]
+
+/**
+ * Whether an event whose delivery an exit interrupted is to be injected. What an instruction raised comes again when
+ * the instruction does: VMRUN of an SEV-ES guest refuses software interrupts, #BP and #OF (APM vol. 2, §15.35.4), and
+ * no #VC is injected (Linux arch/x86/kvm/svm/svm.c, svm_complete_interrupts).
+ */
+function comesAgain(event: bigint): boolean {
+  if ((event & EVENT_VALID) === 0n) return false
+  const type = Number(EventInject.get(event, 'type'))
+  const vector = Number(EventInject.get(event, 'vector'))
+  if (type === EventType.EXCEPTION) return vector !== BP && vector !== OF && vector !== VC
+  return type !== EventType.SOFTWARE
+}
 
 /** @param picAcknowledge the next vector of the PIC */
 export function createInjection(vmcb: Vmcb, apic: LocalApic, picAcknowledge: () => number): Injection {
@@ -56,8 +70,8 @@ export function createInjection(vmcb: Vmcb, apic: LocalApic, picAcknowledge: () 
     inject() {
       // An event whose delivery an exit interrupted comes first (APM vol. 2, §15.7.2).
       const interrupted = vmcb.get('exitIntInfo')
-      if ((interrupted & EVENT_VALID) !== 0n) {
-        vmcb.set('exitIntInfo', 0n)
+      vmcb.set('exitIntInfo', 0n)
+      if (comesAgain(interrupted)) {
         vmcb.set('eventInj', interrupted)
         return
       }

@@ -47,7 +47,10 @@ export interface SevIdentity {
   chainPem(): string
 }
 
+/** PRODUCT_NAME of VCEKs; that of VLEKs has no stepping (google/go-sev-guest kds/kds.go, ParseProductName). */
 const STEPPING: Readonly<Record<SevProduct, string>> = { Milan: 'Milan-B0', Genoa: 'Genoa-B1', Turin: 'Turin' }
+/** Serial numbers of AMD's authorities are the product's, then 0 for the ARK, 1 for the ASK, 101h for the ASVK. */
+const SERIAL: Readonly<Record<SevProduct, number>> = { Milan: 0x1_0000, Genoa: 0x2_0000, Turin: 0x3_0000 }
 
 /** Creates the identity of a seed. */
 export function createSevIdentity(seed: Uint8Array, product: SevProduct = 'Milan'): SevIdentity {
@@ -74,14 +77,15 @@ export function createSevIdentity(seed: Uint8Array, product: SevProduct = 'Milan
   const vlek = (vlekSeed: Uint8Array, tcb: bigint): EndorsementKey =>
     endorsement(`vlek ${tcb.toString(16)}`, createDerive(vlekSeed))
 
-  const authority = (label: string, name: string, serial: number, path: number): Uint8Array => once(label, () => {
+  const authority = (label: string, name: string, serial: number): Uint8Array => once(label, () => {
     const crl = `https://kdsintf.amd.com/${label === 'asvk' ? 'vlek' : 'vcek'}/v1/${product}/crl`
     const key = rsa(label)
     const ark = rsa('ark')
     return makeCertificate({
-      serial, issuer: `ARK-${product}`, subject: name, notBefore: NOT_BEFORE, notAfter: NOT_AFTER, key: { rsa: key },
+      serial: SERIAL[product] + serial, issuer: `ARK-${product}`, subject: name, notBefore: NOT_BEFORE,
+      notAfter: NOT_AFTER, key: { rsa: key },
       extensions: [
-        ...authorityExtensions(key, ark, path, crl),
+        ...authorityExtensions(key, ark, crl),
         commentExtension('Cofferdam: an emulated machine, no AMD hardware'),
       ],
     }, ark, derive(`${label} signature`, 48))
@@ -95,25 +99,26 @@ export function createSevIdentity(seed: Uint8Array, product: SevProduct = 'Milan
 
   const identity: SevIdentity = {
     product, chipId, derive, vcek, vlek,
-    ark: () => authority('ark', `ARK-${product}`, 65536, 1),
-    ask: () => authority('ask', `SEV-${product}`, 65537, 0),
-    asvk: () => authority('asvk', `SEV-VLEK-${product}`, 65538, 0),
+    ark: () => authority('ark', `ARK-${product}`, 0),
+    ask: () => authority('ask', `SEV-${product}`, 1),
+    asvk: () => authority('asvk', `SEV-VLEK-${product}`, 0x101),
     vcekCertificate: (tcb) => leaf(`vcek ${tcb.toString(16)}`, `SEV-${product}`, 'VCEK', vcek(tcb), [
-      ...tcbExtensions(product, decodeTcb(product, tcb)),
+      ...tcbExtensions(product, STEPPING[product], decodeTcb(product, tcb)),
       // The bytes themselves, as AMD has them, and no OCTET STRING around them.
       { id: VcekOid.HWID, value: product === 'Turin' ? chipId.slice(0, 8) : chipId },
     ]),
     vlekCertificate: (vlekSeed, tcb, cspId) =>
       leaf(`vlek ${toHex(vlekSeed)} ${tcb.toString(16)}`, `SEV-VLEK-${product}`, 'VLEK', vlek(vlekSeed, tcb), [
-        ...tcbExtensions(product, decodeTcb(product, tcb)), { id: VcekOid.CSP_ID, value: textValue(cspId) },
+        ...tcbExtensions(product, product, decodeTcb(product, tcb)),
+        { id: VcekOid.CSP_ID, value: textValue(cspId) },
       ]),
     chainPem: () => toPem(identity.ask(), identity.ark()),
   }
   return identity
 }
 
-/** Extensions that say which TCB version a key belongs to. */
-function tcbExtensions(product: SevProduct, tcb: TcbParts): RawExtension[] {
+/** Extensions that say which product and TCB version a key belongs to. */
+function tcbExtensions(product: SevProduct, name: string, tcb: TcbParts): RawExtension[] {
   const turin = product === 'Turin'
   const parts: [string, number][] = [
     ...(turin ? [[VcekOid.FMC_SPL, tcb.fmc] as [string, number]] : []),
@@ -123,7 +128,7 @@ function tcbExtensions(product: SevProduct, tcb: TcbParts): RawExtension[] {
   ]
   return [
     { id: VcekOid.STRUCT_VERSION, value: integerValue(turin ? 1 : 0) },
-    { id: VcekOid.PRODUCT_NAME, value: textValue(STEPPING[product]) },
+    { id: VcekOid.PRODUCT_NAME, value: textValue(name) },
     ...parts.map(([id, value]) => ({ id, value: integerValue(value) })),
   ]
 }

@@ -67,18 +67,23 @@ export interface RawExtension {
 export const integerValue = (value: number): Uint8Array => der(int(value))
 export const textValue = (value: string): Uint8Array => der(new IA5String({ value }))
 
-/** Extensions of a certificate authority. */
-export function authorityExtensions(
-  key: RsaPublicKey, issuer: RsaPublicKey, path: number, crl: string,
-): RawExtension[] {
+/**
+ * Extensions of a certificate authority, as ARK and ASK have them: the root signs revocation lists as well, and says
+ * nothing of the length of the path.
+ */
+export function authorityExtensions(key: RsaPublicKey, issuer: RsaPublicKey, crl: string): RawExtension[] {
+  const root = key.n === issuer.n
   const id = (of: RsaPublicKey): Uint8Array => sha1(rsaKeyDer(of))
   const uri = contextBytes(6, new TextEncoder().encode(crl))
   return [
     { id: OID.subjectKeyId, value: der(octets(id(key))) },
     { id: OID.authorityKeyId, value: der(seq(contextBytes(0, id(issuer)))) },
-    { id: OID.basicConstraints, critical: true, value: der(seq(new Asn1Boolean({ value: true }), int(path))) },
-    // keyCertSign
-    { id: OID.keyUsage, critical: true, value: Uint8Array.of(0x03, 0x02, 0x02, 0x04) },
+    {
+      id: OID.basicConstraints, critical: true,
+      value: der(seq(new Asn1Boolean({ value: true }), ...(root ? [] : [int(0)]))),
+    },
+    // keyCertSign; of the root cRLSign too (RFC 5280, §4.2.1.3).
+    { id: OID.keyUsage, critical: true, value: root ? Uint8Array.of(3, 2, 1, 6) : Uint8Array.of(3, 2, 2, 4) },
     { id: OID.crlPoints, value: der(seq(seq(context(0, context(0, uri))))) },
   ]
 }

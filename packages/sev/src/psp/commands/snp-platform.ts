@@ -99,9 +99,9 @@ export const snpCommit: PspHandler = {
   id: PspCommand.SNP_COMMIT, name: 'SNP_COMMIT', bytes: SnpCommit.size,
   run({ state }, buffer) {
     if (SnpCommit.get(buffer, 'length') !== SnpCommit.size) return PspStatus.INVALID_LENGTH
-    // What was reported so far goes along when nobody had set it lower.
-    if (state.reportedTcb === state.committedTcb) state.reportedTcb = state.currentTcb
     state.committedTcb = state.currentTcb
+    // What SNP_CONFIG set lower ends here (Linux Documentation/virt/coco/sev-guest.rst, SNP_COMMIT).
+    state.reportedTcb = state.currentTcb
     return PspStatus.SUCCESS
   },
 }

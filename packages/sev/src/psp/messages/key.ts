@@ -18,11 +18,14 @@ const qword = (value: bigint): Uint8Array => {
   return bytes
 }
 
-/** The root of the derivation: a secret of the chip, or of the loaded key; null when it is not to be had. */
+/**
+ * The root of the derivation: a secret of the chip, or of the loaded key; null when it is not to be had. With
+ * MASK_CHIP_KEY the chip's is used neither in attestation nor here (AMD 56860 §8.6, SNP_CONFIG).
+ */
 function rootKey({ identity, state }: Firmware, guest: GuestContext, keySelect: number): Uint8Array | null {
   const { vlek } = state
   const loaded = keySelect === 2 || (keySelect === 0 && vlek !== null)
-  if (keySelect > 2 || (!loaded && guest.vcekDisabled)) return null
+  if (keySelect > 2 || (!loaded && (guest.vcekDisabled || state.maskChipKey))) return null
   if (!loaded) return identity.derive('guest key root', 48)
   return vlek === null ? null : createDerive(vlek.seed)('guest key root', 48)
 }
