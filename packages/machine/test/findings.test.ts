@@ -1,137 +1,25 @@
 /// <reference types="node" />
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Reg, snpDirectBoot } from '@cofferdam/boot'
+import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
 import { describeFinding } from '@cofferdam/findings'
 import type { Finding } from '@cofferdam/findings'
 import { SEV_RULES } from '@cofferdam/sev'
 import { Ghcb, GhcbMsr, Msr, PscEntry, PscOperation, SvsmCallingArea, SvsmCoreCall, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
-import { createMachine } from '../src/index.ts'
-import type { Machine, MachineOptions } from '../src/index.ts'
-import { bzImage } from './kernels.ts'
-import { handleVc } from './snp-code.ts'
+import type { MachineOptions } from '../src/index.ts'
+import { handleVc, pageState, pvalidate, request } from './snp-code.ts'
+import { exitThrough, fillGhcb, findGhcb, GHCB_SHARED, openGhcb } from './snp-ghcb.ts'
+import { callingArea, findingsOf, ripOf, rulesOf, snpMachine } from './snp-machine.ts'
 
 const { rax, rbx, rcx, rdx, rsi, rdi, r8 } = Reg
 const MiB = 2 ** 20
-/** Where the direct boot enters `bzImage`: 64-bit entry of a kernel at its preferred address. */
-const ENTRY = 0x100_0200n
 /** A page of RAM that nobody uses. */
 const PAGE = 0x200_0000
 
-const create = (code: (asm: Assembler) => void, options: Partial<MachineOptions> = {}): Machine => createMachine({
-  kernel: bzImage(code), append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
-  onSerial: () => undefined, ...options,
-})
-
-/** Runs a guest to its end; what it broke. */
-function findingsOf(
-  code: (asm: Assembler) => void, options?: Partial<MachineOptions>, instructions = 5e6,
-): readonly Finding[] {
-  const machine = create(code, options)
-  machine.run({ instructions })
-  return machine.findings.list()
-}
-
-const rulesOf = (code: (asm: Assembler) => void): string[] => findingsOf(code).map(({ rule }) => rule)
-
-/** PVALIDATE of 4 KiB at a linear address. */
-function pvalidate(asm: Assembler, address: number, validate: 0 | 1): void {
-  asm.set(rax, address)
-  asm.set(rcx, 0)
-  asm.set(rdx, validate)
-  asm.plain('pvalidate')
-}
-
-/** A request of the MSR protocol. */
-function request(asm: Assembler, value: bigint): void {
-  asm.set(rax, value & 0xffff_ffffn)
-  asm.set(rdx, value >> 32n)
-  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  asm.plain('wrmsr')
-  asm.plain('vmgexit')
-}
-
-const pageState = (address: number, operation: number): bigint =>
-  BigInt(address) | PscEntry.pack({ operation: BigInt(operation) }) | BigInt(GhcbMsr.PSC_REQ)
-
-/**
- * Where the direct boot maps the page that was its GHCB without C-bit. The page is private again when a kernel
- * starts.
- */
-const GHCB_SHARED = 0x7fff_ffff_f000
-
-/** RBX: that page, by a walk of the page tables. */
-function findGhcb(asm: Assembler): void {
-  asm.set(rdx, 0x7_ffff_ffff_f000n)
-  asm.bytes(0x0f, 0x20, 0xdb) // mov rbx, cr3
-  for (const index of [255, 511, 511, 511]) {
-    asm.alu('and', rbx, rdx)
-    asm.load(rbx, rbx, index * 8)
-  }
-  asm.alu('and', rbx, rdx)
-}
-
-/** A request of the MSR protocol about the page in RBX. */
-function requestForPage(asm: Assembler, value: bigint): void {
-  asm.set(rax, value)
-  asm.alu('or', rax, rbx)
-  asm.move(rdx, rax)
-  asm.shiftRight(rdx, 32)
-  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  asm.plain('wrmsr')
-  asm.plain('vmgexit')
-}
-
-/** RBX: a GHCB of the guest's, shared and registered. */
-function openGhcb(asm: Assembler): void {
-  findGhcb(asm)
-  asm.move(rax, rbx)
-  asm.set(rcx, 0)
-  asm.set(rdx, 0)
-  asm.plain('pvalidate')
-  requestForPage(asm, pageState(0, PscOperation.SHARED))
-  requestForPage(asm, BigInt(GhcbMsr.REGISTER_GPA_REQ))
-}
-
-/** A VMGEXIT with the GHCB MSR as RBX says. */
-function exitThrough(asm: Assembler): void {
-  asm.move(rax, rbx)
-  asm.set(rdx, 0)
-  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  asm.plain('wrmsr')
-  asm.plain('vmgexit')
-}
-
-/** Fills the GHCB with an exit's code; RSI maps it. */
-function fillGhcb(asm: Assembler, code: number, version = 2): void {
-  const fields = ['swExitCode', 'swExitInfo1', 'swExitInfo2', 'swScratch'] as const
-  asm.set(rsi, GHCB_SHARED)
-  asm.set(rax, code)
-  asm.store(rsi, Ghcb.offset.swExitCode, rax)
-  asm.set(rax, 0)
-  for (const field of ['swExitInfo1', 'swExitInfo2'] as const) asm.store(rsi, Ghcb.offset[field], rax)
-  asm.store(rsi, Ghcb.offset.usage, rax, 4)
-  asm.store(rsi, Ghcb.offset.validBitmap, rax)
-  asm.set(rax, fields.reduce((bits, field) => bits | 1n << BigInt(Ghcb.offset[field] / 8), 0n) >> 64n)
-  asm.store(rsi, Ghcb.offset.validBitmap + 8, rax)
-  asm.set(rax, version)
-  asm.store(rsi, Ghcb.offset.protocolVersion, rax, 2)
-}
-
 /** Ends the guest in order: a termination request. */
 const end = (asm: Assembler): void => { request(asm, 0x100n) }
-
-/** Where an instruction is: the program is assembled with a label there. */
-function ripOf(code: (asm: Assembler) => void, label: string): bigint {
-  let at = 0
-  bzImage((asm) => {
-    code(asm)
-    at = asm.offsetOf(label)
-  })
-  return ENTRY + BigInt(at)
-}
 
 describe('a guest that keeps the rules', () => {
   it('has no finding: it takes a page back, shares it, makes it private again and validates it before it touches it', () => {
@@ -448,11 +336,6 @@ describe('a host that lies about a page state change', () => {
 
 describe('under an SVSM', () => {
   const svsm = { svsm: { vmpl: 2 } } as const
-  const area = (): number => snpDirectBoot({
-    kernel: bzImage(() => undefined).bytes, cmdline: '', memory: 64 * MiB, cBit: 51, acpi: { apicIds: [0] }, accept: 'lazy',
-    callingArea: true,
-  }).callingArea ?? 0
-
   it('PVALIDATE of the guest\'s own is snp-pvalidate-vmpl', () => {
     const code = (asm: Assembler): void => {
       asm.set(rax, PAGE)
@@ -474,7 +357,7 @@ describe('under an SVSM', () => {
     asm.store(rdi, 0, rax)
     asm.set(rax, BigInt(PAGE) | more)
     asm.store(rdi, 8, rax)
-    asm.set(r8, area())
+    asm.set(r8, callingArea())
     asm.set(rax, 1)
     asm.store(r8, SvsmCallingArea.offset.callPending, rax, 1)
     asm.set(rax, BigInt(GhcbMsr.RUN_VMPL_REQ))
@@ -525,7 +408,7 @@ describe('under an SVSM', () => {
 
 describe('findings of a guest', () => {
   it('are folded when it goes on and on, and cost no memory without end', () => {
-    const machine = create((asm) => {
+    const machine = snpMachine((asm) => {
       asm.label('again')
       request(asm, 0xabcn)
       asm.jump('again')

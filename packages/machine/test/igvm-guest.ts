@@ -1,9 +1,10 @@
 /** A guest of a few pages, as an IGVM file: it says something on the serial port, through its GHCB, and powers off. */
 import { createAssembler, flatGdt, flatSegments, Reg, VMSA_GPA, vmsaOf, writeIgvm } from '@cofferdam/boot'
 import type { Assembler, IgvmDirective, IgvmImage } from '@cofferdam/boot'
-import { Cr0, Cr4, Efer, Ghcb, GhcbMsrTermination, IoioInfo, Msr, PscOperation, SnpPolicy, SvmExit } from '@cofferdam/spec'
+import { Cr0, Cr4, Efer, Ghcb, GhcbMsrTermination, IoioInfo, PscOperation, SnpPolicy, SvmExit } from '@cofferdam/spec'
+import { request } from './snp-code.ts'
 
-const { rax, rbx, rcx, rdx, rsi, rbp } = Reg
+const { rax, rbx, rdx, rsi, rbp } = Reg
 const PAGE = 4096
 const C_BIT = 1n << 51n
 /** Guest physical addresses. */
@@ -26,15 +27,6 @@ function pageTables(): Uint8Array {
   entry(2, 1, table(3))
   entry(3, 0, BigInt(PLACES.ghcb) | 3n)
   return bytes
-}
-
-/** WRMSR of the GHCB's register and VMGEXIT. */
-function call(a: Assembler, value: bigint): void {
-  a.set(rax, value & 0xffff_ffffn)
-  a.set(rdx, value >> 32n)
-  a.set(rcx, Msr.AMD_SEV_ES_GHCB)
-  a.plain('wrmsr')
-  a.plain('vmgexit')
 }
 
 /** OUT of the byte in RBX to the serial port. */
@@ -63,8 +55,8 @@ function putByte(a: Assembler): void {
 function program(text: string): Uint8Array {
   const a = createAssembler()
   const gfn = BigInt(PLACES.ghcb / PAGE)
-  call(a, 0x014n | gfn << 12n | BigInt(PscOperation.SHARED) << 52n)
-  call(a, 0x012n | gfn << 12n)
+  request(a, 0x014n | gfn << 12n | BigInt(PscOperation.SHARED) << 52n)
+  request(a, 0x012n | gfn << 12n)
   a.set(rax, PLACES.ghcb)
   a.set(rdx, 0)
   a.plain('wrmsr')
@@ -82,7 +74,7 @@ function program(text: string): Uint8Array {
   a.load(rbx, rsi, PARAMETERS.vpCount, 4)
   a.aluImmediate('add', rbx, 0x30)
   a.call('put')
-  call(a, GhcbMsrTermination.pack({ info: 0x100n, reasonSet: 9n, reason: 0n }))
+  request(a, GhcbMsrTermination.pack({ info: 0x100n, reasonSet: 9n, reason: 0n }))
   putByte(a)
   const code = a.assemble()
   const page = new Uint8Array(PAGE)

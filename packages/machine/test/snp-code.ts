@@ -1,9 +1,9 @@
 /** What small kernels of SNP tests have in common, in machine code. */
 import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
-import { GhcbMsrTermination, Msr } from '@cofferdam/spec'
+import { GhcbMsr, GhcbMsrTermination, Msr, PscEntry } from '@cofferdam/spec'
 
-const { rax, rbx, rcx, rdx, rsp, rdi } = Reg
+const { rax, rbx, rcx, rdx, rsp, rsi, rdi } = Reg
 
 /** A reason set of nobody's; its reasons are what a kernel found. */
 export const OWN = 9
@@ -13,6 +13,25 @@ export function msrProtocol(asm: Assembler): void {
   asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
   asm.plain('wrmsr')
   asm.plain('vmgexit')
+}
+
+/** A request by the MSR protocol with a value known beforehand. */
+export function request(asm: Assembler, value: bigint): void {
+  asm.set(rax, value & 0xffff_ffffn)
+  asm.set(rdx, value >> 32n)
+  msrProtocol(asm)
+}
+
+/** The request to change the state of a page. */
+export const pageState = (address: number, operation: number): bigint =>
+  BigInt(address) | PscEntry.pack({ operation: BigInt(operation) }) | BigInt(GhcbMsr.PSC_REQ)
+
+/** PVALIDATE of 4 KiB at a linear address. */
+export function pvalidate(asm: Assembler, address: number, validate: 0 | 1): void {
+  asm.set(rax, address)
+  asm.set(rcx, 0)
+  asm.set(rdx, validate)
+  asm.plain('pvalidate')
 }
 
 /** Termination with a reason of set {@link OWN}: the low byte of RBX. */
@@ -32,13 +51,46 @@ export const reasonOf = (message: string): number =>
 
 const [IDT, STACK] = [0x190_0000, 0x18f_f000]
 
-/** Loads an IDT whose #VC goes to `handler`; the error code is on top of its stack. */
-export function handleVc(asm: Assembler, handler: (asm: Assembler) => void): void {
+const [GDT, TSS, VC_STACK] = [0x191_0000, 0x191_1000, 0x191_3000]
+
+/** Gives #VC a stack of its own: loads a GDT with a TSS behind the descriptors that there are, and the TSS. */
+function loadTss(asm: Assembler): void {
+  const selector = 0x20
+  const base = BigInt(TSS)
+  asm.set(rdi, GDT)
+  asm.bytes(0x0f, 0x01, 0x47, 0xf0) // sgdt [rdi - 10h]
+  asm.load(rsi, rdi, -14)
+  for (let at = 0; at < selector; at += 8) {
+    asm.load(rax, rsi, at)
+    asm.store(rdi, at, rax)
+  }
+  asm.set(rax, 0x67n | (base & 0xff_ffffn) << 16n | 0x89n << 40n | (base >> 24n) << 56n)
+  asm.store(rdi, selector, rax)
+  asm.set(rax, 0)
+  asm.store(rdi, selector + 8, rax)
+  asm.set(rax, selector + 15)
+  asm.store(rdi, -16, rax, 2)
+  asm.store(rdi, -14, rdi)
+  asm.bytes(0x0f, 0x01, 0x57, 0xf0) // lgdt [rdi - 10h]
+  asm.set(rdi, TSS)
+  asm.set(rax, VC_STACK)
+  asm.store(rdi, 0x24, rax) // IST1
+  asm.set(rax, selector)
+  asm.bytes(0x0f, 0x00, 0xd8) // ltr ax
+}
+
+/**
+ * Loads an IDT whose #VC goes to `handler`; the error code is on top of its stack.
+ * @param elsewhere an address that it goes to instead, with a stack of its own
+ */
+export function handleVc(asm: Assembler, handler: (asm: Assembler) => void, elsewhere?: number): void {
   asm.set(rsp, STACK)
+  if (elsewhere !== undefined) loadTss(asm)
   asm.call('set up')
   handler(asm)
   asm.label('set up')
   asm.bytes(0x58) // pop rax: where the handler is
+  if (elsewhere !== undefined) asm.set(rax, elsewhere)
   asm.set(rdi, IDT + 29 * 16)
   asm.store(rdi, 0, rax, 2)
   asm.move(rdx, rax)
@@ -46,7 +98,7 @@ export function handleVc(asm: Assembler, handler: (asm: Assembler) => void): voi
   asm.store(rdi, 6, rdx, 2)
   asm.bytes(0x8c, 0xca) // mov edx, cs
   asm.store(rdi, 2, rdx, 2)
-  asm.set(rdx, 0x8e00)
+  asm.set(rdx, elsewhere === undefined ? 0x8e00 : 0x8e01)
   asm.store(rdi, 4, rdx, 2)
   asm.shiftRight(rax, 32)
   asm.store(rdi, 8, rax)

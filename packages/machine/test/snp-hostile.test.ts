@@ -76,7 +76,9 @@ describe('a guest whose host is hostile', () => {
 
   it('goes no further at a page that is mapped to another (remap)', () => {
     const { message, did } = attack('remap')
-    expect(message).toMatch(/makes no progress at an access that the RMP refuses, guest physical address 0x\w+ \(P U RMP final ENC\)/)
+    expect(message).toMatch(/makes no progress: 1000 times in a row a read of private memory at (0x\w+)000 \(P U RMP final ENC\): the RMP refuses it/)
+    // The page behind is another address's.
+    expect(message).toMatch(/; RMP entry of 0x\w+: guest-valid, 4K, asid 1, gpa 0x\w+, VMPL0 /)
     expect(did).toMatch(/^mapped 0x\w+ to the page that belongs at 0x/)
   })
 
@@ -138,7 +140,7 @@ describe('a guest whose host is hostile', () => {
   it('goes no further with a page whose state the host says it has changed (lie-psc)', () => {
     const { message, did, exits } = attack('lie-psc', change)
     expect(did).toBe('said that it had made 4 KiB at 0x3000000 private, and did nothing')
-    expect(message).toMatch(/makes no progress at an access .* 0x3000000 .*refused$/)
+    expect(message).toMatch(/no progress: 1000 times in a row a read of private memory at 0x3000000 .*: .*the entry is not the host's to change; RMP entry of 0x\w+: hypervisor, 4K$/)
     expect(exits?.['npf:rmp'] ?? exits?.['npf:protection']).toBeGreaterThan(900)
   })
 

@@ -1,32 +1,11 @@
 import { Reg } from '@cofferdam/boot'
-import type { Assembler } from '@cofferdam/boot'
 import { Msr } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
-import { createMachine } from '../src/index.ts'
-import type { Machine, MachineOptions, RunResult } from '../src/index.ts'
-import { bzImage } from './kernels.ts'
-import { reasonOf, report } from './snp-code.ts'
+import { pvalidate, report, request } from './snp-code.ts'
+import { messageOf, reported, snpMachine } from './snp-machine.ts'
 
-const { rax, rbx, rcx, rdx, r8 } = Reg
+const { rax, rbx, rcx, r8 } = Reg
 const MiB = 2 ** 20
-const create = (code: (asm: Assembler) => void, options: Partial<MachineOptions> = {}): Machine => createMachine({
-  kernel: bzImage(code), append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
-  onSerial: () => undefined, ...options,
-})
-
-/** Runs to the end. */
-const outcome = (machine: Machine): RunResult => machine.run({ instructions: 5e6 })
-const messageOf = (result: RunResult): string => ('message' in result ? result.message : result.reason)
-
-/** What the kernel leaves in the low byte of RBX. */
-function reported(code: (asm: Assembler) => void, options?: Partial<MachineOptions>): number {
-  const message = messageOf(outcome(create((asm) => {
-    code(asm)
-    report(asm)
-  }, options)))
-  expect(reasonOf(message), message).not.toBeNaN()
-  return reasonOf(message)
-}
 
 describe('an SNP guest', () => {
   it('runs with SEV, SEV-ES and SEV-SNP active', () => {
@@ -38,25 +17,18 @@ describe('an SNP guest', () => {
   })
 
   it('ends with the reason that it gives, in words', () => {
-    const machine = create((asm) => {
-      asm.set(rax, 0x100 | 2 << 16)
-      asm.set(rdx, 0)
-      asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-      asm.plain('wrmsr')
-      asm.plain('vmgexit')
+    const machine = snpMachine((asm) => {
+      request(asm, 0x100n | 2n << 16n)
     })
-    const result = outcome(machine)
+    const result = machine.run({ instructions: 5e6 })
     expect(result).toMatchObject({ reason: 'shutdown' })
-    expect(messageOf(result)).toMatch(/SEV-SNP/)
-    expect(outcome(machine)).toEqual(result)
+    expect(messageOf(machine)).toMatch(/SEV-SNP/)
+    expect(machine.run({ instructions: 5e6 })).toEqual(result)
   })
 
   it('is entered with its memory map accepted: PVALIDATE of its own page changes nothing (CF)', () => {
     expect(reported((asm) => {
-      asm.set(rax, 0x100_0000)
-      asm.set(rcx, 0)
-      asm.set(rdx, 1)
-      asm.plain('pvalidate')
+      pvalidate(asm, 0x100_0000, 1)
       asm.set(rbx, 1)
       asm.jumpIf('b', 'unchanged')
       asm.set(rbx, 0)
@@ -65,14 +37,12 @@ describe('an SNP guest', () => {
   })
 
   it('is shut down when it takes #VC without a handler, as for CPUID', () => {
-    const result = outcome(create((asm) => { asm.plain('cpuid') }))
-    expect(result).toMatchObject({ reason: 'shutdown' })
-    expect(messageOf(result)).toMatch(/shut ?down|triple fault/i)
+    expect(messageOf(snpMachine((asm) => { asm.plain('cpuid') }))).toMatch(/shut ?down|triple fault/i)
   })
 
   it('shows its host ciphertext only', () => {
     const marker = 0x5ec2_e75e_c2e7_5ec3n
-    const machine = create((asm) => {
+    const machine = snpMachine((asm) => {
       asm.set(rax, marker)
       asm.set(r8, 0x180_0000)
       asm.store(r8, 0, rax)
@@ -95,8 +65,8 @@ describe('an SNP guest', () => {
   })
 
   it('gets memory of its host as it accepts it, 2 MiB at a time', () => {
-    const machine = create((asm) => { asm.plain('hlt') }, { memory: 256 * MiB, accept: 'eager' })
-    outcome(machine)
+    const machine = snpMachine((asm) => { asm.plain('hlt') }, { memory: 256 * MiB, accept: 'eager' })
+    messageOf(machine)
     const { snp } = machine.stats()
     expect(snp?.memory.backed).toBe(256 * MiB)
     expect(snp?.memory.assigned2M).toBeGreaterThan(100)
@@ -104,11 +74,11 @@ describe('an SNP guest', () => {
 
   it('does the same with either engine, and every time', () => {
     const hashes = (['interp', 'jit', 'jit'] as const).map((engine) => {
-      const machine = create((asm) => {
+      const machine = snpMachine((asm) => {
         asm.set(rbx, 42)
         report(asm)
       }, { engine, traceHash: true })
-      expect(messageOf(outcome(machine))).toMatch(/0x2a/)
+      expect(messageOf(machine)).toMatch(/0x2a/)
       const { traceHash, instructions, virtualTime } = machine.stats()
       return { traceHash, instructions, virtualTime }
     })
@@ -117,6 +87,6 @@ describe('an SNP guest', () => {
   })
 
   it('needs a kernel', () => {
-    expect(() => create(() => undefined, { kernel: undefined })).toThrow(/kernel/)
+    expect(() => snpMachine(() => undefined, { kernel: undefined })).toThrow(/kernel/)
   })
 })

@@ -17,6 +17,8 @@ export type VcpuPause =
 export interface GuestEnd {
   /** In words, for a person. */
   readonly why: string
+  /** The guest page that it is about, where it is about one. */
+  readonly page?: number
 }
 
 /** A guest's processor as exits see it. */

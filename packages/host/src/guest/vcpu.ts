@@ -3,7 +3,7 @@
  * what
  * it is interrupted by. It runs for so many instructions at a time, as the machine's scheduler says.
  */
-import { SvmExitFailure } from '@cofferdam/spec'
+import { EventInject, SvmExitFailure } from '@cofferdam/spec'
 import type { GuestProgram } from '@cofferdam/sev'
 import type { Svsm } from '@cofferdam/svsm'
 import { APIC_EVENT, type HostWatch, type LocalApic, type Svm, type SvmVmexit } from '@cofferdam/x86'
@@ -17,6 +17,7 @@ import { VMEXITS } from '../vmexit/index.ts'
 import type { VmexitVcpu } from '../vmexit/types.ts'
 import { COSTS } from './costs.ts'
 import { createInjection } from './injection.ts'
+import { createProgress, STUCK } from './progress.ts'
 import { createProgramSeat, type ProgramSeat } from './program-seat.ts'
 import type { Vmcb } from './vmcb.ts'
 import { createVmpls } from './vmpls.ts'
@@ -101,8 +102,7 @@ export interface Vcpu {
   takeStartup(): void
 }
 
-/** Nested page faults of one place in a row until a guest counts as stuck. */
-const STUCK = 1000
+const PAGE = 4096n
 
 export function createVcpu(options: VcpuOptions): Vcpu {
   const { index, svm, vmcb, apic, cpu, svsm, watch, hostile } = options
@@ -130,9 +130,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   let done = 0
   let charged = 0
   let trapped: HostWatch | null = null
-  let stuckAt = -1n
-  let stuckCount = 0
-
+  const progress = createProgress()
   const injection = createInjection(vmcb, apic, options.picAcknowledge)
 
   const vcpu: VmexitVcpu = {
@@ -152,11 +150,11 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     closeWindow() { injection.closeWindow() },
     stuck(what) {
       const at = vmcb.get('exitInfo2')
-      stuckCount = at === stuckAt ? stuckCount + 1 : 0
-      stuckAt = at
-      if (stuckCount !== STUCK) return
-      guest.fact(index, { kind: 'stuck', gpa: at, text: what })
-      guest.end({ why: `vCPU ${index}: the guest makes no progress at ${what}` })
+      if (!progress.fault(at)) return
+      guest.fact(index, { kind: 'stuck', gpa: at, text: `${STUCK} times in a row ${what}` })
+      guest.end({
+        why: `vCPU ${index}: the guest makes no progress: ${STUCK} times in a row ${what}`, page: Number(at / PAGE),
+      })
     },
   }
 
@@ -167,7 +165,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
   }
 
   const serve = ({ code, info1, info2, retired }: SvmVmexit): void => {
-    if (retired > 1) stuckAt = -1n
+    progress.ran(retired)
     guest.charge(COSTS.vmexit)
     const handler = VMEXITS.get(code)
     if (handler !== undefined) {
@@ -207,6 +205,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     if (!svm.inGuest) {
       injection.inject()
       hostile?.entry(vcpu)
+      if ((vmcb.get('eventInj') & EventInject.mask.V) !== 0n) progress.injected()
     }
     inside = true
     const result = svm.vmrun(vmcb.address, instructions, part)

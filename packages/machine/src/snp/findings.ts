@@ -3,12 +3,12 @@ import { createFindings, createGuestSymbols, createLinearMemory } from '@cofferd
 import type { Finding, Findings, Occurrence, ReadLinear, SymbolTable, Violation } from '@cofferdam/findings'
 import type { SnpGuest } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { createSevJudge, entryOf } from '@cofferdam/sev'
+import { createAccessRepeats, createSevJudge, entryOf } from '@cofferdam/sev'
 import type { RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
 import { Vmsa } from '@cofferdam/spec'
 import { judgeSvsm } from '@cofferdam/svsm'
 import type { SvsmFact } from '@cofferdam/svsm'
-import { saveState } from '@cofferdam/x86'
+import { saveState, state } from '@cofferdam/x86'
 import type { Processor } from '@cofferdam/x86'
 
 export interface SnpFindingsOptions {
@@ -23,6 +23,8 @@ export interface SnpFindingsOptions {
   /** Symbols of the guest's kernel from a file, as it was linked. */
   readonly symbols?: SymbolTable
   readonly onFinding?: (finding: Finding) => void
+  /** A processor of the guest will never get past an access to a guest page: why, in words. */
+  readonly onEndless: (cpu: number, page: number, why: string) => void
 }
 
 export interface SnpFindings extends Findings {
@@ -32,7 +34,13 @@ export interface SnpFindings extends Findings {
   fromHost(vcpu: number, fact: SevFact): void
   /** A fact from the SVSM, about the caller whose VMSA is at a guest physical address. */
   fromSvsm(vcpu: number, vmsa: number, fact: SvsmFact): void
+  /** A processor of the guest left for the host; the name is the exit's. */
+  exited(vcpu: number, name: string): void
+  /** What the RMP says of the system page behind a guest page, for a person. */
+  describePage(guestPage: number): string
 }
+
+const hex = (value: number): string => `0x${value.toString(16)}`
 
 const PAGE = 4096
 const VMSA_ADDRESS = 0xf_ffff_ffff_f000n
@@ -42,6 +50,12 @@ const EFER_LMA = 0x400n
 /** VMSA segment attributes: L and D. */
 const CODE_LONG = 0x200
 const CODE_32 = 0x400
+
+const RSP = (state.GPR >>> 3) + 4
+/** Pages of 2 MiB. */
+const LARGE = 512
+/** Exits that a guest has not asked for: nothing in them is its doing. */
+const INVOLUNTARY = /^(interrupt|npf:|pause)/
 
 /** The gate of #PF in an IDT of long mode. */
 const PAGE_FAULT_GATE = 14n * 16n
@@ -68,6 +82,7 @@ interface PlaceDetails {
 export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
   const { memory, rmp, sevOf, guest, now, onFinding } = options
   const judge = createSevJudge()
+  const repeats = createAccessRepeats()
   const findings = createFindings({ ...(onFinding && { onFinding }) })
 
   const symbols = createGuestSymbols({ ...(options.symbols && { file: options.symbols }) })
@@ -163,12 +178,34 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
     for (const violation of broken) tell(violation, here)
   }
 
+  /** Watches for accesses that never come to an end, which no exit would tell of. */
+  const lookForRepeats = (processor: Processor, fact: SevFact): void => {
+    if (fact.kind === 'pvalidate' && fact.result === 'done') repeats.validated(fact.guestPage, fact.large ? LARGE : 1)
+    if (fact.kind !== 'denied') return
+    const { index: cpu, cpu: { views } } = processor
+    const rip = BigInt.asUintN(64, processor.cpu.rip())
+    const stuck = repeats.denied(fact, { cpu, rip, rsp: views.u64[RSP] })
+    if (stuck === null) return
+    add(stuck, () => resident(processor))
+    options.onEndless(cpu, Number(fact.gpa / BigInt(PAGE)), stuck.text)
+  }
+
   return {
     ...findings,
     get dropped() { return findings.dropped },
     fromSilicon(processor, fact) {
-      if (processor === null) judge.judge(fact)
-      else add(fact, () => resident(processor))
+      if (processor === null) {
+        judge.judge(fact)
+        return
+      }
+      add(fact, () => resident(processor))
+      lookForRepeats(processor, fact)
+    },
+    exited(vcpu, name) { if (!INVOLUNTARY.test(name)) repeats.asked(vcpu) },
+    describePage(guestPage) {
+      const page = guest().memory.systemPage(guestPage)
+      const entry = page < 0 ? null : rmp.read(page)
+      return entry === null ? 'no page of the host is behind it' : `RMP entry of ${hex(page * PAGE)}: ${entryOf(entry).text}`
     },
     fromSvsm(vcpu, vmsa, fact) {
       const address = systemAddress(BigInt(vmsa))

@@ -75,7 +75,13 @@ export function createSnpMachine(options: MachineOptions): Machine {
     memory, rmp: silicon.table, sevOf: silicon.sevOf, guest: () => guest, now: () => loop.now(),
     cBit: silicon.encryption.cBit, ...(options.symbols && { symbols: options.symbols }),
     ...(options.onFinding && { onFinding: options.onFinding }),
+    onEndless: (cpu, page, why) => { endGuest(`vCPU ${cpu}: the guest makes no progress: ${why}`, page) },
   })
+  /** Ends the guest, for a reason that a page may have something to do with. */
+  const endGuest = (why: string, page?: number): void => {
+    const message = page === undefined ? why : `${why}; ${findings.describePage(page)}`
+    end({ reason: 'shutdown', message, state: physical.flatMap(stateLines) })
+  }
   const moments = options.hostile === undefined ? undefined : hostileMoments(options.hostile)
   const processors: Processors = createProcessors({
     seats: [], memory, count: vcpus, engine: options.engine, model, extensions: silicon.extensions,
@@ -157,10 +163,11 @@ export function createSnpMachine(options: MachineOptions): Machine {
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
     onChange: (index) => { if (seats.length > index) loop.changed(seats[index]) },
     watch: account,
-    onEnd: ({ why }) => { end({ reason: 'shutdown', message: why, state: physical.flatMap(stateLines) }) },
+    onEnd: ({ why, page }) => { endGuest(why, page) },
     onFact: findings.fromHost,
-    onExit: emit === undefined ? undefined : (cpu, name, malformed) => {
-      emit({ at: loop.now(), cpu, kind: 'vmexit', name, ...(malformed !== undefined && { data: { malformed } }) })
+    onExit: (cpu, name, malformed) => {
+      findings.exited(cpu, name)
+      emit?.({ at: loop.now(), cpu, kind: 'vmexit', name, ...(malformed !== undefined && { data: { malformed } }) })
     },
   })
   for (const vcpu of guest.vcpus) seats.push({ processor: vcpu, apic: vcpu.apic })

@@ -91,7 +91,7 @@ export interface CpuidFact {
   readonly inTable: boolean
 }
 
-/** The same access faults again and again, whatever the host does. */
+/** The same access faults again and again, whatever host and guest do. */
 export interface StuckFact {
   readonly kind: 'stuck'
   readonly gpa: bigint

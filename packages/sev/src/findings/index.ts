@@ -4,6 +4,8 @@ export type {
 export type { SevRule } from './rule.ts'
 export { createPageHistory } from './history.ts'
 export type { PageHistory } from './history.ts'
+export { createAccessRepeats, REPEATS } from './repeats.ts'
+export type { AccessPlace, AccessRepeats } from './repeats.ts'
 export { createSevJudge } from './judge.ts'
 export type { SevJudge } from './judge.ts'
 export { SEV_RULES } from './rules/index.ts'
