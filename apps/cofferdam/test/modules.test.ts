@@ -70,6 +70,15 @@ describe('the archive of modules', () => {
     expect(names).toEqual(['virtio.ko', 'virtio_blk.ko', 'virtio_pci.ko', 'virtio_ring.ko'])
   })
 
+  it('holds what a driver has the kernel ask for by name, only with that driver', () => {
+    const crypto = [file('gf128mul', ''), file('ghash_generic', 'gf128mul', 'crypto-ghash'), file('gcm', '', 'crypto-gcm')]
+    const text = new TextDecoder('latin1').decode(buildModules([...crypto, file('sev_guest', '')], ['coco']))
+    expect(text).toContain('alias crypto-gcm gcm\n')
+    expect(text).toContain('ghash_generic.ko: gf128mul.ko\n')
+    expect(text).toContain('sev_guest.ko:\n')
+    expect(buildModules(crypto, ['coco'])).toBeUndefined()
+  })
+
   it('lists with each module all that it needs, what is loaded first at the end', () => {
     const text = textOf(['disk'])
     expect(text).toContain('virtio.ko:\n')

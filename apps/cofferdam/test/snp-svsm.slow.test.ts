@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { AttestationReport } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { findSwtpm } from '../src/tpm/swtpm.ts'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
@@ -45,6 +46,27 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests under an SVSM${name}`, 
   it.each([1, 3])('run at VMPL%i', { timeout: 600_000 }, async (level) => {
     const { out } = await boot('dmesg | grep VMPL', '--svsm', `${level}`)
     expect(out).toContain(`SEV: SNP running at VMPL${level}.`)
+  })
+
+  it.each(['sid-cloud', 'trixie-cloud'])('of %s get reports for their own level, by their own key', { timeout: 600_000 }, async (kernel) => {
+    const { out } = await boot('dmesg | grep VMPCK; sev-report nonce', '--kernel', kernel)
+    expect(out).toContain('using VMPCK2 communication key')
+    const [, text = ''] = /-----BEGIN SEV-SNP REPORT-----([^-]*)-----END/.exec(out) ?? []
+    const report = new Uint8Array(Buffer.from(text, 'base64'))
+    expect(report).toHaveLength(AttestationReport.size)
+    expect(AttestationReport.get(new DataView(report.buffer), 'vmpl')).toBe(2)
+  })
+
+  it('have a TSC that the host cannot change, on all processors', { timeout: 600_000 }, async () => {
+    const { out, svsm } = await boot(
+      'dmesg | grep -iE "SEV|tsc"; echo "processors: $(nproc)"', '--vcpus', '4', '--sev-features', 'secure-tsc',
+    )
+    expect(out).toMatch(/SEV: Status:.* SecureTSC/)
+    expect(out).toContain('SEV: SNP running at VMPL2.')
+    expect(out).toContain('tsc: Detected 2000.000 MHz processor')
+    expect(out).toContain('processors: 4')
+    expect(out).not.toMatch(/unstable|Marking/)
+    expect(svsm.requests['core.create-vcpu']).toBe(3)
   })
 
   it('end with the reason where the kernel knows no SVSM', { timeout: 600_000 }, async () => {

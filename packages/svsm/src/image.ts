@@ -4,7 +4,7 @@
  * fill in.
  */
 import { createPageTables } from '@cofferdam/paging'
-import { layout, SevFeatures, Vmsa } from '@cofferdam/spec'
+import { layout, Vmsa } from '@cofferdam/spec'
 import { SvsmError } from './error.ts'
 
 /** Pages that a launch adds. Start and length are multiples of 4096. */
@@ -253,9 +253,6 @@ export function svsmImage(options: SvsmImageOptions): SvsmImage {
   if (first?.bytes === undefined) throw new SvsmError('VMSA', "none in the guest's launch; expected the first processor's")
   const guestVmsa = new Uint8Array(Vmsa.size)
   guestVmsa.set(first.bytes)
-  if ((Vmsa.get(new DataView(guestVmsa.buffer), 'sevFeatures') & SevFeatures.mask.SecureTSC) !== 0n) {
-    throw new SvsmError('Secure TSC', 'this SVSM does not ask the firmware for the scale that VMSAs then need; leave one out')
-  }
   Vmsa.set(new DataView(guestVmsa.buffer), 'vmpl', vmpl)
   const page = (name: string, start: number, type: SvsmLaunchPages['type'], contents?: Uint8Array): SvsmLaunchPages =>
     ({ name: `SVSM ${name}`, start, length: PAGE, type, ...(contents && { bytes: contents }) })

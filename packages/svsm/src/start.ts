@@ -1,11 +1,13 @@
 /** What the SVSM does once, on the first processor, before the guest runs (58019 §4). */
 import {
-  ApCreationInfo, ApCreationRequest, RmpStatus, SecretsPage, VmgExit, Vmsa,
+  ApCreationInfo, ApCreationRequest, RmpStatus, SecretsPage, SevFeatures, VmgExit, Vmsa,
 } from '@cofferdam/spec'
 import type { HostCalls } from './ghcb.ts'
 import { ownVmsa, type SvsmConfiguration, type SvsmPlaces } from './image.ts'
 import { viewOf } from './memory.ts'
 import { isFault, type SvsmProcessor } from './processor.ts'
+import { createFirmwareChannel, type FirmwareChannel } from './psp/channel.ts'
+import { askForTsc } from './psp/tsc.ts'
 import { Access, attributes } from './protocols/core/permissions.ts'
 
 const PAGE = 4096
@@ -55,22 +57,38 @@ function announce(
 }
 
 /**
+ * The guest's first VMSA with its time stamp's scale and offset, which the firmware puts only into VMSAs that it
+ * launches: this one was launched as data. The guest asks for itself before it creates its other processors (Linux,
+ * snp_secure_tsc_prepare). False when the firmware does not say.
+ */
+function setTime(processor: SvsmProcessor, channel: FirmwareChannel, vmsa: Uint8Array, address: number): boolean {
+  const view = viewOf(vmsa)
+  if ((Vmsa.get(view, 'sevFeatures') & SevFeatures.mask.SecureTSC) === 0n) return true
+  const tsc = askForTsc(processor, channel)
+  if (tsc === null) return false
+  Vmsa.write(view, tsc)
+  return !isFault(processor.store(address, vmsa))
+}
+
+/**
  * Hands the guest its pages, starts the SVSM on the other processors and tells the host of the guest's first VMSA.
- * Answers the SVSM's own secrets; null when anything was not as it has to be.
+ * Answers the SVSM's channel to the firmware; null when anything was not as it has to be.
  */
 export function startSvsm(
   processor: SvsmProcessor, host: HostCalls, configuration: SvsmConfiguration, places: SvsmPlaces,
-): Uint8Array | null {
+): FirmwareChannel | null {
   const { vmpl, apicIds } = configuration
   const secrets = new Uint8Array(PAGE)
   const cpuid = new Uint8Array(PAGE)
   const vmsa = new Uint8Array(Vmsa.size)
   if (isFault(processor.load(places.secrets, secrets)) || isFault(processor.load(places.cpuid, cpuid))) return null
+  const channel = createFirmwareChannel(host, places, SecretsPage.get(viewOf(secrets), 'vmpck0'))
   const given = guestSecrets(secrets, configuration, places.base)
   if (isFault(processor.store(configuration.guestSecrets, given))) return null
   if (isFault(processor.store(configuration.guestCpuid, cpuid))) return null
   if (!grantLaunch(processor, configuration)) return null
-  if (isFault(processor.load(places.guestVmsa, vmsa)) || !makeVmsa(processor, places.guestVmsa, vmpl)) return null
+  if (isFault(processor.load(places.guestVmsa, vmsa)) || !setTime(processor, channel, vmsa, places.guestVmsa)) return null
+  if (!makeVmsa(processor, places.guestVmsa, vmpl)) return null
   const features = Vmsa.get(viewOf(vmsa), 'sevFeatures')
   // The other processors start as this one did, from pages that are the SVSM's.
   for (const [index, apicId] of apicIds.entries()) {
@@ -81,5 +99,5 @@ export function startSvsm(
     if (!announce(processor, host, { apicId, vmpl: 0, address, features })) return null
   }
   const first = { apicId: processor.apicId, vmpl, address: places.guestVmsa, features }
-  return announce(processor, host, first) ? secrets : null
+  return announce(processor, host, first) ? channel : null
 }

@@ -1,13 +1,12 @@
 /** The SVSM: starts on the first processor, then serves whichever processor calls. */
 import {
-  GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SecretsPage, SvsmResult, TerminationSet,
+  GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SvsmResult, TerminationSet,
 } from '@cofferdam/spec'
 import type { SvsmState } from './call.ts'
 import { createDeposits } from './deposits.ts'
 import type { SvsmFact } from './findings.ts'
 import { createHostCalls } from './ghcb.ts'
 import { readConfiguration, svsmPlaces, type SvsmConfiguration } from './image.ts'
-import { viewOf } from './memory.ts'
 import { isFault, type Svsm, type SvsmLeave, type SvsmProcessor } from './processor.ts'
 import { PROTOCOLS } from './protocols/index.ts'
 import { createReports } from './psp/reports.ts'
@@ -60,15 +59,14 @@ export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
     const configuration = readOwn(processor)
     if (configuration === null) return null
     const host = createHostCalls(places, (apicId) => configuration.apicIds.indexOf(apicId))
-    const secrets = startSvsm(processor, host, configuration, places)
-    if (secrets === null) return null
+    const channel = startSvsm(processor, host, configuration, places)
+    if (channel === null) return null
     const { apicIds, ram, launch, callingArea } = configuration
     const deposits = createDeposits()
     const vcpus = createGuestVcpus({ apicIds, ranges: [...ram, ...launch], isDeposited: deposits.overlaps })
     vcpus.add(processor.apicId, { vmsa: places.guestVmsa, callingArea })
-    const key = SecretsPage.get(viewOf(secrets), 'vmpck0')
     return {
-      configuration, places, vcpus, deposits, protocols: PROTOCOLS, reports: createReports(host, places, key),
+      configuration, places, vcpus, deposits, protocols: PROTOCOLS, reports: createReports(channel, places),
       vtpm: vtpm && createVtpm(vtpm),
       fact({ apicId }, fact) {
         const caller = vcpus.of(apicId)

@@ -1,8 +1,10 @@
 import { sha512 } from '@noble/hashes/sha2.js'
-import { guidBytes, SvsmAttestCall, SvsmAttestRequest, SvsmLocation, SvsmResult, SvsmServiceGuid } from '@cofferdam/spec'
+import {
+  guidBytes, SevFeatures, SvsmAttestCall, SvsmAttestRequest, SvsmLocation, SvsmResult, SvsmServiceGuid,
+} from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { serveReports, type FirmwareOptions } from './firmware.ts'
-import { PAGE, SCRATCH, startedBox } from './fixture.ts'
+import { createBox, FEATURES, PAGE, SCRATCH, startedBox } from './fixture.ts'
 
 const R = SvsmResult
 const { SERVICES, SINGLE_SERVICE } = SvsmAttestCall
@@ -141,6 +143,21 @@ describe('SVSM_ATTEST_SERVICES', () => {
     bit = 0
     expect(box.attest().code).toBe(R.INVALID_REQUEST)
     expect(box.asked).toHaveLength(2)
+  })
+})
+
+describe('after a secure TSC was asked for', () => {
+  it('reports go on with the numbers of messages', () => {
+    const box = createBox({ features: FEATURES | SevFeatures.mask.SecureTSC, svsm: { vtpm } })
+    const asked = serveReports(box)
+    box.svsm.run(box.processors[0])
+    box.own(REPORT, 4)
+    const at = (gpa: number, bytes = PAGE): Uint8Array => SvsmLocation.create({ gpa: BigInt(gpa), bytes })
+    box.at(SCRATCH).bytes.set(SvsmAttestRequest.create({
+      report: at(REPORT), nonce: at(NONCE, 64), manifest: at(MANIFEST), certificates: at(0, 0),
+    }))
+    expect(box.call(PROTOCOL, SERVICES, { rcx: BigInt(SCRATCH) }).code).toBe(R.SUCCESS)
+    expect(asked.map(({ sequence }) => sequence)).toEqual([3n])
   })
 })
 

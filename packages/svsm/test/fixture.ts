@@ -59,11 +59,13 @@ function createPages() {
 }
 
 /** Everything around one SVSM. */
-export function createBox(options: { vmpl?: number, processors?: number, svsm?: Partial<SvsmOptions> } = {}) {
+export function createBox(options: {
+  vmpl?: number, processors?: number, features?: bigint, svsm?: Partial<SvsmOptions>,
+} = {}) {
   const vmpl = options.vmpl ?? 2
   const apicIds = Array.from({ length: options.processors ?? 2 }, (_, i) => i)
   const { at, copy } = createPages()
-  const startVmsa = Vmsa.create({ efer: 0x1500n, sevFeatures: FEATURES, rip: 0x1234n })
+  const startVmsa = Vmsa.create({ efer: 0x1500n, sevFeatures: options.features ?? FEATURES, rip: 0x1234n })
   const image = svsmImage({
     launch: [
       { name: 'kernel', start: KERNEL, length: 4 * PAGE, type: 'normal', bytes: Uint8Array.of(1, 2, 3) },

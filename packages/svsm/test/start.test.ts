@@ -1,9 +1,10 @@
 import { GhcbMsr, GhcbMsrRunVmplReq, SecretsPage, SevFeatures, Vmsa } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { svsmImage } from '../src/index.ts'
+import { serveReports, TSC, type FirmwareOptions } from './firmware.ts'
 import { CALLING_AREA, CPUID, createBox, FEATURES, KERNEL, PAGE, SECRETS, startedBox } from './fixture.ts'
 
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer)
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 const RUN_VMPL = (vmpl: number): bigint => GhcbMsrRunVmplReq.pack({ info: BigInt(GhcbMsr.RUN_VMPL_REQ), vmpl: BigInt(vmpl) })
 
 describe('the start of an SVSM', () => {
@@ -59,6 +60,44 @@ describe('the start of an SVSM', () => {
   })
 })
 
+describe('an SVSM with Secure TSC', () => {
+  const features = FEATURES | SevFeatures.mask.SecureTSC
+  const timeOf = (box: ReturnType<typeof createBox>, address: number) => {
+    const view = viewOf(box.at(address).bytes)
+    return { tscScale: Vmsa.get(view, 'guestTscScale'), tscOffset: Vmsa.get(view, 'guestTscOffset') }
+  }
+
+  it("asks the firmware for the time stamp's scale, and gives it to all VMSAs that it makes", () => {
+    const box = createBox({ features, processors: 3 })
+    serveReports(box)
+    expect(box.svsm.run(box.processors[0])).toBe(RUN_VMPL(2))
+    expect(box.announced.map(({ address }) => timeOf(box, address))).toEqual([TSC, TSC, TSC])
+  })
+
+  it('measures no scale, which differs from machine to machine', () => {
+    const box = createBox({ features })
+    const vmsas = box.image.launch.filter(({ bytes, length }) => bytes?.length === PAGE && length === PAGE)
+      .filter(({ name }) => name.includes('VMSA'))
+    expect(vmsas).toHaveLength(2)
+    for (const { bytes = new Uint8Array(0) } of vmsas) expect(Vmsa.get(viewOf(bytes), 'guestTscScale')).toBe(0n)
+  })
+
+  it.each<[string, FirmwareOptions]>([
+    ['does not tell', { tscStatus: 0x16 }], ['is not the one that answers', { tamper: (page) => { page[0x70] ^= 1 } }],
+  ])('ends the guest when the firmware %s', (_, firmware) => {
+    const box = createBox({ features })
+    serveReports(box, firmware)
+    expect(Number((box.svsm.run(box.processors[0]) as bigint) & 0xfffn)).toBe(GhcbMsr.TERMINATION_REQ)
+  })
+
+  it('asks for nothing without it', () => {
+    const box = createBox()
+    serveReports(box, { tscStatus: 0x16 })
+    expect(box.svsm.run(box.processors[0])).toBe(RUN_VMPL(2))
+    expect(timeOf(box, box.announced[0].address)).toEqual({ tscScale: 0n, tscOffset: 0n })
+  })
+})
+
 describe('a launch with an SVSM', () => {
   const options = {
     launch: [
@@ -78,11 +117,6 @@ describe('a launch with an SVSM', () => {
     expect(launch.find(({ start }) => start === SECRETS)?.type).toBe('zero')
     const own = launch.filter(({ start, type }) => start >= region.start && type !== 'vmsa')
     expect(own.reduce((sum, { length }) => sum + length, 0)).toBe(region.length)
-  })
-
-  it('is refused with a secure TSC, whose scale the SVSM would have to ask for', () => {
-    const vmsa = { ...options.launch[3], bytes: Vmsa.create({ sevFeatures: SevFeatures.mask.SecureTSC }) }
-    expect(() => svsmImage({ ...options, launch: [...options.launch.slice(0, 3), vmsa] })).toThrow('Secure TSC')
   })
 
   it.each([

@@ -14,7 +14,7 @@ import { sha256, type ImageFile, type StoredImage } from './store.ts'
 export const keptModules: readonly string[] = [
   'virtio_pci', 'virtio_blk', 'virtio_console', 'virtio_rng', 'virtio_net', '9pnet_virtio', '9p',
   'ext4', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_iso8859_1', 'nls_utf8', 'squashfs', 'isofs', 'overlay', 'loop',
-  'sev_guest', 'tdx_guest', 'tsm', 'tsm_report',
+  'sev_guest', 'tdx_guest', 'tsm', 'tsm_report', 'gcm', 'ghash_generic',
 ]
 
 // From 7.x on Debian's modules are in a package of their own beside linux-binary-VERSION.
@@ -48,11 +48,21 @@ const readWanted = async ({ folder, paths }: Unpacked): Promise<Map<string, Uint
  * paths name the kernel's release.
  */
 export const fetchModules = async (kernel: StoredImage, options: FetchOptions): Promise<StoredImage> => {
-  const { store, onProgress } = options
   const name = `${kernel.name}-modules`
   const packageName = modulesPackage(kernel.package)
-  const there = await store.find(name)
-  if (there?.package === packageName && there.version === kernel.version) return there
+  const there = await options.store.find(name)
+  const usable = there?.package === packageName && there.version === kernel.version ? there : undefined
+  if (usable !== undefined && keptModules.every((module) => usable.wanted?.includes(module))) return usable
+  // What an older version of this program kept is better than nothing, when Debian no longer has the package.
+  return fetchWanted(kernel, packageName, options).catch((error: unknown) => {
+    if (usable !== undefined) return usable
+    throw error
+  })
+}
+
+const fetchWanted = async (kernel: StoredImage, packageName: string, options: FetchOptions): Promise<StoredImage> => {
+  const { store, onProgress } = options
+  const name = `${kernel.name}-modules`
   const apt = await suiteApt(kernel.suite as Suite, options)
   return store.put(name, async (into) => {
     const work = await mkdtemp(join(into, '.work-'))
@@ -78,6 +88,9 @@ export const fetchModules = async (kernel: StoredImage, options: FetchOptions): 
     await rm(work, { recursive: true, force: true })
     const [first, ...rest] = files
     if (first === undefined) throw usageError(`image ${name}: package ${packageName} holds none of the modules wanted`)
-    return { name, package: packageName, version: kernel.version, suite: kernel.suite, files: [first, ...rest] }
+    return {
+      name, package: packageName, version: kernel.version, suite: kernel.suite, wanted: keptModules,
+      files: [first, ...rest],
+    }
   })
 }

@@ -21,6 +21,8 @@ export interface ImageRecord {
   readonly package: string
   readonly version: string
   readonly suite: string
+  /** Names that were looked for in the package, for an image of several files of which some may be missing. */
+  readonly wanted?: readonly string[]
   /** The image proper first, then what it needs. */
   readonly files: readonly [ImageFile, ...ImageFile[]]
 }
@@ -100,7 +102,8 @@ export const openStore = (folder = join(cacheFolder(), 'images')): ImageStore =>
       await writeFile(join(draft, 'image.json'), `${JSON.stringify(record, null, 2)}\n`)
       // Whoever was quicker with the same version has given its path away by now: that one stays.
       const before = await find(name)
-      const same = before?.package === record.package && before.version === record.version
+      const same = before?.package === record.package && before.version === record.version &&
+        before.wanted?.join() === record.wanted?.join()
       if (same && await isWhole(before)) return before
       const unique = draft.slice(-6)
       const home = `${name}_${record.version.replaceAll(/[^\w.+~-]/g, '-')}-${unique}`

@@ -126,6 +126,10 @@ trap 'rmdir $report' EXIT
 if [ $# -gt 0 ]; then { printf %s "$1"; head -c 64 /dev/zero; } | head -c 64 >$report/inblob
 else head -c 64 /dev/urandom >$report/inblob
 fi
+# under an SVSM the level is not 0, and the keys of levels above are not the guest's
+writes=1
+level=$(cat $report/privlevel_floor 2>/dev/null || echo 0)
+if [ $level -gt 0 ]; then echo $level >$report/privlevel; writes=2; fi
 print() {
   echo "-----BEGIN SEV-SNP $1-----"
   base64 $report/$2
@@ -133,5 +137,5 @@ print() {
 }
 print REPORT outblob
 print CERTIFICATES auxblob
-[ $(cat $report/generation) = 1 ] || { echo 'sev-report: somebody else changed the request' >&2; exit 1; }
+[ $(cat $report/generation) = $writes ] || { echo 'sev-report: somebody else changed the request' >&2; exit 1; }
 `

@@ -14,6 +14,12 @@ export const driverGroups = {
   coco: ['sev_guest', 'tdx_guest', 'tsm', 'tsm_report'],
 } as const satisfies Readonly<Record<string, readonly string[]>>
 
+/**
+ * What a module has the kernel ask for by name while it runs, so that nothing says that it depends on it: up to Linux
+ * 6.12 sev_guest wants gcm(aes) of the crypto API, and fails with EIO without.
+ */
+const askedFor: Readonly<Record<string, readonly string[]>> = { sev_guest: ['gcm', 'ghash_generic'] }
+
 /** A group of drivers. */
 export type DriverGroup = keyof typeof driverGroups
 
@@ -57,8 +63,11 @@ export const buildModules = (files: readonly ModuleFile[], groups: readonly Driv
   }))
   const wanted = new Set<LoadedModule>()
   for (const name of groups.flatMap((group) => driverGroups[group])) {
-    const module = all.get(name)
-    if (module) for (const one of withDependencies(module, all)) wanted.add(one)
+    if (!all.has(name)) continue
+    for (const needed of [name, ...(askedFor[name] ?? [])]) {
+      const module = all.get(needed)
+      if (module) for (const one of withDependencies(module, all)) wanted.add(one)
+    }
   }
   const modules = [...wanted].sort((a, b) => (a.path < b.path ? -1 : 1))
   const [first] = modules
