@@ -63,7 +63,7 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests under an SVSM${name}`, 
     )
     expect(out).toMatch(/SEV: Status:.* SecureTSC/)
     expect(out).toContain('SEV: SNP running at VMPL2.')
-    expect(out).toContain('tsc: Detected 2000.000 MHz processor')
+    expect(out).toContain('tsc: Detected 1000.000 MHz processor')
     expect(out).toContain('processors: 4')
     expect(out).not.toMatch(/unstable|Marking/)
     expect(svsm.requests['core.create-vcpu']).toBe(3)
