@@ -1,4 +1,4 @@
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { addAttestation } from './commands/attestation.ts'
 import { boot, type BootOptions } from './commands/boot.ts'
 import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
@@ -34,7 +34,6 @@ const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
 /** What only goes together, or not at all. */
 const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (name: string) => boolean): void => {
   const { cc, svsm, accept, sevFeatures } = given
-  if (given.cc as string === 'tdx') throw usageError('--cc tdx: not in this version yet; expected none or snp')
   if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
   if (cc === 'none' && given.hostile !== undefined) throw usageError('--hostile: works with an SNP guest; add --cc snp')
   if (svsm === undefined && given.svsmVtpm !== undefined) {
@@ -119,8 +118,18 @@ const memoryOption = new Option('--memory <SIZE>', 'RAM: a number and K, M, G or
   .argParser(parse.parseMemory)
   .default(2 ** 31, '2G')
 
+const parseMode = (text: string): string => {
+  if (text === 'none' || text === 'snp') return text
+  throw new InvalidArgumentError(text === 'tdx' ? 'not in this version yet; expected none or snp' : 'expected none or snp')
+}
+const ccOption = new Option('--cc <MODE>', 'confidential mode: none, or snp for an SEV-SNP guest under our host')
+  .argParser(parseMode)
+  .default('none')
+
 const acceptOption = new Option(
-  '--accept <POLICY>', 'when memory is accepted: as the kernel needs it (lazy, the default), or all before it runs (eager)',
+  '--accept <POLICY>',
+  'when memory is accepted: as the kernel needs it (lazy, the default), all before it runs (eager), or as needed ' +
+    'while the default initramfs takes the rest by and by (background)',
 ).choices(['lazy', 'eager', 'background'])
 
 const svsmOption = new Option(
@@ -174,7 +183,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(memoryOption)
     .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
     .addOption(choice('--cpu <VENDOR>', 'whose processor', ['intel', 'amd']))
-    .addOption(choice('--cc <MODE>', 'confidential mode: snp launches an SEV-SNP guest under our host', ['none', 'snp', 'tdx']))
+    .addOption(ccOption)
     .addOption(acceptOption)
     .addOption(svsmOption)
     .addOption(sevFeaturesOption)
@@ -265,6 +274,11 @@ Examples:
       what cofferdam boot --cc snp --firmware ovmf-amdsev --initrd i.cpio launches, as its --stats say
 `
 
+// Help can't write a bigint itself: it needs the default's text.
+const featuresOption = new Option('--features <N>', 'SEV_FEATURES of the processors')
+  .argParser(parse.parseQword)
+  .default(1n, '0x1')
+
 const addMeasure = (program: Command, around: Surroundings): void => {
   const command = program.command('measure')
   command
@@ -272,7 +286,7 @@ const addMeasure = (program: Command, around: Surroundings): void => {
     .addOption(choice('--cc <MODE>', 'confidential mode', ['snp']))
     .requiredOption('--firmware <NAME|FILE>', 'OVMF image or IGVM file', parse.parseText)
     .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
-    .option('--features <N>', 'SEV_FEATURES of the processors', parse.parseQword, 1n)
+    .addOption(featuresOption)
     .option('--cpu <MODEL>', "QEMU's name of the processor model", parse.parseText, 'EPYC-v4')
     .option('--cpu-sig <N>', 'CPUID leaf 1 EAX, instead of --cpu', parse.parseDword)
     .addOption(choice('--vmm-type <VMM>', 'hypervisor that launches', ['qemu', 'ec2', 'gce']))

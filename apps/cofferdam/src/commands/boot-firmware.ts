@@ -31,7 +31,7 @@ const names = catalog.filter(({ kind }) => kind === 'firmware').map(({ name }) =
 const loadImage = async (name: string, around: Surroundings): Promise<NamedBytes> => {
   const entry = findEntry(name)
   if (!entry) {
-    const bytes = await readInput('firmware', name)
+    const bytes = await readInput('firmware', name, names)
     if (bytes.length > largestImage && !isIgvm(bytes)) throw inputError(`firmware ${name}`, `it has ${bytes.length} bytes`, 'at most 16 MiB')
     return { name, bytes }
   }

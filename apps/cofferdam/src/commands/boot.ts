@@ -5,7 +5,7 @@ import { inputError, usageError } from '../errors.ts'
 import { driversOf, openDevices, type DeviceArgument } from '../devices.ts'
 import { openDisks } from '../disks/open-disk.ts'
 import type { DiskArgument } from '../disks/parse-disk.ts'
-import { findEntry } from '../images/catalog.ts'
+import { catalog, findEntry } from '../images/catalog.ts'
 import type { StoredImage } from '../images/store.ts'
 import type { DriverGroup } from '../initramfs/modules.ts'
 import type { CpuVendor, DeviceOption, DiskOption, Engine, HostileOption, NamedBytes } from '../machine-port.ts'
@@ -13,6 +13,7 @@ import type { AddedFile } from '../parse.ts'
 import { openForwards, type Forwards } from '../net/forwards.ts'
 import { openNet } from '../net/open-net.ts'
 import type { ForwardArgument, NetArgument } from '../net/parse-net.ts'
+import { checkWritable } from '../run/writable.ts'
 import { readSnapshot, type RestoredRun } from '../snapshot/file.ts'
 import type { Asked, SnapshotChoice } from '../snapshot/options.ts'
 import { openShare } from '../share/open-share.ts'
@@ -129,9 +130,11 @@ interface LoadedKernel {
   readonly image?: StoredImage
 }
 
+const kernelNames = catalog.filter(({ kind }) => kind === 'kernel').map(({ name }) => name)
+
 const loadKernel = async (name: string, around: Surroundings): Promise<LoadedKernel> => {
   const entry = findEntry(name)
-  if (!entry) return { kernel: { name, bytes: await readInput('kernel', name) } }
+  if (!entry) return { kernel: { name, bytes: await readInput('kernel', name, kernelNames) } }
   if (entry.kind !== 'kernel') throw inputError(`kernel ${name}`, `it is a ${entry.kind}`, 'a kernel image')
   const [image] = await fetchWithProgress([name], around, false)
   if (!image) throw usageError(`kernel ${name}: it is missing`)
@@ -173,16 +176,19 @@ const loadInitrd = async (
   around: Surroundings,
   image?: StoredImage,
 ): Promise<NamedBytes | undefined> => {
-  const { initrd, add = [], with: programs = [], run } = options
+  const { initrd } = options
   if (initrd === undefined) return ownInitrd(options, drivers, around, image)
-  const only = [
-    ['--add', add.length > 0],
-    ['--with', programs.length > 0],
-    ['--run', run !== undefined],
-  ] as const
-  const refused = only.find(([, given]) => given)?.[0]
+  const refused = ownInitramfsOption(options)
   if (refused !== undefined) throw usageError(`${refused}: works with the default initramfs only; leave --initrd away`)
   return initrd === 'none' ? undefined : { name: initrd, bytes: await readInput('initrd', initrd) }
+}
+
+/** The first option that was given and that only the default initramfs serves. */
+const ownInitramfsOption = ({ add = [], with: programs = [], run, accept }: BootOptions): string | undefined => {
+  if (add.length > 0) return '--add'
+  if (programs.length > 0) return '--with'
+  if (run !== undefined) return '--run'
+  return accept === 'background' ? '--accept background' : undefined
 }
 
 /** Says what a kernel of the catalog will not find a driver for. */
@@ -192,14 +198,27 @@ const warnOfDrivers = (name: string, drivers: Drivers, { stderr }: Surroundings)
   stderr.write(`cofferdam: ${name} is built without drivers for ${missing.join(', ')}; --kernel sid-generic has them\n`)
 }
 
+/** Firmware alone finds what it boots: nothing of ours reaches it. */
+const refuseWithoutKernel = (options: BootOptions): void => {
+  const given = options.initrd !== undefined ? '--initrd' : options.append !== undefined ? '--append' : ownInitramfsOption(options)
+  if (given !== undefined) throw usageError(`${given}: works with a kernel of --kernel only, and --kernel none has none`)
+}
+
 /** Kernel and initramfs; neither when firmware shall find something itself. */
 const loadGuest = async (options: BootOptions, drivers: Drivers, around: Surroundings): Promise<GuestImages> => {
-  if (options.kernel === 'none') return { ownInitramfs: false, isLinux: true }
+  if (options.kernel === 'none') {
+    refuseWithoutKernel(options)
+    return { ownInitramfs: false, isLinux: true }
+  }
   const { kernel, image } = await loadKernel(options.kernel, around)
   warnOfDrivers(options.kernel, drivers, around)
   const kind = kernelKind(kernel.bytes)
   // A Multiboot kernel is no Linux; one with a PVH entry is, unless it wants no initramfs.
   const isLinux = kind !== 'multiboot' && (kind !== 'pvh' || options.initrd !== 'none')
+  const refused = isLinux ? undefined : ownInitramfsOption(options)
+  if (refused !== undefined) {
+    throw usageError(`${refused}: works with the default initramfs only, and the ${kind} kernel ${options.kernel} gets none`)
+  }
   const initrd = isLinux || options.initrd !== undefined ? await loadInitrd(options, drivers, around, image) : undefined
   return { kernel, ...(initrd && { initrd }), ownInitramfs: isLinux && options.initrd === undefined, isLinux }
 }
@@ -259,12 +278,19 @@ const bootWith = async (
   }
 }
 
+/** What can be refused before anything is fetched or read. */
+const checkOptions = (options: BootOptions): void => {
+  if (options.forward && !options.net) throw usageError('--forward: works with --net user only')
+  const outputs = { 'stats': options.stats, 'report': options.report, 'save-vars': options.saveVars, 'snapshot': options.snapshot }
+  for (const [what, path] of Object.entries(outputs)) if (path !== undefined) checkWritable(what, path)
+}
+
 /**
  * `cofferdam boot`: fetches what is missing, boots, and stays until the guest ends.
  * @returns the exit code
  */
 export const boot = async (options: BootOptions, around: Surroundings): Promise<number> => {
-  if (options.forward && !options.net) throw usageError('--forward: works with --net user only')
+  checkOptions(options)
   const say = (text: string): boolean => around.stderr.write(`cofferdam: ${text}\n`)
   const forwards = await openForwards(options.forward ?? [], say)
   try {

@@ -25,11 +25,13 @@ const largestFile = 2 ** 30
 /**
  * Reads a file that the person named.
  * @param what - what it is for, used in messages: `kernel`, `initrd`, `add`
+ * @param names - of the catalog, which would have done as well
+ * @throws an input error when it is missing, empty, no file, or larger than 1 GiB
  */
-export const readInput = async (what: string, path: string): Promise<Uint8Array> => {
+export const readInput = async (what: string, path: string, names: readonly string[] = []): Promise<Uint8Array> => {
   const subject = `${what} ${path}`
   const facts = await stat(path).catch((error: unknown) => {
-    throw inputError(subject, plainReason(error), 'a file that can be read')
+    throw inputError(subject, plainReason(error), ['a file that can be read', ...names].join(', '))
   })
   if (!facts.isFile()) throw inputError(subject, 'it is not a file', 'a file that can be read')
   if (facts.size === 0) throw inputError(subject, 'it is empty', 'at least one byte')
