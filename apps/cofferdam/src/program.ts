@@ -92,7 +92,7 @@ Examples:
   cofferdam boot --until 'Run /init' --stats boot.json --trace boot.json.perfetto </dev/null
       stops at that text; open the trace in https://ui.perfetto.dev
   cofferdam boot --firmware ovmf --vars my-vars.fd --save-vars my-vars.fd
-      the same through UEFI, with variables that last; --debug-console shows what OVMF says while it starts
+      the same through UEFI, with variables that last; with a debug build of OVMF --debug-console shows what it says
   cofferdam boot --kernel ./test.flat --initrd none --device isa-debug-exit,iobase=0xf4,iosize=4 --device pc-testdev
       a Multiboot or PVH test kernel written for QEMU; its exit status becomes ours
   cofferdam boot --snapshot-at 'shell ready' --snapshot shell.snap --snapshot-stop

@@ -116,6 +116,12 @@ describe('cofferdam boot with a test kernel', () => {
     expect({ append: given?.append, initrd: given?.initrd }).toEqual({ append: 'smap -v', initrd: undefined })
   })
 
+  it.each([['--run', 'ls'], ['--add', `${kernel}:/x`]])('refuses %s, which needs the initramfs that it does not get', async (...args) => {
+    const { code, err } = await run(['--kernel', flat, ...args], shell)
+    expect(err).toContain(`${args[0]}: works with the default initramfs only`)
+    expect(code).toBe(2)
+  })
+
   it('leaves with its exit status when it has the debug exit, as QEMU does', async () => {
     const guest: FakeGuest = { boot: [{ reason: 'debug-exit', code: 3, status: 7 }] }
     expect((await run(['--kernel', flat, '--device', 'isa-debug-exit'], guest)).code).toBe(7)
@@ -275,7 +281,7 @@ describe('cofferdam boot with a pipe', () => {
     const boot = ['[    1.0] before\n[    1.1] Kernel panic - not syncing: no init\n', { reason: 'reset' } as const]
     const { code, err } = await run([], { boot })
     expect(code).toBe(3)
-    expect(err).toContain('the kernel panicked')
+    expect(err).toContain('the kernel panicked: no init\n')
     expect(err).toContain('  [    1.0] before')
     expect(err).toContain('cpu 0: RIP 0xffffffff81000000, 64-bit kernel')
   })

@@ -40,7 +40,7 @@ describe('the console watch', () => {
     expect(talk.panicked).toBe(false)
     const panic = createConsoleWatch()
     panic.see(bytes('[    1.315945][    T1] Kernel panic - not syncing: no init\n'))
-    expect(panic).toMatchObject({ panicked: true, panicEnded: false })
+    expect(panic).toMatchObject({ panicked: true, panicEnded: false, panicReason: 'no init' })
   })
 
   it('reports each milestone once, in order', () => {

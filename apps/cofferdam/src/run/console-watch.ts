@@ -13,6 +13,8 @@ export interface ConsoleWatch {
   readonly snapshotSeen: boolean
   /** Whether a line says that the kernel panicked. */
   readonly panicked: boolean
+  /** What the kernel said of its first panic; empty before, and when a snapshot was taken after it. */
+  readonly panicReason: string
   /** Whether the kernel has said that it stays where it is after a panic. */
   readonly panicEnded: boolean
   /** Whether the kernel has said that it halted the system. */
@@ -63,7 +65,7 @@ const controls = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b[
 /** Text without terminal control. */
 export const plain = (text: string): string => text.replaceAll(controls, '')
 
-const panicLine = /^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?Kernel panic - not syncing/
+const panicLine = /^(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?Kernel panic - not syncing(?:: )?(.*)/
 const panicEnd = /^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?---\[ end Kernel panic/
 const haltLine = /^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?reboot: System halted/
 const kernelLine = /^\[ *\d+\.\d+\]/
@@ -96,6 +98,7 @@ export const createConsoleWatch = ({ until, snapshotAt, before, onMilestone }: C
   const { panicked = false, panicEnded = false, halted = false, shells = 0 } = before ?? {}
   const state = { panicked, panicEnded, halted, shells }
   let runStatus = before?.runStatus ?? undefined
+  let panicReason = ''
 
   const reach = (milestone: Milestone): void => {
     if (reached.has(milestone)) return
@@ -114,6 +117,7 @@ export const createConsoleWatch = ({ until, snapshotAt, before, onMilestone }: C
       runStatus = Number(text.slice(runStatusText.length))
       reach('shell')
     }
+    panicReason ||= panicLine.exec(text)?.[1] ?? ''
     state.panicked ||= panicLine.test(text)
     state.panicEnded ||= panicEnd.test(text)
     state.halted ||= haltLine.test(text)
@@ -143,6 +147,9 @@ export const createConsoleWatch = ({ until, snapshotAt, before, onMilestone }: C
     },
     get panicked() {
       return state.panicked
+    },
+    get panicReason() {
+      return panicReason
     },
     get panicEnded() {
       return state.panicEnded

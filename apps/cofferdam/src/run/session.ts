@@ -92,6 +92,11 @@ const guest = (session: Session, how: GuestFailure['how'], why: string): GuestFa
   places: session.machine.places(),
 })
 
+const panic = (session: Session): GuestFailure => {
+  const { panicReason } = session.watch
+  return guest(session, 'panic', panicReason === '' ? 'the kernel panicked' : `the kernel panicked: ${panicReason}`)
+}
+
 /** The machine itself broke: a bug of ours, or more memory than this process can have. */
 const broken = (session: Session, cause: unknown): GuestFailure => {
   const why = `the machine broke: ${cause instanceof Error ? cause.message : String(cause)}`
@@ -160,7 +165,7 @@ const waitForScript = async (session: Session, idleUntil: number | undefined): P
 
 const onReset = (session: Session): Outcome | undefined => {
   const { watch } = session
-  if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+  if (watch.panicked) return panic(session)
   if (session.noReboot) return { kind: 'ok', how: 'reset' }
   session.restarts = watch.shells > session.shellsBefore ? 1 : session.restarts + 1
   session.shellsBefore = watch.shells
@@ -193,7 +198,7 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
       await waitForPerson(session, result.idleUntil)
       return undefined
     case 'poweroff': {
-      if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+      if (watch.panicked) return panic(session)
       const status = watch.runStatus ?? 0
       if (status !== 0) return guest(session, 'status', `the command left with status ${status}`)
       return { kind: 'ok', how: 'poweroff' }
@@ -206,7 +211,7 @@ const onResult = async (session: Session, result: RunResult): Promise<Outcome | 
         ? { kind: 'ok', how: 'debug-exit' }
         : guest(session, 'status', `the guest left through the debug exit with code ${result.code}`)
     case 'shutdown':
-      if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+      if (watch.panicked) return panic(session)
       return { ...guest(session, 'crash', result.message), ...(result.state && { state: result.state }) }
     default:
       return result satisfies never
@@ -219,7 +224,7 @@ const checkClock = (session: Session): Outcome | undefined => {
   const leaving = session.leaving()
   if (leaving !== undefined) return { kind: 'ok', how: leaving }
   if (timeLeft(session) > 0) return undefined
-  if (watch.panicked) return guest(session, 'panic', 'the kernel panicked')
+  if (watch.panicked) return panic(session)
   return guest(session, 'timeout', `no end after ${timeout ?? 0} s of wall time`)
 }
 
@@ -227,7 +232,7 @@ const checkAround = (session: Session): Outcome | undefined => {
   const { watch } = session
   if (session.leaving() === undefined) {
     if (watch.untilSeen) return { kind: 'ok', how: 'until' }
-    if (watch.panicEnded) return guest(session, 'panic', 'the kernel panicked')
+    if (watch.panicEnded) return panic(session)
   }
   return checkClock(session)
 }
