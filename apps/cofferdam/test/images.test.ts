@@ -7,7 +7,8 @@ import { findEntry, type CatalogEntry } from '../src/images/catalog.ts'
 import { elfNeeds } from '../src/images/elf.ts'
 import { fetchImages, resolvePackage } from '../src/images/fetch.ts'
 import { findDebianMirror, parseDeb822, parseOneLine } from '../src/images/sources.ts'
-import { cacheFolder, openStore, sha256, type ImageRecord } from '../src/images/store.ts'
+import { cacheFolder } from '../src/cache-folder.ts'
+import { openStore, sha256, type ImageRecord } from '../src/images/store.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-images-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

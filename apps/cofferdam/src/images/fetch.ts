@@ -4,8 +4,9 @@ import { usageError } from '../errors.ts'
 import { aptMissing, machineMirror, openApt, unpackDeb, type Apt, type FetchProgress, type PackageInfo } from './apt.ts'
 import { catalog, findEntry, type CatalogEntry, type Suite } from './catalog.ts'
 import { elfNeeds } from './elf.ts'
+import { cacheFolder } from '../cache-folder.ts'
 import {
-  cacheFolder, isWhole, sha256, type ImageFile, type ImageRecord, type ImageStore, type StoredImage,
+  isWhole, sha256, type ImageFile, type ImageRecord, type ImageStore, type StoredImage,
 } from './store.ts'
 
 /** What fetching reports as it goes. */

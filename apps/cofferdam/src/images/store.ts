@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { cacheFolder } from '../cache-folder.ts'
 import { inputError } from '../errors.ts'
 
 /** One file of an image. */
@@ -40,12 +40,6 @@ export interface ImageStore {
   find(name: string): Promise<StoredImage | undefined>
   /** Puts an image in place, atomically; `fill` writes its files into an empty folder. */
   put(name: string, fill: (folder: string) => Promise<ImageRecord>): Promise<StoredImage>
-}
-
-/** `$XDG_CACHE_HOME/cofferdam`, or `~/.cache/cofferdam` (XDG Base Directory Specification 0.8). */
-export const cacheFolder = (environment: NodeJS.ProcessEnv = process.env): string => {
-  const base = environment.XDG_CACHE_HOME
-  return join(base?.startsWith('/') ? base : join(homedir(), '.cache'), 'cofferdam')
 }
 
 /** SHA-256 of bytes, in hexadecimal. */
