@@ -1,4 +1,5 @@
 /** The SVSM: starts on the first processor, then serves whichever processor calls. */
+import { createTally } from '@cofferdam/findings'
 import {
   GhcbMsr, GhcbMsrRunVmplReq, GhcbMsrRunVmplResp, GhcbMsrTermination, SvsmResult, TerminationSet,
 } from '@cofferdam/spec'
@@ -41,13 +42,9 @@ const wasRefused = (msr: bigint): boolean =>
 /** Creates the program. */
 export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
   const places = svsmPlaces(base)
-  const requests = new Map<string, number>()
-  const refused = new Map<string, number>()
+  const requests = createTally()
+  const refused = createTally()
   let svsm: SvsmState | null = null
-
-  const count = (counters: Map<string, number>, name: string): void => {
-    counters.set(name, (counters.get(name) ?? 0) + 1)
-  }
 
   const readOwn = (processor: SvsmProcessor): SvsmConfiguration | null => {
     const page = new Uint8Array(4096)
@@ -89,11 +86,11 @@ export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
       }
       const served = serveCall(svsm, processor)
       if (served !== null) {
-        count(requests, served.name)
-        if (served.code !== SvsmResult.SUCCESS) count(refused, `${served.name} ${resultName(served.code)}`)
+        requests.add(served.name)
+        if (served.code !== SvsmResult.SUCCESS) refused.add(`${served.name} ${resultName(served.code)}`)
       }
       return runGuest(svsm, processor)
     },
-    stats: () => ({ requests: Object.fromEntries(requests), refused: Object.fromEntries(refused) }),
+    stats: () => ({ requests: requests.counts(), refused: refused.counts() }),
   }
 }

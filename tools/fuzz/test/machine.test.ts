@@ -2,13 +2,17 @@ import { createImageSurvivor } from '../src/survive/machine/images.ts'
 import { createQueueSurvivor } from '../src/survive/machine/queues.ts'
 import { createRegisterSurvivor } from '../src/survive/machine/registers.ts'
 import type { Survivor } from '../src/survive/processor.ts'
+import { createSnpSurvivor } from '../src/survive/snp/guest.ts'
+import { createPspSurvivor } from '../src/survive/snp/psp.ts'
 import { describe, expect, it } from 'vitest'
 
-/** `npm run fuzz -- survive --what registers,queues,images` is the long run. */
+/** `npm run fuzz -- survive` is the long run. */
 const samples: Readonly<Record<string, readonly [create: () => Survivor, cases: number]>> = {
   'random accesses to every port, register and configuration space': [createRegisterSurvivor, 80],
   'virtqueues of random bytes': [createQueueSurvivor, 200],
   'damaged kernels, firmware, archives and programs': [createImageSurvivor, 1200],
+  'an SNP guest that asks its host and its SVSM for anything': [createSnpSurvivor, 40],
+  'a host that asks the PSP for anything': [createPspSurvivor, 300],
 }
 
 describe('a machine survives', () => {

@@ -1,5 +1,6 @@
 /** An SNP guest under the reference host: its memory, its processors, its launch, and what its exits ask for. */
 import type { SnpLaunch } from '@cofferdam/boot'
+import { createTally } from '@cofferdam/findings'
 import type { IoBus, PhysicalMemory } from '@cofferdam/memory'
 import type { GuestProgram, SevFact } from '@cofferdam/sev'
 import { HvFeatures, SevFeatures, SnpGuestRequest } from '@cofferdam/spec'
@@ -60,7 +61,7 @@ export interface SnpGuestOptions {
 
 /** Counters of a guest. */
 export interface SnpGuestStats {
-  /** Exits by name. */
+  /** Exits by name; names that a guest makes up count as `others` once there are many. */
   readonly exits: Readonly<Record<string, number>>
   /** Requests that made no sense, by what was wrong with them. */
   readonly malformed: Readonly<Record<string, number>>
@@ -88,8 +89,6 @@ const PAGE = 4096
 /** 512 pages in a row. */
 const REGION_ORDER = 9
 
-const add = (counters: Map<string, number>, name: string): void => { counters.set(name, (counters.get(name) ?? 0) + 1) }
-
 /** A permission map in host memory: its first page, and how many there are as a power of two. */
 function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array): [page: number, order: number] {
   const order = Math.ceil(Math.log2(bytes.length / PAGE))
@@ -116,8 +115,8 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   })
   const hostile = options.hostile === undefined ? undefined
     : createHostile({ ...options.hostile, memory: guestMemory, physical: memory, npt, flush })
-  const exits = new Map<string, number>()
-  const malformed = new Map<string, number>()
+  const exits = createTally()
+  const malformed = createTally()
   const apics: LocalApic[] = []
   const vcpus: Vcpu[] = []
   /** VMSAs that wait for a processor's INIT, as guest pages. */
@@ -214,9 +213,9 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
         svsm: { program: options.svsm.program, instructions: options.svsm.instructions(svm) },
       }),
       onExit(name, problem) {
-        add(exits, name)
+        exits.add(name)
         options.watch?.exitIs(name)
-        if (problem !== undefined) add(malformed, problem)
+        if (problem !== undefined) malformed.add(problem)
         options.onExit?.(index, name, problem)
       },
     }))
@@ -244,8 +243,7 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
       })
     },
     stats: () => ({
-      exits: Object.fromEntries([...exits].sort(([a], [b]) => (a < b ? -1 : 1))),
-      malformed: Object.fromEntries(malformed), memory: { ...guestMemory.counts },
+      exits: exits.counts(), malformed: malformed.counts(), memory: { ...guestMemory.counts },
       ...(hostile !== undefined && { hostile: hostile.deeds() }),
     }),
   }

@@ -5,11 +5,14 @@ import { createImageSurvivor } from '../survive/machine/images.ts'
 import { createQueueSurvivor } from '../survive/machine/queues.ts'
 import { createRegisterSurvivor } from '../survive/machine/registers.ts'
 import { createProcessorSurvivor, type Survivor } from '../survive/processor.ts'
+import { createSnpSurvivor } from '../survive/snp/guest.ts'
+import { createPspSurvivor } from '../survive/snp/psp.ts'
 import { runWatched, type CaseLine } from '../survive/watched.ts'
 
 export const SURVIVORS: Readonly<Record<string, () => Survivor>> = {
   processor: () => createProcessorSurvivor(), system: () => createProcessorSurvivor({ system: true }),
   registers: createRegisterSurvivor, queues: createQueueSurvivor, images: createImageSurvivor,
+  snp: createSnpSurvivor, psp: createPspSurvivor,
 }
 /** What the process may grow by after its first cases, in bytes: compiled code comes and goes. */
 const GROWTH = 512 * 2 ** 20

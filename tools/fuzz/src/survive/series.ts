@@ -1,0 +1,66 @@
+/** Cases that share what they run on, so that it need not be made anew for each: a case is repeated with those before it. */
+import type { Random } from '@cofferdam/oracle'
+import { createRandom } from '@cofferdam/oracle'
+import { caseSeed, type Survivor } from './processor.ts'
+
+/** What no case may take, in milliseconds. */
+const HANG = 10_000
+
+export interface SeriesOptions<T> {
+  /** Cases with numbers n × `length` … share one. */
+  readonly length: number
+  readonly begin: (random: Random) => T
+  /**
+   * Runs a case and answers how it ended; throws what it finds wrong.
+   * @param again makes another one for the cases that follow, because this one has ended
+   */
+  readonly run: (on: T, random: Random, again: () => void) => string
+  /** A problem behind which the cases go on with another one, as they do in every repetition. */
+  readonly isClear?: (error: unknown) => string | null
+}
+
+export function createSeries<T>({ length, begin, run, isClear }: SeriesOptions<T>): Survivor {
+  let on: T | null = null
+  let place = { seed: -1, next: -1 }
+
+  const runOne = (seed: number, number: number): string => {
+    if (number % length === 0) on = null
+    const one = caseSeed(seed, number)
+    const shared = on ??= begin(createRandom(one ^ 0x5eed))
+    try {
+      return run(shared, createRandom(one), () => { on = null })
+    } catch (error) {
+      on = null
+      const clear = isClear?.(error)
+      if (typeof clear === 'string') return clear
+      throw error
+    }
+  }
+  /** What the case shares, as the cases before it leave it. */
+  const comeTo = (seed: number, number: number): void => {
+    if (place.seed === seed && place.next === number) return
+    on = null
+    for (let n = number - number % length; n < number; n++) {
+      try {
+        runOne(seed, n)
+      } catch {
+        // That is another case's problem.
+      }
+    }
+  }
+
+  return {
+    run(seed, number) {
+      comeTo(seed, number)
+      place = { seed, next: number + 1 }
+      const began = performance.now()
+      try {
+        const ended = runOne(seed, number)
+        const took = performance.now() - began
+        return { ended, problem: took > HANG ? `took ${Math.round(took)} ms` : null }
+      } catch (error) {
+        return { ended: 'exception', problem: (error as Error).stack ?? String(error) }
+      }
+    },
+  }
+}
