@@ -12,8 +12,14 @@ function seedBytes(seed: number): Uint8Array {
   return bytes
 }
 
+/** The chip that was asked for last: its keys take seconds to find, and machines of one seed have one chip. */
+let last: { readonly seed: number, readonly identity: SevIdentity } | null = null
+
 /** The identity of the chip in a machine with this seed. */
-export const snpIdentity = (seed: number): SevIdentity => createSevIdentity(seedBytes(seed), PRODUCT)
+export function snpIdentity(seed: number): SevIdentity {
+  if (last?.seed !== seed) last = { seed, identity: createSevIdentity(seedBytes(seed), PRODUCT) }
+  return last.identity
+}
 
 /** The certificates that vouch for a machine's reports, DER: the root first. */
 export interface SnpEndorsement {
