@@ -11,7 +11,7 @@ export type DeviceArgument =
   | { readonly kind: 'virtio-console'; readonly file?: string }
 
 const groups: Readonly<Record<string, DriverGroup>> = {
-  'virtio-rng': 'rng', 'virtio-console': 'console', 'virtio-9p': '9p', 'virtio-net': 'net',
+  'virtio-rng': 'rng', 'virtio-console': 'console', 'virtio-9p': '9p', 'virtio-net': 'net', psp: 'psp',
 }
 
 /** Groups of drivers that a guest needs for its devices, and for its way to the firmware that vouches for it. */
@@ -63,10 +63,11 @@ const known: Readonly<Record<string, Parse>> = {
   'isa-debug-exit': debugExit,
   'pc-testdev': plain({ kind: 'pc-testdev' }),
   'pci-testdev': plain({ kind: 'pci-testdev' }),
+  psp: plain({ kind: 'psp' }),
 }
 
 /** Of these there is one at most. */
-const single = new Set<string>(['isa-debug-exit', 'pc-testdev', 'pci-testdev'])
+const single = new Set<string>(['isa-debug-exit', 'pc-testdev', 'pci-testdev', 'psp'])
 
 /** Devices that people may ask for, and why there is none. */
 const refused: Readonly<Record<string, string>> = {

@@ -31,6 +31,15 @@ const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
   }
 }
 
+/** What a machine with a PSP can't be. */
+const checkPsp = ({ cc, cpu, snapshotAt, snapshotEvery, restore }: BootOptions): void => {
+  if (cc !== 'none') throw usageError(`--device psp: the guest of --cc ${cc} has none; it reaches its host's by messages. Leave one of them out`)
+  if (cpu !== 'amd') throw usageError('--device psp: the PSP is on AMD processors; add --cpu amd')
+  const option = restore !== undefined ? '--restore' : snapshotAt !== undefined ? '--snapshot-at' : '--snapshot-every'
+  if ((restore ?? snapshotAt ?? snapshotEvery) === undefined) return
+  throw usageError(`${option}: a machine with --device psp has no snapshot yet; leave one of them out`)
+}
+
 /** What only goes together, or not at all. */
 const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (name: string) => boolean): void => {
   const { cc, svsm, accept, sevFeatures } = given
@@ -49,6 +58,7 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   if (cc === 'none' && given.symbols !== undefined) {
     throw usageError('--symbols: findings are about confidential guests; add --cc snp')
   }
+  if (given.device?.some(({ kind }) => kind === 'psp')) checkPsp(given)
   if (cc !== 'snp') return
   if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
   if (accept === 'eager' && given.firmware !== undefined && given.firmware !== 'direct') {
@@ -85,6 +95,8 @@ Examples:
       a static program of yours in the guest
   cofferdam boot --kernel sid-generic --share ./src --run 'mount -t 9p -o version=9p2000.L share /root && ls /root'
       a folder of yours, which the guest can read
+  cofferdam boot --kernel sid-generic --cpu amd --device psp --run 'modprobe kvm_amd; dmesg | grep -E "ccp|SEV"'
+      a host of SEV guests to be, with the PSP that Linux's ccp drives
   cofferdam boot --net user --run 'ifconfig eth0 up; udhcpc -i eth0 -q; ping -c 3 gateway'
       a network card; the guest reaches its gateway and nothing else
   cofferdam boot --kernel ./bzImage --initrd ./initrd.img --append root=/dev/ram0 --timeout 60

@@ -431,6 +431,13 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
     ['firmware as a kernel', ['--kernel', 'ovmf'], 'kernel ovmf: it is a firmware: expected a kernel image'],
     ['what is not built yet', ['--cc', 'tdx'], '--cc tdx: not in this version yet'],
     ['a TPM of an SVSM that there is not', ['--cc', 'snp', '--svsm-vtpm'], "--svsm-vtpm: the TPM is the SVSM's; add --svsm"],
+    ['a PSP on another vendor\'s processors', ['--device', 'psp'], '--device psp: the PSP is on AMD processors; add --cpu amd'],
+    ['a PSP for an SNP guest', ['--device', 'psp', '--cc', 'snp'], '--device psp: the guest of --cc snp has none'],
+    [
+      'a snapshot of a machine with a PSP',
+      ['--device', 'psp', '--cpu', 'amd', '--snapshot-at', 'x', '--snapshot', 'y'],
+      '--snapshot-at: a machine with --device psp has no snapshot yet; leave one of them out',
+    ],
     ['an SVSM under a guest that is none', ['--svsm'], '--svsm: works with an SNP guest; add --cc snp'],
     ['a level that there is not', ['--cc', 'snp', '--svsm', '4'], '--svsm 4: expected a privilege level from 1 to 3'],
     ["the SVSM's own level", ['--cc', 'snp', '--svsm=0'], '--svsm 0: expected a privilege level from 1 to 3'],

@@ -70,6 +70,7 @@ describe('--device', () => {
     ['isa-debug-exit,iosize=1', { kind: 'isa-debug-exit', port: 0x501, length: 1 }],
     ['pc-testdev', { kind: 'pc-testdev' }],
     ['pci-testdev', { kind: 'pci-testdev' }],
+    ['psp', { kind: 'psp' }],
   ])('takes %s', (text, device) => {
     expect(parseDevice(text)).toEqual([device])
   })

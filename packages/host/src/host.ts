@@ -3,6 +3,7 @@
  * guests memory. It drives the silicon through what machine code has too: memory, MSRs, RMP instructions, the PSP.
  */
 import type { MemoryRegion } from '@cofferdam/boot'
+import { COST } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { bootMemory, createPageAllocator, Gfp, mapFromE820, NO_MEMORY, type PageAllocator } from '@cofferdam/page-alloc'
 import { Msr, SnpInitEx, SnpInitExFlags, SnpPlatformState, SysCfg } from '@cofferdam/spec'
@@ -24,7 +25,7 @@ export interface ReferenceHostOptions {
   readonly rmpAt?: { readonly base: number, readonly bytes: number }
   /** Highest ASID of SNP guests. */
   readonly maxSnpAsid: number
-  /** WBINVD on a processor. */
+  /** WBINVD on a processor, with what it takes. */
   readonly writeBackCaches: (processor: number) => void
   /** The certificates that vouch for the chip's reports, as extended guest requests hand them out. */
   readonly certificates?: () => Uint8Array
@@ -60,10 +61,6 @@ const PAGE = 4096
 const LOW = 2 ** 20
 /** Clearing the reverse map: bytes per nanosecond of virtual time, a memory channel's worth. */
 const CLEAR_RATE = 8
-/**
- * A command of the PSP: its processor is slow, and the mailbox polled (Linux waits for an interrupt of milliseconds).
- */
-const PSP_COMMAND = 20_000
 
 /** Memory of the machine before the allocator has it: the reverse map comes from here. */
 function placeRmp(options: ReferenceHostOptions) {
@@ -138,7 +135,7 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
     return page
   }
   const freePage = (page: number): void => { pages.free(page, 0) }
-  const firmware = createFirmware({ psp, memory, rmp, allocatePage, freePage, charge: () => { charge(PSP_COMMAND) } })
+  const firmware = createFirmware({ psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) } })
   initialise(options, firmware)
   log(`SEV-SNP is on (${Object.keys(SnpPlatformState)[1]})`)
 

@@ -34,8 +34,15 @@ export type DeviceOption =
   | ShareOption
   /** A network that ends in this process. */
   | NetOption
+  /** AMD's PSP with the SEV firmware in it, and processors with SEV-SNP: for a host in the machine. */
+  | PspOption
   /** A core of your own. */
   | { readonly kind: 'virtio', readonly create: () => VirtioDevice }
+
+/** The PSP of an AMD machine; there is one. */
+export interface PspOption {
+  readonly kind: 'psp'
+}
 
 /** A tree of files that the guest may mount (virtio-9p). */
 export interface ShareOption {
@@ -76,6 +83,9 @@ export function createDma(memory: PhysicalMemory): DmaMemory {
   }
 }
 
+/** A device that is a virtio device. */
+type VirtioOption = Exclude<DeviceOption, TestDevice | PspOption>
+
 const isTest = (option: DeviceOption): option is TestDevice =>
   option.kind === 'isa-debug-exit' || option.kind === 'pc-testdev' || option.kind === 'pci-testdev'
 
@@ -86,7 +96,7 @@ export const testDevices = (options: readonly DeviceOption[] = []): TestDevice[]
 const GATEWAY_RANK = 4096
 
 function createDevice(
-  option: Exclude<DeviceOption, TestDevice>, seed: number, place: number, clock: VirtualClock,
+  option: VirtioOption, seed: number, place: number, clock: VirtualClock,
 ): VirtioDevice {
   switch (option.kind) {
     case 'virtio-rng':
@@ -129,7 +139,7 @@ export const isConsole = (device: VirtioDevice): device is VirtioConsole => 'rec
 export function createDevices(
   options: Choice, memory: DmaMemory, clock: VirtualClock, onBroken: (device: string, reason: string) => void,
 ): VirtioOptions | undefined {
-  const virtio = (options.devices ?? []).filter((option) => !isTest(option))
+  const virtio = (options.devices ?? []).filter((option): option is VirtioOption => !isTest(option) && option.kind !== 'psp')
   const devices = [
     ...(options.disks ?? []).map(createDisk),
     ...virtio.map((option, place) => createDevice(option, options.seed, place, clock)),

@@ -10,13 +10,14 @@ import type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
 import { createCourse } from './course.ts'
 import { createDevices, createDma, diskSlots, isConsole, testDevices } from './devices.ts'
 import { attachFirmware, createMachineConfig, firmwareOverhead, placedAcpi } from './firmware.ts'
-import { checkOptions, MachineError } from './options.ts'
+import { checkOptions, hasPsp, MachineError } from './options.ts'
 import type { MachineOptions } from './options.ts'
 import { createProcessors, processorsOverhead } from './processors.ts'
 import type { Processors, Seat } from './processors.ts'
 import { createRandom } from './random.ts'
 import { placeOf, shutdownMessage, stateLines } from './report.ts'
 import { createRunLoop } from './run-loop.ts'
+import { createHostSilicon } from './snp/host-silicon.ts'
 import { createSnpMachine } from './snp/machine.ts'
 import { captureMachine, optionsOf, restoreInto } from './snapshot/snapshot.ts'
 import type { SnapshotData } from './snapshot/snapshot.ts'
@@ -49,7 +50,6 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     return createSnpMachine(options)
   }
   const { vcpus, seed } = options
-  const map = pcMemoryMap(options.memory)
   const layout = options.firmware && layOutFirmware(options.firmware, options.vars)
   const overhead = processorsOverhead(vcpus) + (layout === undefined ? 0 : firmwareOverhead(layout))
   const memory = createRam(options.memory, overhead)
@@ -62,6 +62,11 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
 
   const seats: Seat[] = []
   const model = configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids)
+  const sev = hasPsp(options) ? createHostSilicon({
+    memory, model, seed, ram: options.memory, reserve: layout === undefined,
+    processors: () => seats.map(({ processor }) => processor), charge: (time) => { loop.charge(time) },
+  }) : undefined
+  const map = sev?.map ?? pcMemoryMap(options.memory)
   const names = { kernel: options.kernel?.name, initrd: options.initrd?.name }
   const guest = { kernel: options.kernel?.bytes, initrd: options.initrd?.bytes, cmdline: options.append, names }
   const smbios: SmbiosInfo = { ...SMBIOS, memory: options.memory }
@@ -93,7 +98,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     deliver: (message) => routeMessage(processors.apics, message),
     picOutput: (level) => { processors.apics[0].setLint(0, level) },
     ...course.outputs,
-    virtio,
+    virtio, psp: sev?.psp,
   })
 
   const random = { turns: createRandom(seed, 'turns'), processors: createRandom(seed, 'processors') }
@@ -108,7 +113,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     },
   })
   const processors: Processors = createProcessors({
-    seats, memory, count: vcpus, engine: options.engine, model,
+    seats, memory, count: vcpus, engine: options.engine, model, extensions: sev?.extensions,
     holeStart: layout === undefined ? lowMemory(options.memory) : undefined,
     now: () => loop.now(), interrupted: () => loop.interrupted(),
     random64: random.processors.next64,
@@ -117,6 +122,8 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     onChange: (index) => { loop.changed(seats[index]) },
     emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
+
+  sev?.start()
 
   const parts: MachineParts = {
     loop, clock, processors, random, hash, devices: [...firmware?.parts ?? [], ...platform.parts],
@@ -168,6 +175,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     findings: createFindings(),
     describe: (cpu) => stateLines(seats[cpu].processor),
     snapshot(attachment = null) {
+      if (sev !== undefined) throw new MachineError('devices', 'psp', 'a machine with SEV has no snapshot yet')
       if (isDone()) throw new MachineError('machine', 'state', 'it has ended; expected one that can go on')
       return asSnapshot(captureMachine(options, attachment, memory, parts), usualOptions(options))
     },

@@ -141,7 +141,7 @@ export interface MachineStats {
     readonly measurement: string
     /** Where the guest's time went; `rest` is what a boot without SNP takes, too. */
     readonly time: Readonly<Record<TimeUse, Readonly<TimeSpent>>>
-    /** How often each instruction on the RMP was executed. */
+    /** How often each instruction on the RMP, and WBINVD, was executed. */
     readonly operations: Readonly<Record<string, number>>
     /** The cost table: virtual nanoseconds of what takes longer than an instruction (`COSTS` of `@cofferdam/host`). */
     readonly costs: Readonly<Record<string, number>>
@@ -190,6 +190,19 @@ const oneOf = (option: string, value: string, choices: readonly string[]): void 
   if (!choices.includes(value)) throw new MachineError(option, 'value', `${value}; expected ${choices.join(', ')}`)
 }
 
+/** Whether a machine is to have a PSP. */
+export const hasPsp = ({ devices = [] }: Pick<MachineOptions, 'devices'>): boolean =>
+  devices.some(({ kind }) => kind === 'psp')
+
+/** @throws MachineError for a machine that has no PSP of its own */
+function checkPsp({ cpu, cc, devices = [], restore }: MachineOptions & { readonly restore?: unknown }): void {
+  const refuse = (problem: string): never => { throw new MachineError('devices', 'psp', problem) }
+  if (devices.filter(({ kind }) => kind === 'psp').length > 1) refuse('two; expected one')
+  if (cc === 'snp') refuse('an SNP guest has none: it reaches its host\'s by messages; expected cc none')
+  if (cpu !== 'amd') refuse(`a machine with ${cpu} processors; expected amd`)
+  if (restore !== undefined) refuse('a machine with SEV has no snapshot yet')
+}
+
 /**
  * Refuses what makes no machine; images, memory size and command line are checked where they are loaded.
  * @throws MachineError
@@ -216,6 +229,7 @@ export function checkOptions(options: MachineOptions & { readonly restore?: unkn
   }
   oneOf('engine', engine, ['interp', 'jit', 'auto'])
   oneOf('cpu', cpu, ['intel', 'amd'])
+  if (hasPsp(options)) checkPsp(options)
   if (options.hostile !== undefined && options.cc !== 'snp') {
     throw new MachineError('hostile', 'mode', 'a machine without a host; expected an SNP guest')
   }

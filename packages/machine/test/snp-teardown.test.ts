@@ -53,7 +53,7 @@ function createHost() {
   const none = (): void => undefined
   const silicon = createSnpSilicon({
     memory, model, seed: 1, processors: () => processors.seats.map(({ processor }) => processor),
-    charge: none, onFact: none, onAccept: none,
+    charge: none, iommuReady: true,
   })
   const processors: Processors = createProcessors({
     seats: [], memory, count: 1, engine: 'interp', model, extensions: silicon.extensions, holeStart: lowMemory(bytes),

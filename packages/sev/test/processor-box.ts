@@ -12,7 +12,7 @@ import {
 } from '@cofferdam/x86'
 import type { Processor, SvmCore, SvmRun } from '@cofferdam/x86'
 import { createRmpTable, createSevSilicon } from '../src/index.ts'
-import type { RmpFields, RmpTable, SevSilicon } from '../src/index.ts'
+import type { RmpFields, RmpTable, SevSilicon, SevSiliconOptions } from '../src/index.ts'
 
 /** System physical addresses. */
 export const HOST = {
@@ -74,10 +74,10 @@ const segment = (selector: number, attributes: number): bigint =>
 const CODE = ATTR.P | ATTR.S | ATTR.L | 0xb
 const DATA = ATTR.P | ATTR.S | ATTR.DB | 3
 
-export function createSevBox(mode: Mode = 'snp', features = 0n): SevBox {
+export function createSevBox(mode: Mode = 'snp', features = 0n, more: Partial<SevSiliconOptions> = {}): SevBox {
   const memory = createPhysicalMemory({ ram: [{ start: 0, length: 2 ** 24 }], overhead: engineOverhead(1, 2 ** 21) })
   const rmp = createRmpTable(memory)
-  const silicon = createSevSilicon({ memory, rmp, minSevAsid: 4 })
+  const silicon = createSevSilicon({ memory, rmp, minSevAsid: 4, ...more })
   const { extensions } = silicon
   const engine = createEngine({
     memory, processors: 1, meanings: extendedMeanings(extensions), hotForms: [], uopBytes: 2 ** 21, engine: 'interp',

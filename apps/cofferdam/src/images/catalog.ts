@@ -33,8 +33,8 @@ const kernel = (name: string, suite: Suite, flavour: '' | 'cloud-', about: strin
   file: /^(boot\/vmlinuz-[^/]+|usr\/lib\/modules\/[^/]+\/vmlinuz)$/,
   keepAs: 'vmlinuz',
   about,
-  // CONFIG_NET_9P is off in the cloud flavour, from 6.1 to 7.2
-  ...(flavour === 'cloud-' && { without: ['9p'] }),
+  // CONFIG_NET_9P and CONFIG_CRYPTO_DEV_SP_PSP are off in the cloud flavour, from 6.1 to 7.2
+  ...(flavour === 'cloud-' && { without: ['9p', 'psp'] }),
 })
 
 const firmware = (name: string, packageName: string, file: RegExp, keepAs: string, about: string): CatalogEntry => ({

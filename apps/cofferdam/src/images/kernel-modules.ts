@@ -14,7 +14,7 @@ import { sha256, type ImageFile, type StoredImage } from './store.ts'
 export const keptModules: readonly string[] = [
   'virtio_pci', 'virtio_blk', 'virtio_console', 'virtio_rng', 'virtio_net', '9pnet_virtio', '9p',
   'ext4', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_iso8859_1', 'nls_utf8', 'squashfs', 'isofs', 'overlay', 'loop',
-  'sev_guest', 'tdx_guest', 'tsm', 'tsm_report', 'gcm', 'ghash_generic',
+  'sev_guest', 'tdx_guest', 'tsm', 'tsm_report', 'gcm', 'ghash_generic', 'ccp', 'kvm_amd',
 ]
 
 // From 7.x on Debian's modules are in a package of their own beside linux-binary-VERSION.

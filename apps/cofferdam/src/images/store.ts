@@ -53,6 +53,10 @@ export const isWhole = async (image: StoredImage): Promise<boolean> => {
   return true
 }
 
+/** Whether two images are of one package's version, and the same of it. */
+const isSame = (a: ImageRecord, b: ImageRecord): boolean =>
+  a.package === b.package && a.version === b.version && a.wanted?.join() === b.wanted?.join()
+
 const isRecord = (value: unknown): value is ImageRecord =>
   typeof value === 'object' &&
   value !== null &&
@@ -96,8 +100,7 @@ export const openStore = (folder = join(cacheFolder(), 'images')): ImageStore =>
       await writeFile(join(draft, 'image.json'), `${JSON.stringify(record, null, 2)}\n`)
       // Whoever was quicker with the same version has given its path away by now: that one stays.
       const before = await find(name)
-      const same = before?.package === record.package && before.version === record.version &&
-        before.wanted?.join() === record.wanted?.join()
+      const same = before !== undefined && isSame(before, record)
       if (same && await isWhole(before)) return before
       const unique = draft.slice(-6)
       const home = `${name}_${record.version.replaceAll(/[^\w.+~-]/g, '-')}-${unique}`

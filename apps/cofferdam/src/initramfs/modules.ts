@@ -11,6 +11,7 @@ export const driverGroups = {
   rng: ['virtio_pci', 'virtio_rng'],
   net: ['virtio_pci', 'virtio_net'],
   '9p': ['virtio_pci', '9pnet_virtio', '9p'],
+  psp: ['ccp', 'kvm_amd'],
   coco: ['sev_guest', 'tdx_guest', 'tsm', 'tsm_report'],
 } as const satisfies Readonly<Record<string, readonly string[]>>
 

@@ -24,6 +24,8 @@ export const COSTS = {
   rmpquery: 300,
   /** Reads one entry. */
   rmpread: 300,
+  /** WBINVD: a last-level cache of 32 MiB, all dirty, at what two memory channels take. */
+  wbinvd: 1_000_000,
   /** An entry in the nested tables, with the allocation of what it maps. */
   map: 400,
   /** A command of a TPM in software: a millisecond, whatever it is; keys take longer. */

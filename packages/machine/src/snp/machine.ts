@@ -68,6 +68,8 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const model = configureModel(epycGenoa)
   const silicon = createSnpSilicon({
     memory, model, seed, processors: () => processors.seats.map(({ processor }) => processor),
+    // No device reaches memory except through the host's own program.
+    iommuReady: true,
     charge: (time) => { loop.charge(time) },
     onFact: (processor, fact) => { findings.fromSilicon(processor, fact) }, onAccept: () => { account.accepts() },
   })

@@ -19,10 +19,12 @@ export interface SnpSiliconOptions {
   readonly processors: () => readonly Processor[]
   /** The running processor's instruction takes so many nanoseconds longer. */
   readonly charge: (nanoseconds: number) => void
+  /** Every IOMMU is on, with SNP support; asked when the firmware is to initialise SNP. */
+  readonly iommuReady: boolean
   /** Takes facts about guests, for findings. */
-  readonly onFact: (processor: Processor | null, fact: SevFact) => void
+  readonly onFact?: (processor: Processor | null, fact: SevFact) => void
   /** It has changed the state of memory by PVALIDATE. */
-  readonly onAccept: () => void
+  readonly onAccept?: () => void
 }
 
 export interface SnpSilicon {
@@ -41,7 +43,7 @@ export interface SnpSilicon {
   readonly maxSnpAsid: number
   /** A guest's launch digest as the PSP has it, in hexadecimal; of nobody, nothing. */
   measurement(context: number): string
-  /** How often each instruction on the RMP was executed. */
+  /** How often each instruction on the RMP, and WBINVD, was executed. */
   operations(): Readonly<Record<string, number>>
   /** WBINVD on a processor. */
   writeBackCaches(processor: number): void
@@ -58,7 +60,10 @@ const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.to
 
 const word = (cpu: Cpu, index: number): bigint => systemOf(cpu).held.get(index) ?? 0n
 
-/** CPUID of a processor with an XCR0 and XSS of the caller's choice: sizes in leaf 0Dh depend on them. */
+/**
+ * CPUID of a processor with an XCR0 and XSS of the caller's choice: sizes in leaf 0Dh depend on them. They are those of
+ * whichever processor is resident, and stay what they were.
+ */
 function cpuidWith(cpu: Cpu, [leaf, subleaf]: readonly [number, number], xcr0: bigint, xss: bigint) {
   const { views } = cpu
   const out = new Uint32Array(4)
@@ -72,12 +77,9 @@ function cpuidWith(cpu: Cpu, [leaf, subleaf]: readonly [number, number], xcr0: b
 }
 
 /** The rest of the machine, as the PSP sees it. */
-const platformOf = (processors: () => readonly Processor[], turnOff: () => void): PspPlatform => {
-  const cpu = (index: number): Cpu => {
-    const processor = processors()[index]
-    processor.activate()
-    return processor.cpu
-  }
+const platformOf = (processors: () => readonly Processor[], iommuReady: boolean, turnOff: () => void): PspPlatform => {
+  // The PSP looks on while a processor executes: it must not make another one the resident one.
+  const cpu = (index: number): Cpu => processors()[index].cpu
   return {
     get processors() { return processors().length },
     syscfg: (p) => word(cpu(p), Msr.AMD_SYSCFG),
@@ -85,8 +87,7 @@ const platformOf = (processors: () => readonly Processor[], turnOff: () => void)
     rmpMsrs: (p) => ({
       base: word(cpu(p), Msr.AMD_RMP_BASE), end: word(cpu(p), Msr.AMD_RMP_END), cfg: word(cpu(p), Msr.AMD_RMP_CFG),
     }),
-    // No device reaches memory except through the host's own program.
-    iommuReady: () => true,
+    iommuReady: () => iommuReady,
     cpuid: (leaf, subleaf, xcr0, xss) => cpuidWith(cpu(0), [leaf, subleaf], xcr0, xss),
     disableSnp() {
       for (let p = 0; p < processors().length; p++) {
@@ -107,13 +108,14 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     charge: (_processor, operation) => {
       operations.set(operation, (operations.get(operation) ?? 0) + 1)
       charge(COSTS[operation])
-      if (operation === 'pvalidate') onAccept()
+      if (operation === 'pvalidate') onAccept?.()
     },
+    onWriteBack: ({ index }) => { psp.wbinvd(index) },
     onFact,
   })
   const identity = snpIdentity(seed)
   const psp = createPsp({
-    memory, rmp: table, identity, platform: platformOf(processors, () => { table.enabled = false }),
+    memory, rmp: table, identity, platform: platformOf(processors, options.iommuReady, () => { table.enabled = false }),
     facts: {
       maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID, signature: cpuidSignature(model), tscKhz: model.tscHz / 1000,
     },
@@ -125,7 +127,7 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: true },
     measurement: (context) => toHex(psp.state.guests.get(context)?.digest ?? new Uint8Array(0)),
     operations: () => Object.fromEntries([...operations].sort(([a], [b]) => (a < b ? -1 : 1))),
-    writeBackCaches: (processor) => { psp.wbinvd(processor) },
+    writeBackCaches: (index) => { sev.wbinvd(processors()[index]) },
     certificates: () => machineCertificates(identity, psp.state.reportedTcb),
   }
 }

@@ -12,7 +12,7 @@ import type { KnownGuest } from './encrypted.ts'
 export const HOST_KEY = 0x1_0000
 
 /** What SEV costs in virtual time, for whoever keeps it. */
-export type SevOperation = 'pvalidate' | 'rmpadjust' | 'rmpquery' | 'rmpupdate' | 'psmash' | 'rmpread'
+export type SevOperation = 'pvalidate' | 'rmpadjust' | 'rmpquery' | 'rmpupdate' | 'psmash' | 'rmpread' | 'wbinvd'
 
 /** Settings that all processors of a machine share. */
 export interface SevShared {
@@ -27,6 +27,8 @@ export interface SevShared {
   /** All processors, as they come to be. */
   readonly processors: SevProcessor[]
   readonly charge: (processor: Processor, operation: SevOperation) => void
+  /** A processor has executed WBINVD, which the PSP sees. */
+  readonly wroteBack: (processor: Processor) => void
   /** Takes facts about SNP guests; the processor is the one that the guest runs on, null where the host acts. */
   readonly fact: ((processor: Processor | null, fact: SevFact) => void) | null
 }

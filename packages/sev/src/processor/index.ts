@@ -18,7 +18,7 @@ import { sysCfgHas } from './context.ts'
 import { sevLeaves } from './cpuid.ts'
 import { deniedPage, deniedWalk, tellDenied } from './faults.ts'
 import { guestOf } from './guests.ts'
-import { flushPages, sevMeanings, takenBefore } from './instructions.ts'
+import { flushPages, sevMeanings, takenBefore, writeBack } from './instructions.ts'
 import { createSevPolicy } from './keys.ts'
 import { sevMsrs } from './msrs.ts'
 
@@ -34,6 +34,8 @@ export interface SevSiliconOptions {
   readonly minSevAsid?: number
   /** Virtual time that an instruction takes beside its own. */
   readonly charge?: (processor: Processor, operation: SevOperation) => void
+  /** A processor has written back and invalidated its caches; for `Psp.wbinvd`. */
+  readonly onWriteBack?: (processor: Processor) => void
   /**
    * Takes facts about SNP guests, for `createSevJudge`. The processor is resident and its RIP the instruction's; null
    * where it is the host that acts.
@@ -60,6 +62,8 @@ export interface SevSilicon {
   rmpupdate(page: number, state: RmpUpdate): number
   /** PSMASH of the 2 MiB page that begins at a system page; a code of `RmpStatus`, or PSMASH_FAIL_BADADDR. */
   psmash(page: number): number
+  /** WBINVD on a processor. */
+  wbinvd(processor: Processor): void
   /** Makes all processors forget pages whose RMP entries somebody else (the PSP) changed. */
   flush(effects: readonly TlbEffect[]): void
 }
@@ -72,7 +76,8 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
   const { memory, rmp } = options
   const shared: SevShared = {
     memory, rmp, cBit: options.cBit ?? 51, maxAsid: options.maxAsid ?? 1006, minSevAsid: options.minSevAsid ?? 512,
-    processors: [], charge: options.charge ?? (() => undefined), fact: options.onFact ?? null,
+    processors: [], charge: options.charge ?? (() => undefined),
+    wroteBack: options.onWriteBack ?? (() => undefined), fact: options.onFact ?? null,
   }
   const all = new WeakMap<Cpu, SevProcessor>()
   const sevOf = (cpu: Cpu): SevProcessor => {
@@ -129,6 +134,7 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
       if (taken !== null && status === RmpStatus.SUCCESS) shared.fact?.(null, taken)
       return status
     },
+    wbinvd: ({ cpu }) => { writeBack(sevOf(cpu)) },
     psmash: (page) => applied(psmash(rmp, { agent: HOST, address: BigInt(page) * 4096n })),
     flush: (effects) => { flushPages(shared, effects) },
   }

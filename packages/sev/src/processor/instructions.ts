@@ -2,7 +2,7 @@
 import { ACCESS_USER } from '@cofferdam/paging'
 import { RmpState, RmpStatus } from '@cofferdam/spec'
 import type { Cpu, Insn, Meaning } from '@cofferdam/x86'
-import { guestFault, MODE64, raise, state, VECTOR } from '@cofferdam/x86'
+import { CACHE, guestFault, MODE64, raise, state, VECTOR } from '@cofferdam/x86'
 import type { TakenFact } from '../findings/facts.ts'
 import type {
   InstructionAgent, RmpDone, RmpOutcome, RmpRefusal, RmpTranslation, TlbEffect,
@@ -105,6 +105,16 @@ export function takenBefore({ fact, rmp }: SevShared, page: number): TakenFact |
   return { kind: 'taken', guestPage, page, large, entry }
 }
 
+/**
+ * WBINVD. Contents of caches are not kept apart from memory's; what counts is that the PSP sees it done, since it wants
+ * that before an ASID is used again (AMD 56860, SNP_DF_FLUSH).
+ */
+export function writeBack({ shared, processor }: SevProcessor): void {
+  processor.cpu.cacheOperation?.(CACHE.WBINVD)
+  shared.wroteBack(processor)
+  shared.charge(processor, 'wbinvd')
+}
+
 /** Meanings by mnemonic. */
 export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
   return {
@@ -157,6 +167,10 @@ export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
       if (outcome.kind !== 'done') return refuse(sev, outcome, 0n)
       if (taken !== null && outcome.status === RmpStatus.SUCCESS) sev.shared.fact?.(null, taken)
       finish(sev, cpu, outcome, 'rmpupdate')
+    },
+    wbinvd(cpu) {
+      if (cpu.views.u32[state.CPL >>> 2] !== 0) raise(VECTOR.GP, 0)
+      writeBack(sevOf(cpu))
     },
     psmash(cpu, insn) {
       if (insn.mode !== MODE64) raise(VECTOR.UD)

@@ -1,6 +1,6 @@
 /** The MSRs of memory encryption, SEV-ES and SEV-SNP (APM vol. 2, §7.10, §15.34.9, §15.34.10, §15.35.7, §15.36). */
 import { Msr as Index, SysCfg } from '@cofferdam/spec'
-import { held, raise, readOnly, VECTOR, writeOnly } from '@cofferdam/x86'
+import { guestFault, held, isCanonical, raise, readOnly, VECTOR, writeOnly } from '@cofferdam/x86'
 import type { Cpu, Msr } from '@cofferdam/x86'
 import type { SevOf, SevProcessor } from './context.ts'
 import { hasFeature, runAs, sysCfgHas } from './context.ts'
@@ -103,6 +103,21 @@ function vtomGuest(sevOf: SevOf, cpu: Cpu): NonNullable<SevProcessor['guest']> {
   return guest !== null && guest.vtomPage >= 0 ? guest : gp()
 }
 
+/**
+ * VMPAGE_FLUSH: writes back a guest's lines of the page at a linear address of the host's, bits 63:12; bits 11:0 are the
+ * guest's ASID. The address is translated as a read's is (Linux arch/x86/kvm/svm/sev.c, sev_flush_encrypted_page).
+ * Lines of caches are not kept apart from memory here, so that is all there is to do.
+ */
+const pageFlush = (sevOf: SevOf): Msr => writeOnly(Index.AMD_VM_PAGE_FLUSH, 'VMPAGE_FLUSH', (cpu, value) => {
+  const { guest, shared, processor: { mmu } } = sevOf(cpu)
+  const asid = Number(value & 0xfffn)
+  const address = value & ~0xfffn
+  if (guest !== null || asid === 0 || asid > shared.maxAsid || !isCanonical(cpu, address)) gp()
+  if (!mmu.probe(Number(address & 0xffff_ffffn) | 0, Number(address >> 32n) | 0, 0)) {
+    raise(guestFault.vector, guestFault.errorCode)
+  }
+})
+
 /** Bits 51:13 of RMP_BASE and RMP_END; the latter's low bits read as ones. */
 const ADDRESS = 0xf_ffff_ffff_e000n
 
@@ -115,8 +130,7 @@ export const sevMsrs = (sevOf: SevOf): readonly Msr[] => [
   locked(sevOf, held(Index.AMD_RMP_END, 'RMP_END', { legal: ADDRESS | 0x1fffn })),
   locked(sevOf, held(Index.AMD_RMP_CFG, 'RMP_CFG', { legal: 0x3f01n })),
   ...LOCKED.map(([index, name]) => locked(sevOf, held(index, name))),
-  // Caches of other keys are not modelled here; the page need not be looked at.
-  writeOnly(Index.AMD_VM_PAGE_FLUSH, 'VMPAGE_FLUSH', (_cpu, value) => { if ((value & 0xfffn) === 0n) gp() }),
+  pageFlush(sevOf),
 ]
 
 export { HWCR_RESET }

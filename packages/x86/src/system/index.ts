@@ -1,4 +1,5 @@
 /** The system architecture: delivery of events, segments, control registers, MSRs, CPUID, extended state. */
+export { isCanonical } from './access.ts'
 export { APIC_BASE_BITS, APIC_GP, APIC_MSR, createPlainApic } from './apic-port.ts'
 export type { ApicPort } from './apic-port.ts'
 export { ATTR, CR0_BITS, CR4_BITS, EFER_BITS, FLAG, SYSTEM_TYPE } from './bits.ts'

@@ -24,6 +24,7 @@ function initialise(firmware: Firmware, flags: number, tmr: { address: bigint; l
   }
   firmware.state.sev = INIT
   firmware.state.sevEs = es
+  firmware.state.allAsidsDirty = true
   return PspStatus.SUCCESS
 }
 
