@@ -50,6 +50,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     return createSnpMachine(options)
   }
   const { vcpus, seed } = options
+  const plainMap = pcMemoryMap(options.memory)
   const layout = options.firmware && layOutFirmware(options.firmware, options.vars)
   const overhead = processorsOverhead(vcpus) + (layout === undefined ? 0 : firmwareOverhead(layout))
   const memory = createRam(options.memory, overhead)
@@ -63,10 +64,10 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const seats: Seat[] = []
   const model = configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids)
   const sev = hasPsp(options) ? createHostSilicon({
-    memory, model, seed, ram: options.memory, reserve: layout === undefined,
+    memory, model, seed, map: plainMap, reserve: layout === undefined,
     processors: () => seats.map(({ processor }) => processor), charge: (time) => { loop.charge(time) },
   }) : undefined
-  const map = sev?.map ?? pcMemoryMap(options.memory)
+  const map = sev?.map ?? plainMap
   const names = { kernel: options.kernel?.name, initrd: options.initrd?.name }
   const guest = { kernel: options.kernel?.bytes, initrd: options.initrd?.bytes, cmdline: options.append, names }
   const smbios: SmbiosInfo = { ...SMBIOS, memory: options.memory }

@@ -22,7 +22,7 @@ function createBox(ram = 64 * MiB) {
   const model = configureModel(epycGenoa)
   let charged = 0
   const silicon = createHostSilicon({
-    memory, model, seed: 1, ram, reserve: true, processors: () => processors.seats.map(({ processor }) => processor),
+    memory, model, seed: 1, map: pcMemoryMap(ram), reserve: true, processors: () => processors.seats.map(({ processor }) => processor),
     charge: (time) => { charged += time },
   })
   const processors: Processors = createProcessors({

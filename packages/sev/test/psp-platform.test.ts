@@ -3,7 +3,7 @@ import {
   SnpFeatureInfo, SnpInitEx, SnpInitExFlags, SnpPlatformStatus, SnpRange, SnpRangeListHeader, SnpShutdownEx,
   SnpVlekLoad,
 } from '@cofferdam/spec'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createSevIdentity, describeRmpEntry, encodeTcb, pspCommandName, wrapVlek } from '../src/index.ts'
 import { concat, toHex, viewOf } from '../src/bytes.ts'
 import { PSP_COMMANDS } from '../src/psp/commands/index.ts'
@@ -92,6 +92,14 @@ describe('SNP_INIT_EX', () => {
     expect(run(list(1, 0x30_0800n, 1))[0]).toBe(S.INVALID_ADDRESS)
     expect(run(list(1, 0x30_0000n, 1, 1))[0]).toBe(S.INVALID_PARAM)
     expect(run(list(1, 0n, 1), 0x9008n)[0]).toBe(S.INVALID_ADDRESS)
+  })
+  it('looks at each page of a list once, however often the list names it', () => {
+    const f = pspFixture({ raw: true })
+    const ranges = Array.from({ length: 255 }, (_, n) => SnpRange.create({ base: BigInt(n % 3) * 0x1000n, pageCount: 0xffff_ffff }))
+    f.memory.write(0x9000, concat(SnpRangeListHeader.create({ count: 255 }), ...ranges))
+    const looks = vi.spyOn(f.rmp, 'assigned')
+    expect(initEx(f, { flags: SnpInitExFlags.pack({ INIT_RMP: 1, LIST_PADDR_EN: 1 }), listPaddr: 0x9000n })).toBe(S.SUCCESS)
+    expect(looks.mock.calls.length).toBe(f.rmp.geometry?.segments.reduce((sum, { pages }) => sum + pages, 0))
   })
 })
 

@@ -6,6 +6,7 @@ import type { SevBox } from './processor-box.ts'
 
 const WBINVD = '0f09'
 const WBNOINVD = 'f30f09'
+const INVD = '0f08'
 const WRMSR = '0f30'
 const GP = { vector: 13, error: 0n }
 
@@ -29,6 +30,16 @@ describe('WBINVD', () => {
     const { box, heard } = build()
     box.silicon.wbinvd(box.processor)
     expect(heard).toEqual(['processor 0', 'wbinvd'])
+  })
+
+  it('is what INVD is while HWCR says so', () => {
+    const { box, heard } = build()
+    expect(box.host(`${INVD} f4`)).toBeNull()
+    expect(heard).toEqual(['processor 0', 'wbinvd'])
+    const hwcr = box.readMsr(Msr.AMD_HWCR)
+    box.writeMsr(Msr.AMD_HWCR, BigInt(hwcr) & ~(1n << 4n))
+    expect(box.host(`${INVD} f4`)).toBeNull()
+    expect(heard.length).toBe(2)
   })
 
   it('without invalidation (WBNOINVD) is not what the PSP wants', () => {

@@ -2,7 +2,6 @@
  * AMD silicon under a host that is machine code: processors with SEV-SNP, the PSP on PCI with its firmware behind it,
  * and what a BIOS does for both before it hands over.
  */
-import { pcMemoryMap } from '@cofferdam/boot'
 import type { MemoryRegion } from '@cofferdam/boot'
 import type { PspFirmware } from '@cofferdam/devices'
 import { readMsr, RMP_ALIGNMENT, rmpTableBytes, writeMsr } from '@cofferdam/host'
@@ -18,8 +17,8 @@ export interface RmpReservation {
 }
 
 export interface HostSiliconOptions extends Pick<SnpSiliconOptions, 'memory' | 'model' | 'seed' | 'processors' | 'charge'> {
-  /** Bytes of RAM. */
-  readonly ram: number
+  /** The machine's memory. */
+  readonly map: readonly MemoryRegion[]
   /** Memory is kept for the reverse map; a firmware image hands over a map of its own, without. */
   readonly reserve: boolean
 }
@@ -67,14 +66,13 @@ function program(processors: readonly Processor[], rmp: RmpReservation | undefin
 
 /** Creates the silicon. There is no IOMMU: the firmware refuses to initialise SNP, as it does on such a machine. */
 export function createHostSilicon(options: HostSiliconOptions): HostSilicon {
-  const { memory, model, seed, processors, charge } = options
+  const { memory, model, seed, processors, charge, map } = options
   const silicon = createSnpSilicon({ memory, model, seed, processors, charge, iommuReady: false })
-  const plain = pcMemoryMap(options.ram)
-  const reserved = options.reserve ? reserveRmp(plain) : undefined
+  const reserved = options.reserve ? reserveRmp(map) : undefined
   return {
     extensions: silicon.extensions,
     psp: { command: (id, buffer) => silicon.psp.command(id, buffer) },
-    map: reserved?.map ?? plain,
+    map: reserved?.map ?? map,
     start() { program(processors(), reserved?.rmp) },
   }
 }

@@ -5,9 +5,8 @@ import { loadGuest, pageAt, SAVE_AT, saveGuest, usesNestedPaging, VMEXIT_INVALID
 import { runAs, sysCfgHas } from './context.ts'
 import type { SevGuest, SevProcessor } from './context.ts'
 import { encryptedGuest } from './encrypted.ts'
-import { HWCR_RESET } from './msrs.ts'
+import { hwcrOf } from './msrs.ts'
 
-const HWCR = 0xc001_0015
 const SMM_LOCK = 1n
 const SEV = Number(NestedControl.mask.SEV_ENABLE)
 const SEV_ES = Number(NestedControl.mask.SEV_ES_ENABLE)
@@ -39,7 +38,7 @@ function plainGuest(sev: SevProcessor, vmcb: StatePage, control: GuestControl, e
 /** Checks that VMRUN makes of every guest with SEV (§15.34.3, §15.35.2). */
 function isSevLegal(sev: SevProcessor, control: GuestControl, es: boolean): boolean {
   const { shared, system } = sev
-  if (!usesNestedPaging(control) || ((system.held.get(HWCR) ?? HWCR_RESET) & SMM_LOCK) === 0n) return false
+  if (!usesNestedPaging(control) || (hwcrOf(system) & SMM_LOCK) === 0n) return false
   if (control.asid > shared.maxAsid || (!es && control.asid < shared.minSevAsid)) return false
   return !es || (control.virtualization & LBR) !== 0n
 }

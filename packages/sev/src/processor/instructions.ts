@@ -15,6 +15,7 @@ import { rmpread } from '../rmp/instructions/rmpread.ts'
 import { rmpupdate } from '../rmp/instructions/rmpupdate.ts'
 import type { SevOf, SevOperation, SevProcessor, SevShared } from './context.ts'
 import { deniedByRmp } from './faults.ts'
+import { hwcrOf } from './msrs.ts'
 
 const RAX = 0
 const RCX = 1
@@ -105,6 +106,9 @@ export function takenBefore({ fact, rmp }: SevShared, page: number): TakenFact |
   return { kind: 'taken', guestPage, page, large, entry }
 }
 
+/** HWCR.INVDWBINVD: INVD is WBINVD, as BIOSes leave it (PPR for family 19h, MSRC001_0015). */
+const HWCR_INVD_WBINVD = 1n << 4n
+
 /**
  * WBINVD. Contents of caches are not kept apart from memory's; what counts is that the PSP sees it done, since it wants
  * that before an ASID is used again (AMD 56860, SNP_DF_FLUSH).
@@ -114,6 +118,8 @@ export function writeBack({ shared, processor }: SevProcessor): void {
   shared.wroteBack(processor)
   shared.charge(processor, 'wbinvd')
 }
+
+const privileged = (cpu: Cpu): void => { if (cpu.views.u32[state.CPL >>> 2] !== 0) raise(VECTOR.GP, 0) }
 
 /** Meanings by mnemonic. */
 export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
@@ -169,8 +175,14 @@ export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
       finish(sev, cpu, outcome, 'rmpupdate')
     },
     wbinvd(cpu) {
-      if (cpu.views.u32[state.CPL >>> 2] !== 0) raise(VECTOR.GP, 0)
+      privileged(cpu)
       writeBack(sevOf(cpu))
+    },
+    invd(cpu) {
+      privileged(cpu)
+      const sev = sevOf(cpu)
+      if ((hwcrOf(sev.system) & HWCR_INVD_WBINVD) !== 0n) writeBack(sev)
+      else cpu.cacheOperation?.(CACHE.INVD)
     },
     psmash(cpu, insn) {
       if (insn.mode !== MODE64) raise(VECTOR.UD)

@@ -1,7 +1,7 @@
 /** The MSRs of memory encryption, SEV-ES and SEV-SNP (APM vol. 2, §7.10, §15.34.9, §15.34.10, §15.35.7, §15.36). */
 import { Msr as Index, SysCfg } from '@cofferdam/spec'
 import { guestFault, held, isCanonical, raise, readOnly, VECTOR, writeOnly } from '@cofferdam/x86'
-import type { Cpu, Msr } from '@cofferdam/x86'
+import type { Cpu, CpuSystem, Msr } from '@cofferdam/x86'
 import type { SevOf, SevProcessor } from './context.ts'
 import { hasFeature, runAs, sysCfgHas } from './context.ts'
 
@@ -12,6 +12,9 @@ const VIRTUAL_TOM = 0xc001_0135
 const SYSCFG_RESET = SysCfg.mask.MtrrFixDramEn | SysCfg.mask.MtrrVarDramEn | SysCfg.mask.MtrrTom2En
   | SysCfg.mask.Tom2ForceMemTypeWB
 const HWCR_RESET = (1n << 24n) | (1n << 4n) | 1n
+
+/** HWCR of a processor. */
+export const hwcrOf = ({ held: registers }: CpuSystem): bigint => registers.get(Index.AMD_HWCR) ?? HWCR_RESET
 
 /** Registers that firmware locks once SNP is on: fixed MTRRs, IORRs, TOP_MEM (§15.36.2). */
 const LOCKED: readonly (readonly [number, string])[] = [
@@ -132,5 +135,3 @@ export const sevMsrs = (sevOf: SevOf): readonly Msr[] => [
   ...LOCKED.map(([index, name]) => locked(sevOf, held(index, name))),
   pageFlush(sevOf),
 ]
-
-export { HWCR_RESET }

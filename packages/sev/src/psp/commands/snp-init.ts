@@ -54,22 +54,27 @@ function eachCovered({ rmp }: Firmware, first: number, pages: number, visit: (pa
   }
 }
 
-/** Ranges in order, overlaps joined: a list that names all pages 255 times costs no more than one that does once. */
-function joined(ranges: readonly { page: number; pages: number }[]): { page: number; pages: number }[] {
-  const found: { page: number; pages: number }[] = []
+interface PageRange {
+  readonly page: number
+  readonly pages: number
+}
+
+/** The same pages, each once: a list may name all memory 255 times. */
+function distinct(ranges: readonly PageRange[]): PageRange[] {
+  const found: { page: number, pages: number }[] = []
   for (const { page, pages } of [...ranges].sort((a, b) => a.page - b.page)) {
     const last = found.at(-1)
-    if (last !== undefined && page <= last.page + last.pages) last.pages = Math.max(last.pages, page + pages - last.page)
-    else found.push({ page, pages })
+    if (last === undefined || page > last.page + last.pages) found.push({ page, pages })
+    else last.pages = Math.max(last.pages, page + pages - last.page)
   }
   return found
 }
 
 /** Makes pages that no guest may ever have HV-fixed, where they are the hypervisor's now. */
-export function fixRanges(firmware: Firmware, ranges: readonly { page: number; pages: number }[]): void {
+export function fixRanges(firmware: Firmware, ranges: readonly PageRange[]): void {
   const { rmp } = firmware
   const fixed = { ...hypervisorEntry(), immutable: true }
-  for (const { page, pages } of joined(ranges)) {
+  for (const { page, pages } of distinct(ranges)) {
     eachCovered(firmware, page, pages, (at) => { if (!rmp.assigned(at)) rmp.write(at, fixed) })
     firmware.forget(page, pages)
   }
