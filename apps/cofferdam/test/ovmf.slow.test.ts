@@ -6,15 +6,13 @@ import { fetchImages } from '../src/images/fetch.ts'
 import { openStore } from '../src/images/store.ts'
 import { buildInitramfs } from '../src/initramfs/build.ts'
 import { espDisk } from './esp.ts'
-import { cocoKernel, debianMissing, runReal } from './real.ts'
+import { cocoKernel, complaints, debianMissing, runReal } from './real.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-ovmf-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** A BIOS for a PC, where a package has put one. */
 const seabios = '/usr/share/seabios/bios-256k.bin'
-
-const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|Firmware Bug/
 
 describe.skipIf(debianMissing !== undefined)(`OVMF${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
   it.each([
