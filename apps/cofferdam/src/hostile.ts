@@ -13,7 +13,9 @@ export const parseHostile = (text: string, before: readonly HostileOption[] = []
   const mode = modes.find((known) => known === name)
   if (mode === undefined) throw new InvalidArgumentError(`expected one of ${modes.join(', ')}`)
   if (when === undefined) return [...before, { mode }]
-  if (when === '' || when.length > 80) throw new InvalidArgumentError('expected instructions or a text of at most 80 letters after @')
+  if (when === '' || when.length > 80) {
+    throw new InvalidArgumentError('expected instructions or a text of at most 80 letters after @')
+  }
   return [...before, { mode, at: /^\d{1,15}$/.test(when) ? Number(when) : when }]
 }
 

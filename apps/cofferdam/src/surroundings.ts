@@ -41,8 +41,7 @@ export const createPaint = (stream: { readonly isTTY?: boolean }): ((style: Styl
 
 /**
  * The most memory that this process has had, in bytes. Linux tells of this program alone; `maxRSS` there is also what
- * the
- * process was before it became this program (getrusage(2)), so elsewhere only.
+ * the process was before it became this program (getrusage(2)), so elsewhere only.
  */
 export const peakMemory = (): number => {
   let status: string

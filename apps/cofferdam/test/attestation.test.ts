@@ -86,7 +86,8 @@ describe('cofferdam verify', () => {
       return err
     }
     const good = file('good', report)
-    expect(await refused(file('changed', changed))).toMatch(/refused: the report's signature is not the endorsement key's/)
+    expect(await refused(file('changed', changed)))
+      .toMatch(/refused: the report's signature is not the endorsement key's/)
     expect(await refused(good, '--measurement', 'ff'.repeat(48))).toMatch(/refused: its measurement is 000102/)
     expect(await refused(good, '--report-data', '6e6f6e6366')).toMatch(/refused: its report data is 6e6f6e6365/)
     expect((await verify(good, '--report-data', '6E6F6E6365')).code).toBe(0)
@@ -105,7 +106,8 @@ describe('cofferdam verify', () => {
     }
     expect(await wrong(file('short', 'abcd'), '--certs', certs)).toMatch(/report .*short.*expected 1184 bytes/)
     expect(await wrong(file('good', report), '--certs', folder)).toMatch(/expected vcek.pem or vlek.pem/)
-    expect(await wrong(join(folder, 'good'), '--certs', certs, '--measurement', 'x')).toMatch(/expected at most 48 bytes/)
+    expect(await wrong(join(folder, 'good'), '--certs', certs, '--measurement', 'x'))
+      .toMatch(/expected at most 48 bytes/)
     expect(await wrong(join(folder, 'good'))).toMatch(/--certs/)
   })
 })
@@ -148,7 +150,9 @@ describe.skipIf(debianMissing !== undefined)(`an SNP guest's /dev/sev-guest${deb
   it('gives a report that is accepted, certificates with it, and keys that hang on chip and measurement', { timeout: 300_000 }, async () => {
     const first = await ask(1, quiet)
     // From the configfs interface, as sev-report in the initramfs uses it.
-    const { code, out } = await run('verify', file('console.txt', first.out), '--certs', certs, '--report-data', hex(Buffer.from('nonce')))
+    const { code, out } = await run(
+      'verify', file('console.txt', first.out), '--certs', certs, '--report-data', hex(Buffer.from('nonce')),
+    )
     expect(code).toBe(0)
     expect(out).toMatch(/^VMPL +0$/m)
     // From the ioctl: a status and a size, the report, and the host's table of certificates.

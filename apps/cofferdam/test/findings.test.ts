@@ -23,7 +23,8 @@ const broken = (times: number): Findings => {
     findings.add({ rule, what: 'It was done.', gpa: 0x1000n }, {
       at: 5, vmpl: 0, rip: BigInt(i),
       scene: () => ({
-        cpu: 0, vmpl: 0, cpl: 0, mode: '64-bit', rip: { address: BigInt(i), symbol: null }, linked: null, backtrace: [], noSymbols: 'none',
+        cpu: 0, vmpl: 0, cpl: 0, mode: '64-bit', rip: { address: BigInt(i), symbol: null }, linked: null, backtrace: [],
+        noSymbols: 'none',
       }),
       entryAt: () => null,
     })
@@ -62,9 +63,13 @@ describe('a boot with findings', () => {
 
   it('keeps those of a machine that was reset, numbered on', async () => {
     const report = join(folder, 'reset.json')
-    const guest: FakeGuest = { boot: [{ reason: 'reset' }], again: [{ reason: 'poweroff' }], findings: [broken(1), broken(2)] }
+    const guest: FakeGuest = {
+      boot: [{ reason: 'reset' }], again: [{ reason: 'poweroff' }], findings: [broken(1), broken(2)],
+    }
     expect((await boot(guest, '--report', report)).code).toBe(1)
-    const { findings, counts } = JSON.parse(readFileSync(report, 'utf8')) as { findings: { id: string }[], counts: object }
+    const { findings, counts } = JSON.parse(readFileSync(report, 'utf8')) as {
+      findings: { id: string }[], counts: object,
+    }
     expect(findings.map(({ id }) => id)).toEqual(['F1', 'F2', 'F3'])
     expect(counts).toEqual({ [rule.id]: 3 })
   })
@@ -106,7 +111,8 @@ describe('--report', () => {
 describe('--symbols', () => {
   it('refuses a file without symbols', async () => {
     const { code, err } = await boot(off, '--symbols', kernel)
-    expect([code, err]).toEqual([2, expect.stringContaining('none at kernel addresses; expected System.map or vmlinux')])
+    expect([code, err])
+      .toEqual([2, expect.stringContaining('none at kernel addresses; expected System.map or vmlinux')])
   })
 
   it('gives the machine those of a System.map', async () => {
@@ -122,12 +128,15 @@ describe('cofferdam rules', () => {
   it('lists every rule with what hardware makes of it', async () => {
     const { code, out } = await run(['rules'])
     expect(code).toBe(0)
-    for (const { id, title } of SEV_RULES) expect(out).toContain(`${id}\n  ${title}.\n  When broken, on real hardware: `)
+    for (const { id, title } of SEV_RULES) {
+      expect(out).toContain(`${id}\n  ${title}.\n  When broken, on real hardware: `)
+    }
   })
 
   it('explains one: why, what hardware does, what to look at, who says so', async () => {
     const { out } = await run(['rules', 'snp-double-validation'])
-    expect(out).toMatch(/^snp-double-validation: .*On real hardware: nothing, by luck\. .*What to look at: .*APM vol\. 3/s)
+    expect(out)
+      .toMatch(/^snp-double-validation: .*On real hardware: nothing, by luck\. .*What to look at: .*APM vol\. 3/s)
   })
 
   it('says so when there is none of that name', async () => {

@@ -43,10 +43,16 @@ const waiting = async (words: readonly string[]): Promise<number> => {
 }
 
 const gdb = (port: number, commands: readonly string[], symbols?: string): Promise<string> => new Promise((resolve) => {
-  const all = ['set pagination off', 'set confirm off', 'set remotetimeout 60', `target remote 127.0.0.1:${port}`, ...commands]
-  const child = spawn('gdb', ['-nx', '-batch', ...(symbols === undefined ? [] : [symbols]), ...all.flatMap((c) => ['-ex', c])])
+  const all = [
+    'set pagination off', 'set confirm off', 'set remotetimeout 60', `target remote 127.0.0.1:${port}`, ...commands
+  ]
+  const child = spawn(
+    'gdb', ['-nx', '-batch', ...(symbols === undefined ? [] : [symbols]), ...all.flatMap((c) => ['-ex', c])],
+  )
   let out = ''
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { out += text })
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => { out += text })
+  }
   child.on('close', () => { resolve(out) })
 })
 
@@ -60,7 +66,8 @@ describe.skipIf(missing !== '')(`gdb${missing === '' ? '' : ` (${missing})`}`, (
     const map = execFileSync('xz', ['-dc', join(kernels, 'System.map.xz')], { encoding: 'latin1', maxBuffer: 2 ** 28 })
     writeFileSync(symbols, symbolFile(map, ['start_kernel', 'linux_banner', '_text']))
     const out = await gdb(await waiting([...kernel, '--cc', 'snp', '--memory', '512M']), [
-      'print/x $rip', 'hbreak start_kernel', 'continue', 'x/s &linux_banner', 'stepi', 'x/2i $pc', 'info threads', 'detach',
+      'print/x $rip', 'hbreak start_kernel', 'continue', 'x/s &linux_banner', 'stepi', 'x/2i $pc', 'info threads',
+      'detach',
     ], symbols)
     expect(out).toMatch(/hit Breakpoint 1, 0x[0-9a-f]+ in start_kernel/)
     expect(out).toMatch(/<linux_banner>:\s+"Linux version 7\.2\.13/)
@@ -73,7 +80,8 @@ describe.skipIf(missing !== '')(`gdb${missing === '' ? '' : ` (${missing})`}`, (
     const out = await gdb(await waiting(kernel), [
       'hbreak start_kernel', 'continue', 'x/s &linux_banner', 'print/x $cr0', 'stepi', 'x/2i $pc', 'delete',
       'watch *(long *)&jiffies', 'continue', 'delete', 'info threads',
-      'print/x *(unsigned short *)&_text', 'monitor phys on', 'x/1xh 0x1000000', 'monitor phys off', 'print/x *(long *)0xdead000000000000',
+      'print/x *(unsigned short *)&_text', 'monitor phys on', 'x/1xh 0x1000000', 'monitor phys off',
+      'print/x *(long *)0xdead000000000000',
       'set $rbx = 0x1234', 'print/x $rbx', 'set *(int *)&linux_banner = 0x41424344', 'x/s &linux_banner',
       'thread 2', 'print/x $rip', 'detach',
     ], symbols)

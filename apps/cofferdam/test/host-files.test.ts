@@ -249,7 +249,8 @@ describe.skipIf(process.platform !== 'linux')('out of a shared folder', () => {
     for (const flags of [0, 1, 2]) {
       expect(call('Tlopen', { fid: must('pipe'), flags })).toEqual({ errno: Errno.EACCES })
     }
-    expect(call('Tlcreate', { fid: must(), name: 'pipe', flags: 2, mode: 0o644, gid: 0 })).toEqual({ errno: Errno.EACCES })
+    expect(call('Tlcreate', { fid: must(), name: 'pipe', flags: 2, mode: 0o644, gid: 0 }))
+      .toEqual({ errno: Errno.EACCES })
   })
 })
 

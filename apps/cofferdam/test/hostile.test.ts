@@ -29,7 +29,9 @@ describe('the sentence about an attack', () => {
     expect(hostileLines({ deeds: [deed], ...nothing })).toEqual([
       'hostile host (unmap): it took a page away, after 5 instructions; the guest ran on; it said nothing of it',
     ])
-    const failure = { kind: 'guest', how: 'crash', why: 'a page state change failed', lastLines: [], places: [] } as const
+    const failure = {
+      kind: 'guest', how: 'crash', why: 'a page state change failed', lastLines: [], places: [],
+    } as const
     expect(hostileLines({ deeds: [deed], unvalidated: 2, failure, noticed: 'SEV: no' })).toEqual([
       'hostile host (unmap): it took a page away, after 5 instructions; the guest ended: a page state change failed; '
       + '#VC told it 2 times of a page that is not validated; it said "SEV: no"',
@@ -62,7 +64,8 @@ describe.skipIf(debianMissing !== undefined)(`Linux under a hostile host${debian
     expect(out).toMatch(/^first\r?$[^]*^refused\r?$/m)
     expect(out).toMatch(/Detected unexpected decode failure from ASP. rc: -74/)
     expect(out).toMatch(/Disabling VMPCK0 communication key to prevent IV reuse/)
-    expect(err).toMatch(/\(replay-request\): it gave the firmware an earlier guest request again, which answered INVALID_PARAM/)
+    expect(err)
+      .toMatch(/\(replay-request\): it gave the firmware an earlier guest request again, which answered INVALID_PARAM/)
     expect(err).toMatch(/\(replay-response\): it answered a guest request with the answer to an earlier one.*the guest ran on; it said "\[.*SEV: Detected/)
   })
 })

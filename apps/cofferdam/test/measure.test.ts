@@ -47,7 +47,9 @@ describe('cofferdam measure', () => {
     expect(bySignature.out).toBe(digests[2].out)
   })
   it('prints the digest of an IGVM file, which says itself what is launched', async () => {
-    const page = (byte: number) => ({ kind: 'page', gpa: 0x10_0000, length: 4096, type: 'normal', bytes: new Uint8Array(4096).fill(byte) }) as const
+    const page = (byte: number) => ({
+      kind: 'page', gpa: 0x10_0000, length: 4096, type: 'normal', bytes: new Uint8Array(4096).fill(byte),
+    }) as const
     const vmsa = vmsaOf({
       registers: {}, rip: 0n, rflags: 2n, cr0: 0n, cr3: 0n, cr4: 0n, efer: 0n, gdtr: { base: 0n, limit: 0 },
       idtr: { base: 0n, limit: 0 }, segments: flatSegments(0x10, 0x18, true),

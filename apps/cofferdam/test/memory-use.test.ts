@@ -22,7 +22,8 @@ it('a guest that writes to every page takes its memory and the stated overhead, 
     bf ${little(2 * MiB)} 893f 81c7 ${little(4096)} 81ff ${little(memory - MiB)} 72f0 66ba0406 66b80020 66ef f4`.replaceAll(/\s/g, '')))
   const main = join(import.meta.dirname, '../src/main.ts')
   const { status, stderr } = spawnSync(process.execPath, [
-    '--conditions=@cofferdam/source', main, 'boot', '--kernel', kernel, '--memory', '512M', '--timeout', '100', '--stats', stats,
+    '--conditions=@cofferdam/source', main, 'boot', '--kernel', kernel, '--memory', '512M', '--timeout', '100',
+    '--stats', stats,
   ], { input: '', encoding: 'utf8' })
   expect(status, stderr).toBe(0)
   const { peakMemoryBytes, machine } = JSON.parse(readFileSync(stats, 'utf8')) as {

@@ -52,7 +52,9 @@ describe.skipIf(debianMissing !== undefined)(`OVMF${debianMissing === undefined 
     }))
     const empty = join(folder, 'empty.img')
     writeFileSync(empty, Buffer.alloc(2 ** 20))
-    const { code, out, err } = await runReal(['--firmware', 'ovmf', '--kernel', 'none', '--disk', empty, '--disk', disk])
+    const { code, out, err } = await runReal([
+      '--firmware', 'ovmf', '--kernel', 'none', '--disk', empty, '--disk', disk,
+    ])
     expect(code, err).toBe(0)
     expect(out).toMatch(/starting Boot\w+ "UEFI Misc Device.*" from PciRoot\(0x0\)\/Pci\(0x2,0x0\)/)
     expect(out).toContain('BOOT_IMAGE=/VMLINUZ')

@@ -76,7 +76,10 @@ describe.skipIf(debianMissing !== undefined || process.platform !== 'linux')(
       const around = { ...processSurroundings(createMachine), store: openStore() }
       const [kernel] = await fetchImages(['sid-generic'], { ...around, refresh: false, onProgress: () => undefined })
       const devices: DeviceOption[] = [
-        { kind: 'virtio-9p', tag: 'share', files: () => createMemoryFiles({ entries: { data: content }, writable: true }) },
+        {
+          kind: 'virtio-9p', tag: 'share',
+          files: () => createMemoryFiles({ entries: { data: content }, writable: true }),
+        },
         { kind: 'virtio-net' },
       ]
       const { bytes } = await defaultInitramfs({ add: [], with: [], compress: 'none' }, around)

@@ -14,8 +14,7 @@ const path = (name: string): string => join(folder, name)
 
 /**
  * A flat Multiboot kernel of 32-bit code: sends a counter of a byte to the serial port for ever, as `@` and two
- * letters,
- * after it has spun for a while; at `PP` it powers off.
+ * letters, after it has spun for a while; at `PP` it powers off.
  */
 const kernel = ((): string => {
   const at = 0x10_0000
@@ -34,7 +33,8 @@ const kernel = ((): string => {
   return file
 })()
 const options = ['--kernel', kernel, '--initrd', 'none', '--memory', '64M']
-const stats = (name: string): Record<string, unknown> => JSON.parse(readFileSync(path(name), 'utf8')) as Record<string, unknown>
+const stats = (name: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(path(name), 'utf8')) as Record<string, unknown>
 const counted = (text: string): string[] => text.match(/@[A-P]{2}/g) ?? []
 
 let straight: { out: string, instructions: unknown, virtualSeconds: unknown }
@@ -48,7 +48,9 @@ describe('cofferdam boot --snapshot-at', () => {
   it('writes the machine and goes on; what goes on from it shows the rest, to the last byte', { timeout: 120_000 }, async () => {
     const file = path('at.snap')
     const run = await runReal([...options, '--snapshot-at', '@CA', '--snapshot', file])
-    expect(run).toMatchObject({ code: 0, out: straight.out, err: expect.stringContaining(`cofferdam: wrote ${file}\n`) as string })
+    expect(run).toMatchObject({
+      code: 0, out: straight.out, err: expect.stringContaining(`cofferdam: wrote ${file}\n`) as string,
+    })
     const rest = await runReal(['--restore', file, '--stats', path('rest.json')])
     expect(rest.code).toBe(0)
     expect(counted(straight.out).length).toBe(256)
@@ -84,7 +86,8 @@ describe('cofferdam boot --snapshot-at', () => {
     writeFileSync(disk, new Uint8Array(4096).fill(1))
     const { code, err } = await runReal(['--restore', file, '--disk', disk])
     expect({ code, err }).toMatchObject({ code: 2, err: expect.stringContaining('it was changed since') as string })
-    expect(await runReal(['--restore', file])).toMatchObject({ code: 2, err: expect.stringMatching(/^cofferdam: restore .*devices/) as string })
+    expect(await runReal(['--restore', file]))
+      .toMatchObject({ code: 2, err: expect.stringMatching(/^cofferdam: restore .*devices/) as string })
   })
 })
 
@@ -116,7 +119,9 @@ describe('cofferdam boot --snapshot-every', () => {
     const hashes = []
     for (const [name, every] of [['a', '100M'], ['b', '100M'], ['c', '0.1s']] as const) {
       const { err } = await runReal([...options, '--snapshot-every', every, '--snapshot', path(`${name}.snap`)])
-      hashes.push([createHash('sha256').update(readFileSync(path(`${name}.snap`))).digest('hex'), err.match(/wrote/g)?.length])
+      hashes.push([
+        createHash('sha256').update(readFileSync(path(`${name}.snap`))).digest('hex'), err.match(/wrote/g)?.length,
+      ])
     }
     expect(hashes[1]).toEqual(hashes[0])
     // 512 million instructions, a nanosecond each.
@@ -167,7 +172,8 @@ describe('a snapshot that cannot be', () => {
       return err.replace(`cofferdam: restore ${path('bad.snap')}: `, '')
     }
     const flipped = (at: number): Uint8Array => good.map((byte, i) => (i === at ? byte ^ 4 : byte))
-    expect(await bad(flipped(good.length - 1))).toMatch(/^memory\.contents\[\d+\]: expected another checksum: the file is damaged\n/)
+    expect(await bad(flipped(good.length - 1)))
+      .toMatch(/^memory\.contents\[\d+\]: expected another checksum: the file is damaged\n/)
     expect(await bad(flipped(60))).toBe('directory: expected another checksum: the file is damaged\n')
     expect(await bad(flipped(16))).toMatch(/^version: expected 1, got 5\n/)
     expect(await bad(good.subarray(0, 1000))).toMatch(/^sections: expected \d+ bytes, got \d+: the file is cut off\n/)

@@ -17,7 +17,9 @@ export const readSnpStats = (path: string): SnpStatsFile =>
 
 /** The default initramfs. */
 export const ownInitramfs = async (): Promise<Uint8Array> => {
-  const [busybox] = await fetchImages(['busybox-static'], { store: openStore(), refresh: false, onProgress: () => undefined })
+  const [busybox] = await fetchImages(
+    ['busybox-static'], { store: openStore(), refresh: false, onProgress: () => undefined },
+  )
   if (busybox === undefined) throw new Error('BusyBox is missing')
   return buildInitramfs({ busybox: readFileSync(busybox.path) })
 }

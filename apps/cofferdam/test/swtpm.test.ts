@@ -47,7 +47,9 @@ describe('swtpm', () => {
 
   it('answers while the machine waits', () => {
     const tpm = open()
-    for (let i = 0; i < 3; i++) expect([...tpm.command(COMMAND) ?? []]).toEqual([0x80, 1, 0, 0, 0, 13, ...COMMAND.slice(6), 12])
+    for (let i = 0; i < 3; i++) {
+      expect([...tpm.command(COMMAND) ?? []]).toEqual([0x80, 1, 0, 0, 0, 13, ...COMMAND.slice(6), 12])
+    }
     tpm.close()
   })
 

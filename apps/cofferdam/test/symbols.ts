@@ -50,7 +50,8 @@ export function symbolFile(map: string, names: readonly string[]): Uint8Array {
   bytes.set(new TextEncoder().encode(strings), stringsAt)
   bytes.set(new TextEncoder().encode(sectionNames), namesAt)
   const section = (
-    number: number, name: string, [type, flags, address, at, size]: readonly (number | bigint)[], [link, info, entry]: readonly number[],
+    number: number, name: string, [type, flags, address, at, size]: readonly (number | bigint)[],
+    [link, info, entry]: readonly number[],
   ): void => {
     put(sectionsAt + number * SECTION, [4, sectionNames.indexOf(name)], [4, type], [8, flags], [8, address], [8, at],
       [8, size], [4, link], [4, info], [8, 8], [8, entry])

@@ -25,7 +25,8 @@ console.log(`${bytes.length} bytes, ${parseIgvm(bytes, 'guest.igvm').directives.
 
 const { launch } = igvmLaunch({
   file: { name: 'guest.igvm', bytes }, vcpus: 2, cmdline: '', acpi: { apicIds: [0, 1] },
-  ram: [{ start: 0, length: 2 ** 26 }], mmio: [{ start: 2 ** 31, length: 2 ** 30 }, { start: 2 ** 32, length: 2 ** 32 }],
+  ram: [{ start: 0, length: 2 ** 26 }],
+  mmio: [{ start: 2 ** 31, length: 2 ** 30 }, { start: 2 ** 32, length: 2 ** 32 }],
 })
 for (const { name, type, start, length } of launch) console.log(`${type} at ${hex(start)}, ${length} bytes: ${name}`)
 

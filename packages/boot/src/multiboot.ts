@@ -4,7 +4,8 @@ import { layout, MultibootInfo, MultibootMmapEntry, MultibootModule, MULTIBOOT_B
 import { isElf, parseElf } from './elf.ts'
 import { BootError, bytesText, hex } from './error.ts'
 import {
-  LOW, lowPlace, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, putLow, putZeroes, type Loaded, type LoadOptions,
+  LOW, lowPlace, openWorkplace, putAcpi, putCommandLine, putElf, putInitrd, putLow, putZeroes, type Loaded,
+  type LoadOptions,
   type Workplace,
 } from './load.ts'
 import { PC } from './memory-map.ts'

@@ -88,7 +88,9 @@ describe('a firmware image', () => {
   })
 })
 
-const platform: AcpiPlatform = { apicIds: [0, 1], nodes: [{ ranges: [{ start: 0, length: 2 ** 30 }], apicIds: [0, 1] }] }
+const platform: AcpiPlatform = {
+  apicIds: [0, 1], nodes: [{ ranges: [{ start: 0, length: 2 ** 30 }], apicIds: [0, 1] }],
+}
 const sumOf = (bytes: Uint8Array): number => bytes.reduce((sum, byte) => (sum + byte) & 0xff, 0)
 
 /** Does what the script says, as firmware would, with the tables at `tablesAt`. */
@@ -169,7 +171,9 @@ describe('ACPI tables for firmware', () => {
 })
 
 describe('what firmware reads', () => {
-  const options: FirmwareConfigOptions = { ram: [{ start: 0, length: 2 ** 31 }, { start: 2 ** 32, length: 2 ** 30 }], vcpus: 4 }
+  const options: FirmwareConfigOptions = {
+    ram: [{ start: 0, length: 2 ** 31 }, { start: 2 ** 32, length: 2 ** 30 }], vcpus: 4,
+  }
   const item = (key: number, made = createFirmwareConfig(options)): number[] =>
     [...made.items.find(([k]) => k === key)?.[1] ?? []]
 

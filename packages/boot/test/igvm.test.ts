@@ -40,7 +40,9 @@ function changed(change: (view: DataView, bytes: Uint8Array) => void, from = wri
   const bytes = from.slice()
   const view = new DataView(bytes.buffer)
   change(view, bytes)
-  const end = Math.min(bytes.length, IgvmHeader.get(view, 'variableHeaderOffset') + IgvmHeader.get(view, 'variableHeaderSize'))
+  const end = Math.min(
+    bytes.length, IgvmHeader.get(view, 'variableHeaderOffset') + IgvmHeader.get(view, 'variableHeaderSize'),
+  )
   IgvmHeader.set(view, 'checksum', 0)
   IgvmHeader.set(view, 'checksum', crc32(bytes.subarray(0, end)))
   return bytes
@@ -86,7 +88,9 @@ describe('an IGVM file', () => {
     const bytes = changed((view) => {
       // The platform gets bit 1; the page stays with bit 0, somebody else's.
       view.setUint32(at(IgvmType.SUPPORTED_PLATFORM), 2, true)
-      for (const type of [IgvmType.GUEST_POLICY, IgvmType.PARAMETER_INSERT, IgvmType.VP_CONTEXT]) view.setUint32(at(type) + 8, 2, true)
+      for (const type of [IgvmType.GUEST_POLICY, IgvmType.PARAMETER_INSERT, IgvmType.VP_CONTEXT]) {
+        view.setUint32(at(type) + 8, 2, true)
+      }
     })
     expect(parseIgvm(bytes, 'a').directives.filter(({ kind }) => kind === 'page' || kind === 'required')).toEqual([])
   })
@@ -124,7 +128,9 @@ describe('an IGVM file', () => {
     ['no first state', () => writeIgvm({ directives: [page(0)] }), /no VP_CONTEXT of VP 0/],
     ['a parameter without an area', () => writeIgvm({ directives: [{ kind: 'insert', gpa: 0, index: 1 }, vp] }), /area 1 is not there/],
     ['a parameter after its area is inserted', () => writeIgvm({
-      directives: [area, { kind: 'insert', gpa: 0, index: 3 }, { kind: 'parameter', what: 'VP count', index: 3, offset: 0 }, vp],
+      directives: [
+        area, { kind: 'insert', gpa: 0, index: 3 }, { kind: 'parameter', what: 'VP count', index: 3, offset: 0 }, vp,
+      ],
     }), /area 3 is not there, or was inserted/],
     ['a parameter past its area', () => writeIgvm({ directives: [area, { kind: 'parameter', what: 'VP count', index: 3, offset: 2 * PAGE }, vp] }), /byte_offset 0x2000/],
     ['areas of gigabytes', () => writeIgvm({ directives: [{ kind: 'area', index: 0, length: 2 ** 40 }, vp] }), /number_of_bytes/],
@@ -143,7 +149,9 @@ describe('an IGVM file', () => {
   it('is read or refused with BootError, whatever bytes are changed', () => {
     const original = writeIgvm(image)
     const headers = IgvmHeader.size + IgvmHeader.get(new DataView(original.buffer), 'variableHeaderSize')
-    const change = fc.record({ place: fc.nat(headers - 1), value: fc.oneof(fc.constantFrom(0, 1, 0x7f, 0x80, 0xff), fc.nat(255)) })
+    const change = fc.record({
+      place: fc.nat(headers - 1), value: fc.oneof(fc.constantFrom(0, 1, 0x7f, 0x80, 0xff), fc.nat(255)),
+    })
     let read = 0
     fc.assert(fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), fc.boolean(), (changes, whole) => {
       const bytes = changed((_, b) => { for (const { place, value } of changes) b[place] = value }, original)
@@ -164,14 +172,17 @@ describe('the launch of an IGVM file', () => {
     const { launch: pages, policy } = igvmLaunch({ file: { name: 'a', bytes: writeIgvm(image) }, ...facts })
     expect(policy).toBe(0x3_0000n)
     expect(pages.map(({ type, start, length, vp: index }) => [type, start, length, index])).toEqual([
-      ['normal', 0x10_0000, PAGE, undefined], ['unmeasured', 0x20_0000, 2 * PAGE, undefined], ['vmsa', VMSA_GPA, PAGE, 0],
+      ['normal', 0x10_0000, PAGE, undefined], ['unmeasured', 0x20_0000, 2 * PAGE, undefined],
+      ['vmsa', VMSA_GPA, PAGE, 0],
     ])
     const told = pages[1].bytes ?? new Uint8Array(0)
     const view = new DataView(told.buffer)
     expect(view.getUint32(0, true)).toBe(2)
     const entry = (n: number) => IgvmMemoryMapEntry.read(view, 0x10 + n * IgvmMemoryMapEntry.size)
     ram.forEach(({ start, length }, n) => {
-      expect(entry(n)).toMatchObject({ startingGpaPageNumber: BigInt(start / PAGE), numberOfPages: BigInt(length / PAGE), entryType: 0 })
+      expect(entry(n)).toMatchObject({
+        startingGpaPageNumber: BigInt(start / PAGE), numberOfPages: BigInt(length / PAGE), entryType: 0,
+      })
     })
     expect(entry(ram.length).numberOfPages).toBe(0n)
     expect(new TextDecoder().decode(told.subarray(0x1000, 0x1006))).toBe('quiet\0')
@@ -179,11 +190,15 @@ describe('the launch of an IGVM file', () => {
   })
 
   it('is refused when pages meet, when what is told does not fit, and when the host has none', () => {
-    const parameter = (what: 'VP count' | 'memory map' | 'device tree' | 'command line', offset: number): IgvmDirective =>
+    const parameter = (
+      what: 'VP count' | 'memory map' | 'device tree' | 'command line', offset: number
+    ): IgvmDirective =>
       ({ kind: 'parameter', what, index: 3, offset })
     expect(() => launch([page(0), page(PAGE), page(0), vp])).toThrow('a.igvm: page at 0x0: it is added twice')
-    expect(() => launch([area, { kind: 'insert', gpa: 0, index: 3 }, page(PAGE), vp])).toThrow('page at 0x1000: it is added twice')
-    expect(() => launch([area, parameter('VP count', 2 * PAGE - 3), vp])).toThrow(/parameter VP count: 4 bytes at 0x1ffd/)
+    expect(() => launch([area, { kind: 'insert', gpa: 0, index: 3 }, page(PAGE), vp]))
+      .toThrow('page at 0x1000: it is added twice')
+    expect(() => launch([area, parameter('VP count', 2 * PAGE - 3), vp]))
+      .toThrow(/parameter VP count: 4 bytes at 0x1ffd/)
     expect(() => launch([area, parameter('command line', 2 * PAGE - 5), vp])).toThrow(/parameter command line: 6 bytes/)
     expect(() => launch([area, parameter('device tree', 0), vp])).toThrow(/parameter device tree: this host has none/)
     expect(() => launch([{ kind: 'required', gpa: 64 * MiB - PAGE, length: 2 * PAGE }, vp])).toThrow(/REQUIRED_MEMORY/)

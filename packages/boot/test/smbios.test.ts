@@ -16,7 +16,9 @@ function walk(): { type: number, length: number, strings: string[], body: DataVi
     const body = new DataView(bytes.buffer, at, bytes[at + 1])
     let stop = at + body.byteLength
     while (bytes[stop] !== 0 || bytes[stop + 1] !== 0) stop++
-    const strings = new TextDecoder().decode(bytes.subarray(at + body.byteLength, stop)).split('\0').filter((s) => s !== '')
+    const strings = new TextDecoder().decode(
+      bytes.subarray(at + body.byteLength, stop)
+    ).split('\0').filter((s) => s !== '')
     found.push({ type: body.getUint8(0), length: body.byteLength, strings, body })
     at = stop + 2
   }

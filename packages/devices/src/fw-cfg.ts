@@ -131,7 +131,9 @@ export function createFwCfg(options: FwCfgOptions): FwCfg {
   const dmaRead = (to: DmaMemory, address: number, length: number): boolean => {
     const data = item()
     const inside = Math.max(0, Math.min(length, (data?.length ?? 0) - state.offset))
-    if (data !== undefined && inside > 0 && !to.write(address, data.subarray(state.offset, state.offset + inside))) return false
+    if (data !== undefined && inside > 0 && !to.write(address, data.subarray(state.offset, state.offset + inside))) {
+      return false
+    }
     const zeros = new Uint8Array(Math.min(CHUNK, length - inside))
     for (let done = inside; done < length; done += CHUNK) {
       if (!to.write(address + done, zeros.subarray(0, Math.min(CHUNK, length - done)))) return false

@@ -28,7 +28,9 @@ export interface PflashOptions {
 
 /** State of a flash. Contents are there by sector, where they differ from those at creation, in hexadecimal. */
 export interface PflashSnapshot {
-  readonly state: { readonly command: number, readonly status: number, readonly block: number, readonly expected: number }
+  readonly state: {
+    readonly command: number, readonly status: number, readonly block: number, readonly expected: number,
+  }
   /** Bytes for the write buffer so far: offset and value. */
   readonly buffer: readonly (readonly [offset: number, value: number])[]
   readonly changed: Readonly<Record<string, string>>
@@ -258,12 +260,16 @@ function checkSnapshot(saved: PflashSnapshot, state: object, size: number): [num
   if (!Array.isArray(given.buffer) || given.buffer.length > BUFFER_SIZE || !given.buffer.every(isByte)) {
     throw new SnapshotError('flash', 'buffer', `at most ${BUFFER_SIZE} pairs of offset and byte`)
   }
-  if (typeof given.changed !== 'object' || given.changed === null) throw new SnapshotError('flash', 'changed', 'sectors')
+  if (typeof given.changed !== 'object' || given.changed === null) {
+    throw new SnapshotError('flash', 'changed', 'sectors')
+  }
   const sectors = Object.entries(given.changed).map(([name, text]: [string, unknown]): [number, Uint8Array] => {
     const fits = /^\d{1,6}$/.test(name) && Number(name) < size / FLASH_SECTOR
       && typeof text === 'string' && text.length === 2 * FLASH_SECTOR && /^[0-9a-f]+$/.test(text)
     if (!fits) throw new SnapshotError('flash', `changed.${name}`, `a sector of ${FLASH_SECTOR} bytes in hexadecimal`)
-    return [Number(name), Uint8Array.from({ length: FLASH_SECTOR }, (_, i) => parseInt(text.slice(2 * i, 2 * i + 2), 16))]
+    return [
+      Number(name), Uint8Array.from({ length: FLASH_SECTOR }, (_, i) => parseInt(text.slice(2 * i, 2 * i + 2), 16)),
+    ]
   })
   const registers = { command: 0, status: 0, block: 0, expected: 0 }
   restorePlain('flash', registers, (saved as { readonly state: unknown }).state)

@@ -14,8 +14,11 @@ export const occurrence = (at: number, rip: bigint, vmpl = 0): Occurrence & { re
     scene() {
       asked++
       return {
-        cpu: 1, vmpl, cpl: 0, mode: '64-bit', rip: { address: rip, symbol: 'f+0x1/0x2' }, linked: 0xffff_ffff_8100_0001n,
-        backtrace: [{ address: 0x10n, symbol: null, certain: false }, { address: 0x20n, symbol: 'g+0x0/0x8', certain: true }],
+        cpu: 1, vmpl, cpl: 0, mode: '64-bit', rip: { address: rip, symbol: 'f+0x1/0x2' },
+        linked: 0xffff_ffff_8100_0001n,
+        backtrace: [
+          { address: 0x10n, symbol: null, certain: false }, { address: 0x20n, symbol: 'g+0x0/0x8', certain: true },
+        ],
         noSymbols: '',
       }
     },

@@ -21,7 +21,9 @@ function kallsyms(layout: Layout, at: bigint): Uint8Array {
   const offsets = (): void => {
     align()
     symbols.forEach(({ address }, i) => {
-      const value = layout === '7.2' ? address - (at + BigInt(next + 4 * i)) : layout === '6.15' ? address - TEXT : TEXT - 1n - address
+      const value = layout === '7.2' ? address - (
+        at + BigInt(next + 4 * i)
+      ) : layout === '6.15' ? address - TEXT : TEXT - 1n - address
       view.setInt32(next + 4 * i, Number(BigInt.asIntN(32, value)), true)
     })
     next += 4 * COUNT
@@ -115,12 +117,16 @@ describe('a place in the guest', () => {
   stack.setBigUint64(8, TEXT + 64n * 10n + 4n, true)
   stack.setBigUint64(16, TEXT + 64n * 11n, true)
   stack.setBigUint64(24, 0x1234n, true)
-  const withStack: ReadLinear = (address, out) => memoryOf(0x1000n, new Uint8Array(stack.buffer))(address, out) || read(address, out)
+  const withStack: ReadLinear = (address, out) =>
+    memoryOf(0x1000n, new Uint8Array(stack.buffer))(address, out) || read(address, out)
 
   it('has its symbol, its address as linked, and what on the stack could be return addresses', () => {
-    const place = createGuestSymbols().describe({ rip: TEXT + 64n * 5n + 1n, rsp: 0x1000n, entries: [], read: withStack })
+    const place = createGuestSymbols().describe({
+      rip: TEXT + 64n * 5n + 1n, rsp: 0x1000n, entries: [], read: withStack,
+    })
     expect(place).toEqual({
-      rip: { address: TEXT + 64n * 5n + 1n, symbol: 'function_5+0x1/0x40' }, linked: 0xffff_ffff_8100_0141n, noSymbols: '',
+      rip: { address: TEXT + 64n * 5n + 1n, symbol: 'function_5+0x1/0x40' }, linked: 0xffff_ffff_8100_0141n,
+      noSymbols: '',
       backtrace: [{ address: TEXT + 64n * 10n + 4n, symbol: 'function_10+0x4/0x40', certain: false }],
     })
   })
@@ -130,7 +136,8 @@ describe('a place in the guest', () => {
     expect(createGuestSymbols().describe(early)).toMatchObject({
       rip: { symbol: null }, linked: null, backtrace: [], noSymbols: 'the kernel does not run at its own addresses yet',
     })
-    expect(createGuestSymbols().describe({ ...early, entries: [TEXT], read: withStack }).noSymbols).toBe('RIP is not in the kernel')
+    expect(createGuestSymbols().describe({ ...early, entries: [TEXT], read: withStack }).noSymbols)
+      .toBe('RIP is not in the kernel')
     expect(createGuestSymbols().describe({ ...early, rip: TEXT }).noSymbols).toMatch(/--symbols/)
   })
 
@@ -149,14 +156,17 @@ describe('a place in the guest', () => {
     const map = parseSymbols('System.map', new TextEncoder().encode(
       'ffffffff81000000 T _text\nffffffff81200010 D linux_banner\n'))
     const banner = memoryOf(0xffff_ffff_8120_0010n + slide, new TextEncoder().encode('Linux version 7'))
-    const place = createGuestSymbols({ file: map }).describe({ rip: 0xffff_ffff_8100_0042n + slide, rsp: 0n, entries: [], read: banner })
+    const place = createGuestSymbols({ file: map }).describe({
+      rip: 0xffff_ffff_8100_0042n + slide, rsp: 0n, entries: [], read: banner,
+    })
     expect(place).toMatchObject({ rip: { symbol: '_text+0x42/0x200010' }, linked: 0xffff_ffff_8100_0042n })
   })
 })
 
 describe('a symbol file', () => {
   it('that is none is refused with its name and what was expected', () => {
-    expect(() => parseSymbols('notes.txt', new TextEncoder().encode('hello'))).toThrow(/^notes\.txt: symbols: none at kernel addresses/)
+    expect(() => parseSymbols('notes.txt', new TextEncoder().encode('hello')))
+      .toThrow(/^notes\.txt: symbols: none at kernel addresses/)
     const elf = new Uint8Array(64)
     elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1])
     expect(() => parseSymbols('vmlinux', elf)).toThrow(/^vmlinux: symbol table: the file has none/)
@@ -172,7 +182,9 @@ describe('a symbol file', () => {
   })
 
   it('holds addresses of the kernel alone', () => {
-    const map = parseSymbols('m', new TextEncoder().encode(`0000000000001000 A low\n${KERNEL_BASE.toString(16)} T high\n`))
+    const map = parseSymbols(
+      'm', new TextEncoder().encode(`0000000000001000 A low\n${KERNEL_BASE.toString(16)} T high\n`),
+    )
     expect(map.count).toBe(1)
   })
 })

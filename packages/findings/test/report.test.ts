@@ -8,7 +8,9 @@ const kept = { ...rule, id: 'snp-kept-rule', title: 'This one was kept' }
 
 function findings(what?: string): readonly Finding[] {
   const all = createFindings()
-  all.add({ ...violation(0x1000n, what), gva: 0xffff_8000_0000_1000n, spa: 0x7000n }, occurrence(10, 0xffff_ffff_9100_0001n))
+  all.add(
+    { ...violation(0x1000n, what), gva: 0xffff_8000_0000_1000n, spa: 0x7000n }, occurrence(10, 0xffff_ffff_9100_0001n),
+  )
   all.add(violation(0x2000n, what), occurrence(20, 0xffff_ffff_9100_0001n))
   return all.list()
 }
@@ -22,12 +24,17 @@ const input = (found = findings(), kernel = 'my kernel'): ReportInput => ({
 describe('the JSON report', () => {
   it('names its format and version, and has every piece of evidence, addresses as texts', () => {
     expect(JSON.parse(jsonReport(input()))).toMatchObject({
-      format: REPORT_FORMAT, version: REPORT_VERSION, tool: { name: 'cofferdam' }, counts: { 'snp-test-rule': 2 }, dropped: 0,
+      format: REPORT_FORMAT, version: REPORT_VERSION, tool: { name: 'cofferdam' }, counts: { 'snp-test-rule': 2 },
+      dropped: 0,
       rules: [{ id: 'snp-kept-rule' }, { id: 'snp-test-rule', outcome: 'hang' }],
       findings: [{
-        id: 'F1', rule: 'snp-test-rule', outcome: 'hang', what: 'It was done.', count: 2, firstNs: 10, lastNs: 20, cpu: 1, vmpl: 0,
-        cpl: 0, mode: '64-bit', rip: '0xffffffff91000001', symbol: 'f+0x1/0x2', linkedRip: '0xffffffff81000001', noSymbols: null,
-        backtrace: [{ address: '0x10', symbol: null, certain: false }, { address: '0x20', symbol: 'g+0x0/0x8', certain: true }],
+        id: 'F1', rule: 'snp-test-rule', outcome: 'hang', what: 'It was done.', count: 2, firstNs: 10, lastNs: 20,
+        cpu: 1, vmpl: 0,
+        cpl: 0, mode: '64-bit', rip: '0xffffffff91000001', symbol: 'f+0x1/0x2', linkedRip: '0xffffffff81000001',
+        noSymbols: null,
+        backtrace: [
+          { address: '0x10', symbol: null, certain: false }, { address: '0x20', symbol: 'g+0x0/0x8', certain: true },
+        ],
         gva: '0xffff800000001000', gpa: '0x1000', spa: '0x7000', otherGpas: ['0x2000'],
         entry: { table: 'RMP', words: ['0x7000', '0x1'], text: 'guest-valid' },
       }],
@@ -64,7 +71,9 @@ describe('the SARIF report', () => {
       tool: { driver: { name: string, rules: { id: string, shortDescription: { text: string } }[] } }
       results: {
         ruleId: string, ruleIndex: number, level: string, message: { text: string }, occurrenceCount: number
-        locations: { physicalLocation: { artifactLocation: { uri: string } }, logicalLocations: { fullyQualifiedName: string }[] }[]
+        locations: {
+          physicalLocation: { artifactLocation: { uri: string } }, logicalLocations: { fullyQualifiedName: string }[],
+        }[]
         stacks: { frames: object[] }[]
         partialFingerprints: Record<string, string>
       }[]
@@ -78,7 +87,9 @@ describe('the SARIF report', () => {
     expect(run.tool.driver.rules.map(({ id }) => id)).toEqual(['snp-kept-rule', 'snp-test-rule'])
     const [result, ...others] = run.results
     expect(others).toEqual([])
-    expect(result).toMatchObject({ ruleId: 'snp-test-rule', ruleIndex: 1, level: 'error', message: { text: 'It was done.' }, occurrenceCount: 2 })
+    expect(result).toMatchObject({
+      ruleId: 'snp-test-rule', ruleIndex: 1, level: 'error', message: { text: 'It was done.' }, occurrenceCount: 2,
+    })
     expect(result.locations[0].logicalLocations[0].fullyQualifiedName).toBe('f+0x1/0x2')
     expect(result.stacks[0].frames).toHaveLength(2)
   })

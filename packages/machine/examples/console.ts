@@ -1,6 +1,5 @@
 // The console as web streams, events as an iterator, in Node as in a page. The guest adds one to each byte that it
-// gets,
-// and powers off at `q`.
+// gets, and powers off at `q`.
 /// <reference types="node" />
 /// <reference lib="dom.asynciterable" />
 import { createEventStream, createMachine, createSerialStreams, inspectProcessor, runMachine } from '@cofferdam/machine'

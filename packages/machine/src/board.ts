@@ -8,7 +8,9 @@ import type { HostWatch } from '@cofferdam/x86'
 import { createTraceHash } from './events.ts'
 import type { Emit, TraceHash } from './events.ts'
 import { MachineError } from './options.ts'
-import type { MachineListeners, MachineOptions, MachineStats, ProcessorPlace, RunRequest, RunResult } from './options.ts'
+import type {
+  MachineListeners, MachineOptions, MachineStats, ProcessorPlace, RunRequest, RunResult,
+} from './options.ts'
 import type { Processors } from './processors.ts'
 import type { SnapshotData } from './snapshot/snapshot.ts'
 
@@ -38,8 +40,7 @@ export interface Machine {
   step(cpu: number): void
   /**
    * Of confidential guests: puts the guest's state into a processor's registers for a debugger, and answers whether
-   * there
-   * is any. The emulator is no host: what it shows is not what the host could see.
+   * there is any. The emulator is no host: what it shows is not what the host could see.
    */
   reside?(cpu: number): boolean
   /** The registers of a processor in lines for a person. */
@@ -65,8 +66,7 @@ export interface Snapshot extends SnapshotData {
 /**
  * What a machine is made from that goes on from a snapshot. What decides the guest's view comes from the snapshot, and
  * must be the same where it is given. Firmware, with the kernel that it is to load, disks and devices must be those
- * that
- * the machine had.
+ * that the machine had.
  */
 export interface RestoreOptions extends Partial<MachineOptions> {
   readonly restore: SnapshotData

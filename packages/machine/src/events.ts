@@ -89,7 +89,8 @@ export function createTraceHash(): TraceHash {
 /** Names of exceptions by vector (SDM vol. 3, table 6-1). */
 const EXCEPTIONS: Readonly<Record<number, string>> = {
   0: '#DE', 1: '#DB', 3: '#BP', 4: '#OF', 5: '#BR', 6: '#UD', 7: '#NM', 8: '#DF', 10: '#TS', 11: '#NP', 12: '#SS',
-  13: '#GP', 14: '#PF', 16: '#MF', 17: '#AC', 18: '#MC', 19: '#XM', 20: '#VE', 21: '#CP', 28: '#HV', 29: '#VC', 30: '#SX',
+  13: '#GP', 14: '#PF', 16: '#MF', 17: '#AC', 18: '#MC', 19: '#XM', 20: '#VE', 21: '#CP', 28: '#HV', 29: '#VC',
+  30: '#SX',
 }
 
 /** `#PF` for 14; `vector 32` where there is no name. */

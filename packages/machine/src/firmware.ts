@@ -57,7 +57,9 @@ export function attachFirmware(options: FirmwareOptions): Firmware {
  * The platform as firmware has set it up. BARs go between RAM and the configuration space, where firmware has put that
  * below the I/O APIC, and above RAM as far as physical addresses reach.
  */
-export function placedAcpi(platform: AcpiPlatform, ram: PhysicalMemory['ram'], physicalBits: number, placed: PlacedPlatform): AcpiPlatform {
+export function placedAcpi(
+  platform: AcpiPlatform, ram: PhysicalMemory['ram'], physicalBits: number, placed: PlacedPlatform,
+): AcpiPlatform {
   const { ecam, pmBase } = placed
   const ends = ram.map(({ start, length }) => start + length)
   const lowEnd = Math.max(...ends.filter((end) => end <= FOUR_GIB))

@@ -65,7 +65,9 @@ export function inspectProcessor(machine: Debuggable, cpu = 0): ProcessorView {
   const { processor } = seats[cpu]
   const memory = createLinearMemory(machine.memory)
   const enter = (): void => {
-    if (machine.reside?.(cpu) === false) throw new MachineError('processors', `${cpu}`, 'nothing runs there that could be shown')
+    if (machine.reside?.(cpu) === false) {
+      throw new MachineError('processors', `${cpu}`, 'nothing runs there that could be shown')
+    }
     processor.activate()
   }
   return {
@@ -83,7 +85,9 @@ export function inspectProcessor(machine: Debuggable, cpu = 0): ProcessorView {
       write(processor, Uint8Array.from({ length: bits / 8 }, (_, i) => Number(value >> BigInt(i * 8) & 0xffn)))
     },
     read(address, length) {
-      if (!(length >= 0 && length <= MOST_BYTES)) throw new MachineError('memory', 'length', `${length}; expected 0 to 2^30`)
+      if (!(length >= 0 && length <= MOST_BYTES)) {
+        throw new MachineError('memory', 'length', `${length}; expected 0 to 2^30`)
+      }
       enter()
       return memory.read(processor, address, length)
     },

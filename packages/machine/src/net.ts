@@ -47,7 +47,9 @@ export function createNet(option: NetOption, seed: number, place: number, clock:
       mac, onLost: option.onLost,
       peer: (transmit) => {
         const { address } = option
-        const gateway = createGateway({ clock, transmit, address, seed: random.next32(), services: option.services?.() })
+        const gateway = createGateway({
+          clock, transmit, address, seed: random.next32(), services: option.services?.(),
+        })
         option.onGateway?.(gateway)
         return gateway
       },

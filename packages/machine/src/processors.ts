@@ -2,7 +2,8 @@
 import type { PhysicalMemory } from '@cofferdam/memory'
 import {
   APIC_EVENT, apicIdOf, attachExtensions, createCpuSystem, createEngine, createLocalApic, createProcessor,
-  deliverInterrupt, engineOverhead, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault, hotForms, OPS,
+  deliverInterrupt, engineOverhead, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault, hotForms,
+  OPS,
   resetCpu, routeMessage, setFirmwareMtrrs, startAt, VECTOR,
 } from '@cofferdam/x86'
 import type { CpuModel, Engine, Extension, Insn, Ipi, LocalApic, Processor, ProcessorOptions } from '@cofferdam/x86'

@@ -13,7 +13,9 @@ export interface Random {
 /** SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) from a seed and a name. */
 export function createRandom(seed: number, name: string): Random {
   let state = BigInt.asUintN(64, BigInt(seed) * 0x9e37_79b9_7f4a_7c15n + 0x1234_5678n)
-  for (let i = 0; i < name.length; i++) state = BigInt.asUintN(64, (state ^ BigInt(name.charCodeAt(i))) * 0x100_0000_01b3n)
+  for (let i = 0; i < name.length; i++) {
+    state = BigInt.asUintN(64, (state ^ BigInt(name.charCodeAt(i))) * 0x100_0000_01b3n)
+  }
   const next64 = (): bigint => {
     state = BigInt.asUintN(64, state + 0x9e37_79b9_7f4a_7c15n)
     let z = state

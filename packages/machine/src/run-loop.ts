@@ -159,7 +159,8 @@ export function createRunLoop(options: RunLoopOptions): RunLoop {
     if (processor.halted) onIdle?.(index, idleSince[index] ?? 0, time)
     last = index
     return {
-      index, end: time + (alone ? LONG_SLICE : SHORT_SLICE + random32() % SLICE_SPREAD), pauses: processor.counts.pauses,
+      index, end: time + (alone ? LONG_SLICE : SHORT_SLICE + random32() % SLICE_SPREAD),
+      pauses: processor.counts.pauses,
       // When all wait for something that none of them brings about, each gets a full slice now and then.
       yields: !alone && pauses < seats.length,
     }

@@ -4,7 +4,8 @@ import type { Machine, RegisterName } from '../src/index.ts'
 import { ENTRY, flatKernel } from './kernels.ts'
 
 const start = (code: string, vcpus = 1): Machine => createMachine({
-  kernel: flatKernel(code), append: '', memory: 16 * 2 ** 20, vcpus, seed: 1, engine: 'auto', cpu: 'intel', traceHash: true,
+  kernel: flatKernel(code), append: '', memory: 16 * 2 ** 20, vcpus, seed: 1, engine: 'auto', cpu: 'intel',
+  traceHash: true,
 })
 
 /** Page tables (32-bit, 4 MiB pages) with 4 MiB of linear addresses from C0000000h on at 400000h; then a loop. */

@@ -50,7 +50,9 @@ describe.each(Object.entries(loops))('an interrupted run of a loop %s', (_name, 
 
   it('says how much is left, and goes on with that as if nothing had been', () => {
     const whole = create(loop)
-    for (let i = 0; i < slices; i++) expect(whole.machine.run({ instructions: loop.slice })).toEqual({ reason: 'budget' })
+    for (let i = 0; i < slices; i++) {
+      expect(whole.machine.run({ instructions: loop.slice })).toEqual({ reason: 'budget' })
+    }
     expect(new Set(whole.sent).size).toBeGreaterThan(4)
 
     const parts = create(loop)

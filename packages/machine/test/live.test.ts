@@ -31,7 +31,8 @@ describe('the serial port as streams', () => {
     // More than a port takes at once.
     const text = 'a'.repeat(300)
     const [result, answer] = await Promise.all([
-      runMachine(machine, { serial, slice: 1000 }), readAll(serial.readable), writer.write(bytes(text)), writer.write(bytes('q')),
+      runMachine(machine, { serial, slice: 1000 }), readAll(serial.readable), writer.write(bytes(text)),
+      writer.write(bytes('q')),
     ])
     expect(result).toEqual({ reason: 'poweroff' })
     expect(answer).toBe('b'.repeat(300))

@@ -54,14 +54,17 @@ describe('the checksum', () => {
 })
 
 describe('plain data', () => {
-  const array32 = (items: number): number[] => [0xdd, items >>> 24, items >>> 16 & 0xff, items >>> 8 & 0xff, items & 0xff]
+  const array32 = (items: number): number[] =>
+    [0xdd, items >>> 24, items >>> 16 & 0xff, items >>> 8 & 0xff, items & 0xff]
   it('comes back as it was, numbers, texts and arrays of all kinds and lengths', () => {
     const value = {
       numbers: [0, -1, -33, 127, 128, 255, 256, 65_535, 65_536, 2 ** 32, -129, -32_769, -(2 ** 40), 1.5, 2 ** 53 - 1],
       texts: ['', 'a', 'é'.repeat(20), 'x'.repeat(300), 'x'.repeat(70_000)],
       lists: [[], Array.from({ length: 20 }, () => null), Array.from({ length: 70_000 }, () => true)],
       bytes: [new Uint8Array(3), new Uint8Array(300), new Uint8Array(70_000)],
-      words: [1, 2, 4, 5, 300].flatMap((n) => [new Uint16Array(n), new Uint32Array(n), new Int32Array(n), new Float64Array(n)]),
+      words: [1, 2, 4, 5, 300].flatMap(
+        (n) => [new Uint16Array(n), new Uint32Array(n), new Int32Array(n), new Float64Array(n)]
+      ),
       record: Object.fromEntries(Array.from({ length: 70_000 }, (_, i) => [`k${i}`, false])),
     }
     expect(unpack(pack(value))).toEqual(value)
@@ -104,7 +107,9 @@ describe('a snapshot\'s file', () => {
     }
     const read = await decodeSnapshot(file, { codecs: [lazy], crc32: zlibCrc32 })
     expect(unpacked).toBe(0)
-    const [copy, other] = [read, snapshot].map((one) => one.fork({ traceHash: true, devices: [{ kind: 'virtio-rng' }] }))
+    const [copy, other] = [read, snapshot].map(
+      (one) => one.fork({ traceHash: true, devices: [{ kind: 'virtio-rng' }] })
+    )
     for (const one of [copy, other]) one.run({ instructions: 3000 })
     expect(unpacked).toBeGreaterThan(0)
     const [left, right] = [copy.snapshot(), other.snapshot()]
@@ -157,7 +162,9 @@ describe('a snapshot\'s file', () => {
   })
 
   it('is refused where its codec is unknown', async () => {
-    await expect(decodeSnapshot(file, { name: 'f.snap' })).rejects.toThrow('f.snap: codec: expected one of plain; got zstd')
+    await expect(decodeSnapshot(file, { name: 'f.snap' })).rejects.toThrow(
+      'f.snap: codec: expected one of plain; got zstd'
+    )
   })
 
   it('is refused by a machine with other devices', async () => {
@@ -172,8 +179,12 @@ describe('a snapshot\'s file', () => {
     await expect(decodeSnapshot(file, { codecs: [bomb] })).rejects.toThrow(/: expected \d+ bytes, got 4194304/)
     const long = { ...snapshot, image: { ...snapshot.image, contents: [new Uint8Array(2 ** 16 + 1)] } }
     await expect(decode(await encodeSnapshot(long, zstd))).rejects.toThrow('expected pieces of at most 65536 bytes')
-    const big = { ...snapshot, image: { ...snapshot.image, contents: Array.from({ length: 257 }, () => new Uint8Array(2 ** 16)) } }
-    await expect(decode(await encodeSnapshot(big, zstd))).rejects.toThrow('expected no more than the 16777216 bytes of RAM')
+    const big = {
+      ...snapshot, image: { ...snapshot.image, contents: Array.from({ length: 257 }, () => new Uint8Array(2 ** 16)) },
+    }
+    await expect(decode(await encodeSnapshot(big, zstd))).rejects.toThrow(
+      'expected no more than the 16777216 bytes of RAM'
+    )
   })
 })
 
@@ -204,7 +215,9 @@ describe('a well-made file with nonsense in it', () => {
       const wrong = mutateSnapshot(snapshot, seed)
       try {
         const read = await decode(await encodeSnapshot(wrong, seed % 2 === 0 ? zstd : undefined))
-        const copy = read.fork({ devices: [{ kind: 'virtio-rng' }], engine: createDraw(seed)(2) === 0 ? 'interp' : 'jit' })
+        const copy = read.fork({
+          devices: [{ kind: 'virtio-rng' }], engine: createDraw(seed)(2) === 0 ? 'interp' : 'jit',
+        })
         for (let n = 0; n < 20; n++) copy.run({ instructions: 500 })
         copy.snapshot()
       } catch (error) {

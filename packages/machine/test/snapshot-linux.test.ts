@@ -10,7 +10,9 @@ if (missing !== undefined) console.warn(`skipped: ${missing}`)
 
 const unpack = (bytes: Uint8Array, length: number): Uint8Array =>
   zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, length) })
-const zstd: SnapshotCodec = { name: 'zstd', compress: (bytes) => zstdCompressSync(bytes), decompress: unpack, decompressNow: unpack }
+const zstd: SnapshotCodec = {
+  name: 'zstd', compress: (bytes) => zstdCompressSync(bytes), decompress: unpack, decompressNow: unpack,
+}
 
 /** A machine, what its console shows, and what decides what it does next. */
 interface Watched {
@@ -26,7 +28,9 @@ const watched = (create: (onSerial: MachineOptions['onSerial']) => Machine): Wat
 const runTo = ({ machine, text }: Watched, wanted: string): void => {
   while (!text().includes(wanted)) {
     const result = machine.run({ instructions: 3_000_017 })
-    if (result.reason !== 'budget' && result.reason !== 'idle') throw new Error(`${result.reason}: ${text().slice(-500)}`)
+    if (result.reason !== 'budget' && result.reason !== 'idle') {
+      throw new Error(`${result.reason}: ${text().slice(-500)}`)
+    }
   }
 }
 

@@ -60,7 +60,8 @@ const run = (cc: 'none' | 'snp', more: Partial<MachineOptions> = {}) => {
   const events: MachineEvent[] = []
   const sent: number[] = []
   const machine = createMachine({
-    kernel: bzImage(kernel(cc === 'snp')), append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc,
+    kernel: bzImage(kernel(cc === 'snp')), append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd',
+    cc,
     onSerial: (bytes) => { sent.push(...bytes) }, onEvent: (event) => { events.push(event) },
     ...more,
   })
@@ -70,7 +71,9 @@ const run = (cc: 'none' | 'snp', more: Partial<MachineOptions> = {}) => {
   return { machine, told, events }
 }
 
-const spellings = [SECRET.toString(16), SECRET.toString(10), bytesOf(SECRET).toString('hex'), bytesOf(SECRET).toString('base64')]
+const spellings = [
+  SECRET.toString(16), SECRET.toString(10), bytesOf(SECRET).toString('hex'), bytesOf(SECRET).toString('base64'),
+]
 
 describe('a secret in memory and registers', () => {
   it('of a plain machine is there for whoever looks at its memory', () => {

@@ -218,7 +218,9 @@ export function placeImage(image: MemoryImage, target: Target): void {
   target.setPatterns(patterns)
   eachPage(packed, 3, (page, pattern) => {
     if (pattern * PATTERN_WORDS >= patterns.length) {
-      throw new MemoryImageError('packed', `expected a pattern below ${patterns.length / PATTERN_WORDS}, got ${pattern}`)
+      throw new MemoryImageError(
+        'packed', `expected a pattern below ${patterns.length / PATTERN_WORDS}, got ${pattern}`,
+      )
     }
     need(target.pack(page, pattern), 'packed', page)
   })

@@ -1,8 +1,7 @@
 /**
  * Encryption keys: what a key that did not write a page sees of it. A page's frame holds plaintext, as the key sees it
  * that last touched the page; only when another key comes is the page turned, by AES-XTS with its address as tweak,
- * into
- * what that key sees. Whoever uses one key for a page pays nothing.
+ * into what that key sees. Whoever uses one key for a page pays nothing.
  */
 import { ecb } from '@noble/ciphers/aes.js'
 

@@ -40,7 +40,8 @@ describe('an image of memory', () => {
   it('holds what memory held, and only what was touched', () => {
     const memory = used()
     const image = memory.capture()
-    expect(image.contents.map(({ length }) => length)).toEqual([...Array.from({ length: 32 }, () => IMAGE_PIECE), 4 * 4096])
+    expect(image.contents.map(({ length }) => length))
+      .toEqual([...Array.from({ length: 32 }, () => IMAGE_PIECE), 4 * 4096])
     expect([...image.zero]).toEqual([5, 1])
     expect(image.packed.length).toBe(2 * 3)
     expect(image.patterns.length).toBe(2 * PATTERN_WORDS)

@@ -20,7 +20,9 @@ function regularPage(page: number, base: readonly number[], step: readonly numbe
 }
 
 const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 })
-const structure = fc.tuple(fc.array(word, { minLength: 16, maxLength: 16 }), fc.array(word, { minLength: 16, maxLength: 16 }))
+const structure = fc.tuple(
+  fc.array(word, { minLength: 16, maxLength: 16 }), fc.array(word, { minLength: 16, maxLength: 16 }),
+)
 const contents = fc.oneof(
   fc.record({ kind: fc.constant('regular' as const), of: fc.nat({ max: 2 }) }),
   fc.record({ kind: fc.constant('zero' as const) }),
@@ -57,7 +59,9 @@ describe('packing', () => {
 
   it('gives the frames of regular pages back, and takes them for others, cleared', () => {
     const memory = create()
-    for (let page = 0; page < 1000; page++) memory.write(HIGH + page * PAGE, regularPage(page, Array(16).fill(7), Array(16).fill(64)))
+    for (let page = 0; page < 1000; page++) {
+      memory.write(HIGH + page * PAGE, regularPage(page, Array(16).fill(7), Array(16).fill(64)))
+    }
     expect(memory.backedBytes()).toBe(1000 * PAGE)
     expect(memory.pack()).toBe(true)
     expect(memory.backedBytes()).toBe(0)

@@ -3,7 +3,9 @@ import {
   createMemoryFiles, createNinePServer, decodeReply, encodeRequest, failed, type Fields, type Values,
 } from '@cofferdam/ninep'
 
-const files = createMemoryFiles({ entries: { 'docs/hello.txt': 'Hello over 9P\n', 'docs/link': { link: 'hello.txt' } } })
+const files = createMemoryFiles({
+  entries: { 'docs/hello.txt': 'Hello over 9P\n', 'docs/link': { link: 'hello.txt' } },
+})
 const server = createNinePServer({ files })
 
 function call(name: string, values: Values<Fields>): Values<Fields> {

@@ -99,14 +99,18 @@ function restoreOne(inodes: Inodes, known: Map<number, Inode>, saved: SavedInode
   if (inode.kind !== 'file') return
   const bytes = bytesOf(content)
   if (bytes === undefined) throw new NinePSnapshotError(`${at}.content`, 'base64')
-  if (inodes.resize(inode, bytes.length) !== undefined) throw new NinePSnapshotError(at, 'a content that there is room for')
+  if (inodes.resize(inode, bytes.length) !== undefined) {
+    throw new NinePSnapshotError(at, 'a content that there is room for')
+  }
   inode.data.set(bytes)
 }
 
 /** Fills a tree from a snapshot. */
 export function restoreInodes(inodes: Inodes, saved: unknown): void {
   if (!isRecord(saved) || !isCount(saved.next)) throw new NinePSnapshotError('next', 'a number')
-  if (!Array.isArray(saved.files) || !saved.files.every(isSaved)) throw new NinePSnapshotError('files', 'a list of files')
+  if (!Array.isArray(saved.files) || !saved.files.every(isSaved)) {
+    throw new NinePSnapshotError('files', 'a list of files')
+  }
   const [root, ...rest] = saved.files as readonly SavedInode[]
   if (root?.number !== 1) throw new NinePSnapshotError('files[0].number', '1, the root')
   if (kindOf(root.mode) !== 'directory') throw new NinePSnapshotError('files[0].mode', 'a directory')

@@ -1,7 +1,6 @@
 /**
  * Messages as bytes: little-endian integers, counted strings and counted data (9P2000: intro(5)). A message's fields
- * are
- * declared once, as data; everything that a client sends passes through here and is checked here.
+ * are declared once, as data; everything that a client sends passes through here and is checked here.
  */
 import { fail, failed, type Answer } from './errno.ts'
 import type { Qid } from './files.ts'

@@ -26,7 +26,9 @@ export const connect = (server: NinePServer, msize = 65_536): Client => {
   const call: Client['call'] = (name, values, room = 2 ** 20) =>
     readReply(name, server.serve(requestBytes(name, values), room))
   const must = (reply: Reply, about: string): Reply => {
-    if (reply.errno !== undefined) throw Object.assign(new Error(`${about}: errno ${reply.errno}`), { errno: reply.errno })
+    if (reply.errno !== undefined) {
+      throw Object.assign(new Error(`${about}: errno ${reply.errno}`), { errno: reply.errno })
+    }
     return reply
   }
   const walk = (path: string): number => {

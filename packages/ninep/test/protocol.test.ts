@@ -248,7 +248,8 @@ describe('files', () => {
 
   it('that exist are opened by Tlcreate, but not with O_EXCL, and never through a link', () => {
     const { call, walk } = build({ f: 'x', l: { link: 'f' } })
-    const create = (name: string, flags: number) => call('Tlcreate', { fid: walk(''), name, flags, mode: 0o644, gid: 0 })
+    const create = (name: string, flags: number) =>
+      call('Tlcreate', { fid: walk(''), name, flags, mode: 0o644, gid: 0 })
     expect([create('f', 2).errno, create('f', 0o202).errno, create('l', 2).errno])
       .toEqual([undefined, Errno.EEXIST, Errno.ELOOP])
   })
@@ -277,7 +278,9 @@ describe('files', () => {
 
 describe('directories', () => {
   it('are listed by whole entries in the order of their names, with "." and ".."', () => {
-    const { names, call, open } = build(Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`d/n${i % 7}-${i}`, ''])))
+    const { names, call, open } = build(
+      Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`d/n${i % 7}-${i}`, '']))
+    )
     const list = names('d')
     expect(list.length).toBe(62)
     expect(list.slice(2)).toEqual(list.slice(2).sort())
@@ -367,7 +370,8 @@ describe('symbolic links', () => {
     expect(call('Treadlink', { fid: 0 })).toEqual({ errno: Errno.EINVAL })
     expect(call('Tsymlink', { fid: 0, name: 'm', target: 'x'.repeat(4095), gid: 0 }).errno).toBeUndefined()
     expect(call('Treadlink', { fid: walk('m') })).toEqual({ target: 'x'.repeat(4095) })
-    expect(call('Tsymlink', { fid: 0, name: 'n', target: 'x'.repeat(4096), gid: 0 })).toEqual({ errno: Errno.ENAMETOOLONG })
+    expect(call('Tsymlink', { fid: 0, name: 'n', target: 'x'.repeat(4096), gid: 0 }))
+      .toEqual({ errno: Errno.ENAMETOOLONG })
     expect(call('Tsymlink', { fid: 0, name: 'n', target: '', gid: 0 })).toEqual({ errno: Errno.ENOENT })
   })
 })

@@ -31,7 +31,8 @@ const fieldOf = (random: Random): { readonly [K in keyof FieldTypes]: (field: st
     u16: () => random(65_536),
     u32: (field) => (/fid|dirfd/i.test(field) ? random(10) : pick(words)),
     u64: () => pick(offsets),
-    text: (field) => (field === 'version' ? pick(['9P2000.L', '9P2000.L', '9P2000', '']) : field === 'aname' ? '' : pick(targets)),
+    text: (field) =>
+      (field === 'version' ? pick(['9P2000.L', '9P2000.L', '9P2000', '']) : field === 'aname' ? '' : pick(targets)),
     name,
     names: () => Array.from({ length: random(4) }, name),
     data: () => new Uint8Array(random(300)).fill(random(256)),

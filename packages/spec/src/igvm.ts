@@ -1,7 +1,6 @@
 /**
  * IGVM: a file with everything that launches a guest, on platforms of several kinds (microsoft/igvm, igvm_defs). A
- * fixed
- * header, then variable headers of 8 aligned bytes each, then data that these name by their place in the file.
+ * fixed header, then variable headers of 8 aligned bytes each, then data that these name by their place in the file.
  */
 import { bits } from './bits.ts'
 import { layout } from './layout.ts'
@@ -90,7 +89,8 @@ export const IgvmErrorRange = layout(0x10, { gpa: [0x00, 8], compatibilityMask: 
 export const IgvmSnpIdBlock = layout(0x2b8, {
   compatibilityMask: [0x000, 4], authorKeyEnabled: [0x004, 1], reserved: [0x005, 3], launchDigest: [0x008, 48],
   familyId: [0x038, 16], imageId: [0x048, 16], version: [0x058, 4], guestSvn: [0x05c, 4], idKeyAlgorithm: [0x060, 4],
-  authorKeyAlgorithm: [0x064, 4], idKeySignature: [0x068, 144], idPublicKey: [0x0f8, 152], authorKeySignature: [0x190, 144],
+  authorKeyAlgorithm: [0x064, 4], idKeySignature: [0x068, 144], idPublicKey: [0x0f8, 152],
+  authorKeySignature: [0x190, 144],
   authorPublicKey: [0x220, 152],
 })
 
@@ -99,7 +99,8 @@ export const IgvmSnpPublicKey = layout(152, { curve: [0, 4], reserved: [4, 4], q
 
 /** An entry of the memory map that the loader writes. */
 export const IgvmMemoryMapEntry = layout(0x18, {
-  startingGpaPageNumber: [0x00, 8], numberOfPages: [0x08, 8], entryType: [0x10, 2], flags: [0x12, 2], reserved: [0x14, 4],
+  startingGpaPageNumber: [0x00, 8], numberOfPages: [0x08, 8], entryType: [0x10, 2], flags: [0x12, 2],
+  reserved: [0x14, 4],
 })
 export const IgvmMemoryType = { MEMORY: 0, PLATFORM_RESERVED: 1, PERSISTENT: 2, VTL2_PROTECTABLE: 3 } as const
 

@@ -45,7 +45,8 @@ export const SmbiosMemoryArray = layout(0x17, {
 
 /** Memory device (§7.18). A size of 7fffh says that the extended size holds it, in MiB. */
 export const SmbiosMemoryDevice = layout(0x22, {
-  array: [4, 2], errors: [6, 2], totalWidth: [8, 2], dataWidth: [10, 2], size: [12, 2], formFactor: [14, 1], set: [15, 1],
+  array: [4, 2], errors: [6, 2], totalWidth: [8, 2], dataWidth: [10, 2], size: [12, 2], formFactor: [14, 1],
+  set: [15, 1],
   locator: [16, 1], bank: [17, 1], type: [18, 1], detail: [19, 2], speed: [21, 2], manufacturer: [23, 1],
   serial: [24, 1], asset: [25, 1], part: [26, 1], attributes: [27, 1], extendedSize: [28, 4], configuredSpeed: [32, 2],
 })

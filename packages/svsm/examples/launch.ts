@@ -15,6 +15,8 @@ const { launch, region } = svsmImage({
 })
 
 for (const { name, start, length, type } of launch) {
-  console.log(`0x${start.toString(16).padStart(12, '0')} ${String(length / page).padStart(3)} ${type.padEnd(7)} ${name}`)
+  console.log(
+    `0x${start.toString(16).padStart(12, '0')} ${String(length / page).padStart(3)} ${type.padEnd(7)} ${name}`
+  )
 }
 console.log(`the SVSM has ${region.length / 1024} KiB from 0x${region.start.toString(16)} on`)

@@ -40,8 +40,7 @@ function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): Se
 
 /**
  * Serves a processor's call, if it made one (58019 §5): it left by VMGEXIT, and SVSM_CALL_PENDING is set, which is
- * taken
- * away first. A host may run the SVSM whenever it likes: then there is nothing to do. Answers null then.
+ * taken away first. A host may run the SVSM whenever it likes: then there is nothing to do. Answers null then.
  */
 export function serveCall(svsm: SvsmState, processor: SvsmProcessor): ServedCall | null {
   const vcpu = svsm.vcpus.of(processor.apicId)

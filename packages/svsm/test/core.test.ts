@@ -31,7 +31,8 @@ describe('a call', () => {
 
   it.each([
     ['a protocol that there is not', 9, 0, R.UNSUPPORTED_PROTOCOL], ['the APIC protocol', 3, 0, R.UNSUPPORTED_PROTOCOL],
-    ['the vTPM protocol without a TPM', 2, 0, R.UNSUPPORTED_PROTOCOL], ['a call that there is not', 0, 8, R.UNSUPPORTED_CALL],
+    ['the vTPM protocol without a TPM', 2, 0, R.UNSUPPORTED_PROTOCOL],
+    ['a call that there is not', 0, 8, R.UNSUPPORTED_CALL],
   ])('of %s is refused', (_, protocol, number, code) => {
     expect(startedBox().call(protocol, number).code).toBe(code)
   })
@@ -52,7 +53,8 @@ describe('SVSM_CORE_REMAP_CA', () => {
     box.at(SCRATCH).bytes.fill(0xff)
     expect(box.call(0, C.REMAP_CA, { rcx: BigInt(SCRATCH) })).toMatchObject({ code: R.SUCCESS, pending: 0 })
     expect([...box.at(SCRATCH).bytes.subarray(0, 9)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0xff])
-    expect(box.call(0, C.QUERY_PROTOCOL, { rcx: 1n }, { callingArea: SCRATCH })).toMatchObject({ code: R.SUCCESS, pending: 0 })
+    expect(box.call(0, C.QUERY_PROTOCOL, { rcx: 1n }, { callingArea: SCRATCH }))
+      .toMatchObject({ code: R.SUCCESS, pending: 0 })
     expect(box.call(0, C.QUERY_PROTOCOL, { rcx: 1n })).toMatchObject({ code: C.QUERY_PROTOCOL, pending: 1 })
   })
 
@@ -97,7 +99,9 @@ describe('SVSM_CORE_PVALIDATE', () => {
 
   it('goes on where the index says, and stops at the first failure, which it then names', () => {
     const box = startedBox()
-    const rcx = list(box, [0xff0n, entry(FRESH, VALIDATE), entry(RAM, VALIDATE), entry(FRESH + PAGE, VALIDATE)], { next: 1 })
+    const rcx = list(
+      box, [0xff0n, entry(FRESH, VALIDATE), entry(RAM, VALIDATE), entry(FRESH + PAGE, VALIDATE)], { next: 1 },
+    )
     expect(box.call(0, C.PVALIDATE, { rcx }).code).toBe(R.INVALID_ADDRESS)
     expect(nextOf(box)).toBe(2)
     expect(box.at(FRESH).validated).toBe(true)
@@ -122,11 +126,13 @@ describe('SVSM_CORE_PVALIDATE', () => {
   })
 
   it.each([
-    ['without entries', {}, { entries: 0 }], ['with an index at the end', {}, { next: 1 }], ['with reserved bits', {}, { reserved: 1 }],
+    ['without entries', {}, { entries: 0 }], ['with an index at the end', {}, { next: 1 }],
+    ['with reserved bits', {}, { reserved: 1 }],
     ['longer than its page', {}, { entries: 512 }], ['that is not aligned', { off: 4n }, {}],
   ])('refuses a list %s', (_, { off = 0n }: { off?: bigint }, head) => {
     const box = startedBox()
-    expect(box.call(0, C.PVALIDATE, { rcx: list(box, [entry(FRESH, VALIDATE)], head) + off }).code).toBe(R.INVALID_PARAMETER)
+    expect(box.call(0, C.PVALIDATE, { rcx: list(box, [entry(FRESH, VALIDATE)], head) + off }).code)
+      .toBe(R.INVALID_PARAMETER)
     expect(box.at(FRESH).validated).toBe(false)
   })
 
@@ -152,7 +158,9 @@ describe('SVSM_CORE_PVALIDATE', () => {
 })
 
 /** Makes a page of the guest's the VMSA of processor 1. */
-function createVmsa(box: ReturnType<typeof startedBox>, address: number, change: Parameters<typeof Vmsa.create>[0] = {}, apicId = 1n) {
+function createVmsa(
+  box: ReturnType<typeof startedBox>, address: number, change: Parameters<typeof Vmsa.create>[0] = {}, apicId = 1n,
+) {
   box.own(address)
   box.own(SCRATCH)
   box.at(address).bytes.set(Vmsa.create({ vmpl: box.vmpl, efer: 0x1000n, sevFeatures: FEATURES, ...change }))
@@ -171,7 +179,8 @@ describe('SVSM_CORE_CREATE_VCPU', () => {
     const box = startedBox()
     createVmsa(box, FRESH + PAGE)
     const from = { apicId: 1, vmsa: FRESH + PAGE, callingArea: SCRATCH }
-    expect(box.call(0, C.QUERY_PROTOCOL, { rcx: 1n }, from)).toMatchObject({ code: R.SUCCESS, pending: 0, left: box.started })
+    expect(box.call(0, C.QUERY_PROTOCOL, { rcx: 1n }, from))
+      .toMatchObject({ code: R.SUCCESS, pending: 0, left: box.started })
   })
 
   it.each([
@@ -230,7 +239,8 @@ describe('SVSM_CORE_DELETE_VCPU', () => {
 describe('SVSM_CORE_QUERY_PROTOCOL', () => {
   it.each([
     ['the core protocol, version 1', 1n, 1n | 1n << 32n], ['version 0 of it', 0n, 0n], ['version 2 of it', 2n, 0n],
-    ['the APIC protocol', 3n << 32n | 1n, 0n], ['the vTPM protocol without a TPM', 2n << 32n | 1n, 0n], ['another', 99n << 32n | 1n, 0n],
+    ['the APIC protocol', 3n << 32n | 1n, 0n], ['the vTPM protocol without a TPM', 2n << 32n | 1n, 0n],
+    ['another', 99n << 32n | 1n, 0n],
   ])('answers for %s', (_, rcx, versions) => {
     expect(startedBox().call(0, C.QUERY_PROTOCOL, { rcx })).toMatchObject({ code: R.SUCCESS, rcx: versions })
   })

@@ -7,7 +7,8 @@ const C = SvsmCoreCall
 const GIVEN = 0x200_0000
 
 type Box = ReturnType<typeof startedBox>
-const deposit = (box: Box, entries: readonly bigint[]): number => box.call(0, C.DEPOSIT_MEM, { rcx: list(box, entries) }).code
+const deposit = (box: Box, entries: readonly bigint[]): number =>
+  box.call(0, C.DEPOSIT_MEM, { rcx: list(box, entries) }).code
 const available = (box: Box): number => box.at(CALLING_AREA).bytes[1]
 const entriesOf = (box: Box): bigint[] => {
   const { bytes } = box.at(SCRATCH)
@@ -34,8 +35,10 @@ describe('SVSM_CORE_DEPOSIT_MEM', () => {
   })
 
   it.each([
-    ['reserved bits', BigInt(GIVEN) | 4n, R.INVALID_PARAMETER], ['a page size', BigInt(GIVEN) | 2n, R.INVALID_PARAMETER],
-    ['2 MiB that are not aligned', BigInt(GIVEN + PAGE) | 1n, R.INVALID_PARAMETER], ['no memory', BigInt(RAM), R.INVALID_ADDRESS],
+    ['reserved bits', BigInt(GIVEN) | 4n, R.INVALID_PARAMETER],
+    ['a page size', BigInt(GIVEN) | 2n, R.INVALID_PARAMETER],
+    ['2 MiB that are not aligned', BigInt(GIVEN + PAGE) | 1n, R.INVALID_PARAMETER],
+    ['no memory', BigInt(RAM), R.INVALID_ADDRESS],
     ['2 MiB of smaller pages', BigInt(GIVEN) | 1n, R.PROTOCOL_BASE + 6],
   ])('refuses %s, and names the entry', (_, entry, code) => {
     const box = startedBox()

@@ -47,7 +47,8 @@ describe('the vTPM protocol', () => {
   })
 
   it('has TPM_SEND_COMMAND and no features', () => {
-    expect(tpmBox().call(VTPM, SvsmVtpmCall.QUERY, { rdx: 9n })).toMatchObject({ code: R.SUCCESS, rcx: 0x100n, rdx: 0n })
+    expect(tpmBox().call(VTPM, SvsmVtpmCall.QUERY, { rdx: 9n }))
+      .toMatchObject({ code: R.SUCCESS, rcx: 0x100n, rdx: 0n })
   })
 })
 
@@ -84,7 +85,8 @@ describe('SVSM_VTPM_CMD', () => {
 
   it.each([
     ['no address', 0n, R.INVALID_PARAMETER], ['an address without memory', BigInt(RAM), R.INVALID_ADDRESS],
-    ['a buffer that ends outside', BigInt(RAM - 8), R.INVALID_ADDRESS], ['a page that is not validated', 0x200_0000n, R.INVALID_ADDRESS],
+    ['a buffer that ends outside', BigInt(RAM - 8), R.INVALID_ADDRESS],
+    ['a page that is not validated', 0x200_0000n, R.INVALID_ADDRESS],
   ])('refuses %s', (_, rcx, code) => {
     expect(tpmBox().call(VTPM, SvsmVtpmCall.CMD, { rcx }).code).toBe(code)
   })

@@ -197,7 +197,9 @@ describe('DNS (RFC 1035)', () => {
 })
 
 /** A DHCP message of a client. */
-const dhcp = (type: number, options: number[] = [], { mac = GUEST_MAC, flags = 0, clientAddress = 0 } = {}): Uint8Array => {
+const dhcp = (
+  type: number, options: number[] = [], { mac = GUEST_MAC, flags = 0, clientAddress = 0 } = {},
+): Uint8Array => {
   const message = new Uint8Array(240 + 3 + options.length + 1)
   const view = new DataView(message.buffer)
   message.set([1, 1, 6])

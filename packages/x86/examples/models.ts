@@ -3,6 +3,8 @@ import { configureModel, createCpuidLeaves, createMsrTable, epycGenoa, sapphireR
 
 for (const model of [epycGenoa, sapphireRapids].map((one) => configureModel(one))) {
   console.log(`${model.name}: "${model.brand}"`)
-  console.log(`  ${model.features.size} features, ${createMsrTable(model).size} MSRs, ${model.physicalBits} address bits`)
+  console.log(
+    `  ${model.features.size} features, ${createMsrTable(model).size} MSRs, ${model.physicalBits} address bits`
+  )
   console.log(`  ${createCpuidLeaves(model).size} CPUID leaves; AVX2: ${model.features.has('avx2')}`)
 }

@@ -53,7 +53,8 @@ const flat = { selector: 0x10, attributes: ATTR.P | ATTR.S | ATTR.DB | 3, limit:
 const none = { selector: 0, attributes: 0, limit: 0, base: 0n }
 loadState(processor, {
   registers: {}, rip: 0x1_0000n, rflags: 2n, cr3: BigInt(tables.root),
-  cr0: BigInt((CR0_BITS.PE | CR0_BITS.PG) >>> 0), cr4: BigInt(CR4_BITS.PAE), efer: BigInt(EFER_BITS.LME | EFER_BITS.LMA),
+  cr0: BigInt((CR0_BITS.PE | CR0_BITS.PG) >>> 0), cr4: BigInt(CR4_BITS.PAE),
+  efer: BigInt(EFER_BITS.LME | EFER_BITS.LMA),
   gdtr: { base: 0n, limit: 0 }, idtr: { base: 0n, limit: 0 },
   segments: {
     cs: { ...flat, selector: 8, attributes: ATTR.P | ATTR.S | ATTR.L | 0xb },

@@ -104,7 +104,8 @@ describe('a workspace', () => {
       'src/b.ts': "import { a } from './a.ts'\nimport type { C } from './c.ts'\nexport const b = (): C => a()",
       'src/c.ts': "import { b } from './b.ts'\nexport type C = typeof b",
     })
-    expect(problems()).toEqual([expect.stringMatching(/src\/[ab].ts a cycle: (a.ts → b.ts → a.ts|b.ts → a.ts → b.ts)$/)])
+    expect(problems())
+      .toEqual([expect.stringMatching(/src\/[ab].ts a cycle: (a.ts → b.ts → a.ts|b.ts → a.ts → b.ts)$/)])
   })
 
   it('is refused a package that no layer names', () => {

@@ -13,7 +13,9 @@ export interface Ended {
 export function run(command: string, args: readonly string[], { cwd = root, timeout = 300_000 } = {}): Promise<Ended> {
   const path = `${join(root, 'node_modules/.bin')}${delimiter}${process.env.PATH ?? ''}`
   // npm and pnpm hand their settings to scripts by variables; what runs here is to see only what it is given.
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(npm_config|npm_package|pnpm_config)_/i.test(name))
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(npm_config|npm_package|pnpm_config)_/i.test(name)
+  )
   const env = { ...Object.fromEntries(inherited), PATH: path, NODE_ENV: undefined, TURBO_TELEMETRY_DISABLED: '1' }
   return new Promise((resolve) => {
     execFile(command, args, { cwd, env, timeout, encoding: 'utf8', maxBuffer: 1 << 26 }, (error, stdout, stderr) => {

@@ -43,7 +43,9 @@ interface Page {
 }
 
 /** Serves the example on the loopback address, until a title says that it is done. */
-const serve = async (files: Readonly<Record<string, string | Uint8Array>>, done: (page: Page) => void): Promise<Server> => {
+const serve = async (
+  files: Readonly<Record<string, string | Uint8Array>>, done: (page: Page) => void,
+): Promise<Server> => {
   const types: Readonly<Record<string, string>> = { js: 'text/javascript', '': 'text/html' }
   const server = createServer((request, response) => {
     if (request.url === '/report') {
@@ -57,7 +59,10 @@ const serve = async (files: Readonly<Record<string, string | Uint8Array>>, done:
     }
     const name = (request.url ?? '').slice(1)
     const file = files[name]
-    response.writeHead(file === undefined ? 404 : 200, { 'content-type': types[/\w*$/.exec(name)?.[0] ?? ''] ?? 'application/octet-stream' })
+    response.writeHead(
+      file === undefined ? 404 : 200,
+      { 'content-type': types[/\w*$/.exec(name)?.[0] ?? ''] ?? 'application/octet-stream' },
+    )
     response.end(file)
   })
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
@@ -82,7 +87,10 @@ describe.skipIf(why !== undefined)('the machine in Chromium', () => {
         serve(files, resolve).then((made) => {
           server = made
           const url = `http://127.0.0.1:${(made.address() as AddressInfo).port}/`
-          const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${folder}/profile`]
+          const flags = [
+            '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
+            `--user-data-dir=${folder}/profile`,
+          ]
           chromium = spawn('chromium', [...flags, url], { stdio: 'ignore' })
           chromium.on('error', reject).on('exit', (code) => { reject(new Error(`chromium left with ${code}`)) })
         }, reject)

@@ -6,7 +6,8 @@ import { createPhysicalMemory, type PhysicalMemory } from '@cofferdam/memory'
 import { CASE, CODE, DATA, EDGE, IN, OUT, RECORD_HEAD, SIGNAL, STATE, WAY_BACK, type Batch } from '@cofferdam/oracle'
 import { createPageTables } from '@cofferdam/paging'
 import {
-  configureModel, createCpuSystem, createEngine, createMsrTable, createPlainApic, createProcessor, engineOverhead, flatTopology,
+  configureModel, createCpuSystem, createEngine, createMsrTable, createPlainApic, createProcessor, engineOverhead,
+  flatTopology,
   loadState, sapphireRapids, standardMeanings, type Engine, type Processor,
 } from '@cofferdam/x86'
 import { S } from './inside.ts'
@@ -118,7 +119,9 @@ export function createBox(options: BoxOptions): Box {
     to.u32[(to.at(record) + OUT.STRAY) >> 2] = takeStray()
   }
 
-  const writable = DATA.KINDS.split('').flatMap((kind, i) => (kind === 'w' ? [{ page: i, host: frameOf(DATA.AT + i * PAGE) }] : []))
+  const writable = DATA.KINDS.split('').flatMap(
+    (kind, i) => (kind === 'w' ? [{ page: i, host: frameOf(DATA.AT + i * PAGE) }] : [])
+  )
 
   /** As `stray` of oracle.c: a hash of what is not zero in the writable pages. */
   const takeStray = (): number => {
@@ -250,7 +253,9 @@ interface Mapping {
 /** The pages of user mode. */
 function mapped(): Mapping[] {
   const pages: Mapping[] = [{ linear: WAY_BACK, physical: AT.back, kind: 'code' }]
-  for (let at = 0; at < CODE.LENGTH; at += PAGE) pages.push({ linear: CODE.AT + at, physical: AT.code + at, kind: 'code' })
+  for (let at = 0; at < CODE.LENGTH; at += PAGE) {
+    pages.push({ linear: CODE.AT + at, physical: AT.code + at, kind: 'code' })
+  }
   for (let i = 0; i < EDGE.COUNT; i++) {
     pages.push({ linear: EDGE.AT + i * EDGE.STEP, physical: AT.edge + i * PAGE, kind: 'code' })
   }
@@ -276,7 +281,9 @@ function fillMemory(memory: PhysicalMemory): number {
   let next: number = AT.tables
   const tables = createPageTables({ levels: 4, memory: { load64: get, store64: put, allocate: () => (next += PAGE) } })
   for (const { linear, physical, kind } of mapped()) {
-    tables.map({ from: linear, to: physical, length: PAGE, user: true, writable: kind === 'w', executable: kind === 'code' })
+    tables.map({
+      from: linear, to: physical, length: PAGE, user: true, writable: kind === 'w', executable: kind === 'code',
+    })
   }
   tables.map({ from: BigInt.asUintN(48, KERNEL), to: 0, length: AT.tables, largest: 12 })
   for (let vector = 0; vector < 256; vector++) {
@@ -297,13 +304,16 @@ function fillMemory(memory: PhysicalMemory): number {
 
 /** User mode under the control registers that Linux sets. */
 function startUser(processor: Processor, root: number): void {
-  const segment = (selector: number, attributes: number, limit: number, at: number): Parameters<typeof loadState>[1]['segments']['tr'] =>
+  const segment = (
+    selector: number, attributes: number, limit: number, at: number
+  ): Parameters<typeof loadState>[1]['segments']['tr'] =>
     ({ selector, attributes, limit, base: KERNEL + BigInt(at) })
   const user = { ...descriptorOf(0x2b), selector: 0x2b, base: 0n }
   loadState(processor, {
     registers: {}, rip: BigInt(CODE.AT), rflags: 0x202n,
     cr0: 0x8005_0033n, cr3: BigInt(root), cr4: 0x5_0ee0n, efer: 0xd01n,
-    gdtr: { base: KERNEL + BigInt(AT.gdt), limit: GLOBAL_ENTRIES * 8 - 1 }, idtr: { base: KERNEL + BigInt(AT.idt), limit: 0xfff },
+    gdtr: { base: KERNEL + BigInt(AT.gdt), limit: GLOBAL_ENTRIES * 8 - 1 },
+    idtr: { base: KERNEL + BigInt(AT.idt), limit: 0xfff },
     segments: {
       es: user, cs: { ...descriptorOf(0x33), selector: 0x33, base: 0n }, ss: user, ds: user, fs: user, gs: user,
       ldtr: segment(TABLE_SELECTOR, 0x82, TABLE.length * 8 - 1, AT.ldt),

@@ -35,7 +35,8 @@ const sizesOf = (line: Line, mode: Mode): number[] => {
   return w === 3 ? sizes : w === 2 ? [8] : sizes.filter((size) => size !== 8)
 }
 
-const keyOf = (line: Line, mode: Mode, memory: boolean, size: number): string => `${mode} ${size} ${memory ? 'm' : 'r'} ${line.text}`
+const keyOf = (line: Line, mode: Mode, memory: boolean, size: number): string =>
+  `${mode} ${size} ${memory ? 'm' : 'r'} ${line.text}`
 
 const MODES: readonly Mode[] = [64, 32, 16]
 const numbers = new Map<string, number>()

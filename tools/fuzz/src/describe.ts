@@ -42,7 +42,8 @@ export function report(result: FuzzResult): string {
     cells.push([group, row.claimed, row.exercised, row.cases, row.differences].map(String))
   }
   const widths = cells[0].map((_, i) => Math.max(...cells.map((row) => row[i].length)))
-  const line = (row: string[]): string => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ')
+  const line = (row: string[]): string =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ')
   const { runs } = result
   return [
     ...result.found.map(({ text }) => text), '',

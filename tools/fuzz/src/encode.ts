@@ -206,7 +206,8 @@ function operands(c: Choice, out: Encoded, memory: boolean): Operands {
   if (!hasModrm(line)) {
     if (line.operands.includes(OPERAND.O)) {
       out.memory = {
-        base: -1, index: -1, scale: 0, segment: c.segment < 0 ? DS : c.segment, ripRelative: false, addressSize: c.addressSize,
+        base: -1, index: -1, scale: 0, segment: c.segment < 0 ? DS : c.segment, ripRelative: false,
+        addressSize: c.addressSize,
       }
       out.dispAt = 0
       out.dispSize = c.addressSize
@@ -351,7 +352,9 @@ function emitLegacy(c: Choice, out: Encoded, legacy: number[], opcode: number, r
   const { random } = c
   if (c.mode === 64) {
     // A REX that another prefix follows says nothing.
-    if (legacy.length > 0 && random.below(24) === 0) legacy.splice(random.below(legacy.length), 0, 0x40 | random.below(16))
+    if (legacy.length > 0 && random.below(24) === 0) {
+      legacy.splice(random.below(legacy.length), 0, 0x40 | random.below(16))
+    }
     out.bytes.push(...legacy)
     const rex = c.w << 3 | r << 2 | x << 1 | b
     // A REX without bits turns AH … BH into SPL … DIL.
@@ -384,7 +387,9 @@ function immediate(c: Choice, out: Encoded, code: number): void {
   const { random } = c
   const push = (n: number): void => {
     const small = random.below(3) === 0
-    for (let i = 0; i < n; i++) out.bytes.push(small ? (i === 0 ? random.pick(SMALL) : 0) : random.below(4) === 0 ? 0xff : random.below(256))
+    for (let i = 0; i < n; i++) {
+      out.bytes.push(small ? (i === 0 ? random.pick(SMALL) : 0) : random.below(4) === 0 ? 0xff : random.below(256))
+    }
   }
   const z = c.operandSize === 2 ? 2 : 4
   switch (code) {

@@ -100,7 +100,8 @@ export function fuzz(oracle: AvailableOracle, options: FuzzOptions): FuzzResult 
   return result
 }
 
-const newBox = (hotForms: readonly string[]): Box => createBox({ hotForms, engine: hotForms.length === 0 ? 'jit' : 'interp' })
+const newBox = (hotForms: readonly string[]): Box =>
+  createBox({ hotForms, engine: hotForms.length === 0 ? 'jit' : 'interp' })
 
 /** Some of the lines, and all that look at flags. */
 function choose({ pool: { random }, options }: Session, mode: Mode): FuzzLine[] {

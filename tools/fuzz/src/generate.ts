@@ -51,7 +51,8 @@ const ALONE_GROUPS = new Set<Group>(['far', 'segment', 'privileged', 'state'])
 /**
  * Under TF, PUSHF shows TF, gathers may stop half-way (SDM vol. 2, VGATHERDPS), and a load of SS holds the trap off.
  */
-const steps = ({ line, group }: FuzzLine): boolean => !line.name.startsWith('pushf') && group !== 'gather' && group !== 'string' && group !== 'segment' && line.name !== 'int1'
+const steps = ({ line, group }: FuzzLine): boolean => !line.name.startsWith('pushf') && group !== 'gather'
+  && group !== 'string' && group !== 'segment' && line.name !== 'int1'
 
 const WIDTHS: Readonly<Record<Mode, CodeWidth>> = { 16: MODE16, 32: MODE32, 64: MODE64 }
 
@@ -61,7 +62,9 @@ export function createGenerator({ mode, lines, pool, longest, alone: other }: Ge
   const straight = lines.filter((from) => !ALONE.has(from.line.name) && !ALONE_GROUPS.has(from.group) && !other(from))
   const of = (...groups: Group[]): FuzzLine[] => straight.filter(({ group }) => groups.includes(group))
   const integer = of('integer', 'bmi')
-  const flags = straight.filter(({ line }) => ['jcc', 'setcc', 'cmovcc', 'adc', 'sbb', 'rcl', 'rcr'].includes(line.name))
+  const flags = straight.filter(
+    ({ line }) => ['jcc', 'setcc', 'cmovcc', 'adc', 'sbb', 'rcl', 'rcr'].includes(line.name)
+  )
   const loops = lines.filter(({ line }) => line.name === 'jcc' && line.text.includes('Jb'))
   const counters = lines.filter(({ line }) => line.text.startsWith('ff /1'))
   const insn = createInsn()
@@ -119,7 +122,9 @@ export function createGenerator({ mode, lines, pool, longest, alone: other }: Ge
   /** DEC of the counter and a branch back to the first instruction that is not zero: up to four times. */
   const closeLoop = (batch: Batch, index: number, code: Encoded[], used: Used[]): void => {
     const total = code.reduce((sum, { bytes }) => sum + bytes.length, 0)
-    if (mode !== 64 || counters.length === 0 || loops.length === 0 || total > CODE_MAX - 6 || random.below(8) !== 0) return
+    if (mode !== 64 || counters.length === 0 || loops.length === 0 || total > CODE_MAX - 6 || random.below(8) !== 0) {
+      return
+    }
     if (code.some(({ line }) => line.name.startsWith('std') || line.name === 'loop')) return
     batch.u64[((batch.at(index) + STATE.GPR) >> 3) + COUNTER64] = BigInt(1 + random.below(4))
     const [decrement, branch] = [counters[0], loops[0]]

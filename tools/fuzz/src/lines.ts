@@ -16,7 +16,9 @@ const names = (text: string): string[] => text.trim().split(/\s+/)
 
 /** Left out, by reason. */
 export const LEFT_OUT: Readonly<Record<string, readonly string[]>> = {
-  'answers depend on the machine or on time': names('cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid rdpkru wrpkru xgetbv'),
+  'answers depend on the machine or on time': names(
+    'cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid rdpkru wrpkru xgetbv'
+  ),
   'enter the kernel, or its emulation (UMIP)': names('syscall sysenter sldt str sgdt sidt smsw'),
   'another guest software\'s to serve': names(`vmcall vmlaunch vmresume vmxoff tdcall seamret seamops seamcall vmfunc vmrun vmmcall vmgexit vmload
     vmsave stgi clgi skinit invlpga rmpquery rmpread rmpadjust rmpupdate psmash pvalidate vmread vmwrite vmptrld vmclear vmxon vmptrst invept invvpid`),
@@ -36,7 +38,9 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     mwait clac stac in out ins outs xsaves xrstors`),
   other: names('emms ldmxcsr stmxcsr fninit'),
 }
-const groupOfName = new Map(Object.entries(GROUPS).flatMap(([group, list]) => list.map((name) => [name, group as Group])))
+const groupOfName = new Map(
+  Object.entries(GROUPS).flatMap(([group, list]) => list.map((name) => [name, group as Group]))
+)
 
 function groupOf(line: Line): Group {
   const { operands } = line
@@ -59,7 +63,9 @@ const hasMeaning = (name: string): boolean => {
   return wasmMeanings.has(name) || standardMeanings(insn) !== undefined
 }
 
-const all = LINES.map((text) => parseLine(text)).filter(({ text }) => !text.startsWith('00: ') || text.startsWith('00: add'))
+const all = LINES.map((text) => parseLine(text)).filter(
+  ({ text }) => !text.startsWith('00: ') || text.startsWith('00: add')
+)
   .map((line): FuzzLine => ({ line, group: groupOf(line) }))
 
 /** Whether a line exists in a mode. */

@@ -9,7 +9,9 @@ import { runTable } from './commands/table.ts'
 import { UsageError } from './options.ts'
 
 type Command = (args: string[]) => number | Promise<number>
-const commands: Readonly<Record<string, Command>> = { cpu: runCpu, decode: runDecode, survive: runSurvive, table: runTable }
+const commands: Readonly<Record<string, Command>> = {
+  cpu: runCpu, decode: runDecode, survive: runSurvive, table: runTable,
+}
 
 async function main([name = 'cpu', ...args]: string[]): Promise<number> {
   const first = name.startsWith('-') ? 'cpu' : name

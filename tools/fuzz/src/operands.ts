@@ -25,7 +25,9 @@ function target(pool: Pool): bigint {
   return pool.integer()
 }
 
-export function placeOperands(pool: Pool, batch: Batch, index: number, code: readonly Encoded[], options: PlaceOptions): void {
+export function placeOperands(
+  pool: Pool, batch: Batch, index: number, code: readonly Encoded[], options: PlaceOptions,
+): void {
   const { random } = pool
   const { mode, alone } = options
   const gpr = (batch.at(index) + STATE.GPR) >> 3
@@ -53,7 +55,9 @@ export function placeOperands(pool: Pool, batch: Batch, index: number, code: rea
   if (code.some(({ line }) => line.name.startsWith('maskmov'))) {
     const linear = BigInt(MAIN - 128 + random.below(240))
     for (const segment of [SEGMENT.DS]) {
-      batch.u64[gpr + REGISTER.RDI] = BigInt.asUintN(mode === 64 ? 64 : 32, linear - baseOf(batch, index, mode, segment))
+      batch.u64[gpr + REGISTER.RDI] = BigInt.asUintN(
+        mode === 64 ? 64 : 32, linear - baseOf(batch, index, mode, segment),
+      )
     }
   }
 }
@@ -109,7 +113,9 @@ function solveDisplacement(
   const base = memory.base < 0 ? 0n : batch.u64[gpr + memory.base]
   const scaled = memory.index < 0 || vsib ? 0n : batch.u64[gpr + memory.index] << BigInt(memory.scale)
   if (made.dispSize === 8) {
-    made.bytes.splice(made.dispAt, 8, ...Array.from({ length: 8 }, (_, i) => Number(BigInt.asUintN(64, at) >> BigInt(8 * i) & 0xffn)))
+    made.bytes.splice(
+      made.dispAt, 8, ...Array.from({ length: 8 }, (_, i) => Number(BigInt.asUintN(64, at) >> BigInt(8 * i) & 0xffn))
+    )
     return
   }
   const disp = made.dispSize === 1 ? random.below(256) - 128 : signed(made.dispSize * 8, at - base - scaled)

@@ -27,14 +27,18 @@ export function readOptions<D extends Defaults>(args: string[], defaults: D): { 
 /** A whole number from 0 on. */
 export function wholeNumber(name: string, text: string): number {
   const value = Number(text)
-  if (!Number.isSafeInteger(value) || value < 0 || text === '') throw new UsageError(`--${name}: "${text}" is no whole number`)
+  if (!Number.isSafeInteger(value) || value < 0 || text === '') {
+    throw new UsageError(`--${name}: "${text}" is no whole number`)
+  }
   return value
 }
 
 /** Names, separated by commas, out of those there are. */
 export function namesOf<T extends string>(name: string, text: string, known: readonly T[]): T[] {
   return text.split(',').map((one) => {
-    if (!(known as readonly string[]).includes(one)) throw new UsageError(`--${name}: "${one}" is none of ${known.join(', ')}`)
+    if (!(known as readonly string[]).includes(one)) {
+      throw new UsageError(`--${name}: "${one}" is none of ${known.join(', ')}`)
+    }
     return one as T
   })
 }

@@ -30,8 +30,7 @@ export const BOUNDARIES: readonly number[] = [0, 1, 2, 3, 4, 5, 6].map(page)
 
 /**
  * The local descriptor table. Limits end inside the piece around `MAIN`, so that accesses run over them. Code of 16
- * bits
- * reaches 64 KiB: one segment for each such stretch of the code. Linux allows conforming code only if it is not
+ * bits reaches 64 KiB: one segment for each such stretch of the code. Linux allows conforming code only if it is not
  * present.
  */
 const CODE16_COUNT = Math.ceil(CODE.LENGTH / 0x1_0000)
@@ -57,7 +56,8 @@ const local = (n: number): number => (CODE16_COUNT + n) * 8 + 7
 /** Selectors of entries of the table. */
 export const LOCAL = {
   CODE32: local(0), EXECUTE_ONLY: local(1), ABSENT_CODE: local(2),
-  DATA16: local(3), DATA16_HIGH: local(4), SHORT: local(5), DOWN: local(6), DOWN16: local(7), READ_ONLY: local(8), ABSENT: local(9),
+  DATA16: local(3), DATA16_HIGH: local(4), SHORT: local(5), DOWN: local(6), DOWN16: local(7), READ_ONLY: local(8),
+  ABSENT: local(9),
   WRAPS: local(10),
 } as const
 

@@ -100,7 +100,9 @@ function steps(batch: Batch, mode: Mode): Step[] {
   if (mode === 32) list.push(put16(STATE.SELECTORS + 2, SELECTOR.CODE32))
   for (let i = 0; i < batch.window; i += 16) list.push(zeroBytes(RECORD_HEAD + i, 16))
   for (let bit = 1; bit <= 0x20_0000; bit <<= 1) {
-    list.push((b) => (b.u32[STATE.RFLAGS >> 2] & ~0x202 & bit) !== 0 && put32(STATE.RFLAGS, b.u32[STATE.RFLAGS >> 2] & ~bit)(b))
+    list.push(
+      (b) => (b.u32[STATE.RFLAGS >> 2] & ~0x202 & bit) !== 0 && put32(STATE.RFLAGS, b.u32[STATE.RFLAGS >> 2] & ~bit)(b)
+    )
   }
   for (let i = 0; i < code.length; i++) list.push(cut(i, i + 1))
   for (let i = 0; i < code.length; i++) list.push(zeroCode(i))

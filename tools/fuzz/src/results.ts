@@ -20,8 +20,10 @@ export interface RunResult {
 export function resultOf(seed: number, oracle: AvailableOracle, result: FuzzResult): RunResult {
   const { coverage, runs } = result
   return {
-    seed, date: new Date(Date.now()).toISOString().slice(0, 10), processor: oracle.model, cases: result.ran, different: result.different,
-    runs, forms: formCount(), seen: [...coverage.seen].sort((a, b) => a - b), groups: Object.fromEntries(coverage.counts),
+    seed, date: new Date(Date.now()).toISOString().slice(0, 10), processor: oracle.model, cases: result.ran,
+    different: result.different,
+    runs, forms: formCount(), seen: [...coverage.seen].sort((a, b) => a - b),
+    groups: Object.fromEntries(coverage.counts),
   }
 }
 

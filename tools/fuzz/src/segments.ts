@@ -14,8 +14,7 @@ export const PROCESSOR_NUMBER = 0x5_a5a5
 
 /**
  * Linux's global table (arch/x86/include/asm/segment.h): kernel code 32, kernel code, kernel data, user code 32, user
- * data,
- * user code; entry 15 has the processor's number for its limit.
+ * data, user code; entry 15 has the processor's number for its limit.
  */
 export const GLOBAL: readonly bigint[] = [
   0n, 0x00cf_9b00_0000_ffffn, 0x00af_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn,

@@ -26,7 +26,9 @@ function anySelector({ pool: { random }, codeAt }: SpecialOptions): number {
   return random.pick([0x38, 0x63, 0x80, 0x83, 0xffff, 0x107, 0x207, LOCAL.DATA16 & ~3, LOCAL.CODE32 & ~1, 0xfffc])
 }
 
-const CODE_SELECTORS = [SELECTOR.CODE32, SELECTOR.CODE32, SELECTOR.CODE64, SELECTOR.CODE64, LOCAL.CODE32, LOCAL.EXECUTE_ONLY]
+const CODE_SELECTORS = [
+  SELECTOR.CODE32, SELECTOR.CODE32, SELECTOR.CODE64, SELECTOR.CODE64, LOCAL.CODE32, LOCAL.EXECUTE_ONLY,
+]
 
 /** A far pointer: mostly to code that is there. */
 function farTarget(options: SpecialOptions): { selector: number; offset: bigint } {
@@ -53,7 +55,9 @@ export function prepareSpecial(options: SpecialOptions): Special {
       const { selector, offset } = farTarget(options)
       const size = made.operandSize
       if (made.farAt >= 0) {
-        for (let i = 0; i < size; i++) made.bytes[made.farAt + i] = Number(BigInt.asUintN(64, offset) >> BigInt(8 * i) & 0xffn)
+        for (let i = 0; i < size; i++) {
+          made.bytes[made.farAt + i] = Number(BigInt.asUintN(64, offset) >> BigInt(8 * i) & 0xffn)
+        }
         made.bytes[made.farAt + size] = selector & 0xff
         made.bytes[made.farAt + size + 1] = selector >> 8
       } else pokeFar(options, operandAt(batch, index, made, options.mode), size, offset, selector)
@@ -61,7 +65,10 @@ export function prepareSpecial(options: SpecialOptions): Special {
     }
     case 'retf': case 'iret': frame(options, name === 'iret'); return 'step'
     case 'les': case 'lds': case 'lss': case 'lfs': case 'lgs':
-      pokeFar(options, operandAt(batch, index, made, options.mode), made.operandSize, options.pool.integer(), anySelector(options))
+      pokeFar(
+        options, operandAt(batch, index, made, options.mode), made.operandSize, options.pool.integer(),
+        anySelector(options),
+      )
       return 'plain'
     case 'pop':
       if (operands[0] >= OPERAND.SEG) poke(batch, index, stackAt(options), 2, BigInt(anySelector(options)))
@@ -76,7 +83,9 @@ export function prepareSpecial(options: SpecialOptions): Special {
     case 'xsave': case 'xsaveopt': case 'xsavec': case 'xrstor': case 'fxsave': case 'fxrstor': return area(options)
     case 'cmpxchg8b': case 'cmpxchg16b':
       // Once in a while it succeeds.
-      if (random.below(3) !== 0) pokePair(options, operandAt(batch, index, made, options.mode), name === 'cmpxchg16b' ? 8 : 4)
+      if (random.below(3) !== 0) {
+        pokePair(options, operandAt(batch, index, made, options.mode), name === 'cmpxchg16b' ? 8 : 4)
+      }
       return 'plain'
     case 'div': case 'idiv':
       // A dividend that fits more often than a random one.
@@ -97,7 +106,9 @@ function stackAt({ batch, index, mode }: SpecialOptions): number {
   return Number(BigInt.asUintN(32, pointer + baseOf(batch, index, mode, SEGMENT.SS)))
 }
 
-function pokeFar({ batch, index }: SpecialOptions, linear: number, size: number, offset: bigint, selector: number): void {
+function pokeFar(
+  { batch, index }: SpecialOptions, linear: number, size: number, offset: bigint, selector: number,
+): void {
   if (linear < 0) return
   poke(batch, index, linear, size, BigInt.asUintN(64, offset))
   poke(batch, index, linear + size, 2, BigInt(selector))
@@ -172,8 +183,8 @@ function pokePair({ batch, index }: SpecialOptions, linear: number, size: number
 
 /**
  * Areas of 512 or 832 bytes do not fit the window: most of one is zero memory. The mask stays within the states that
- * are
- * compared, and every state is in use, since what the processor takes for unused is its own affair (SDM vol. 1 §13.6).
+ * are compared, and every state is in use, since what the processor takes for unused is its own affair (SDM vol. 1
+ * §13.6).
  */
 function area(options: SpecialOptions): Special {
   const { batch, index, made, mode, pool: { random } } = options

@@ -129,7 +129,9 @@ function fillFloating(pool: Pool, batch: Batch, at: number): void {
   batch.u32[(at + STATE.MXCSR) >> 2] = masks | flags | flush | (random.below(2) === 0 ? 0 : random.u32() & 0x6000)
   const control = random.below(3) !== 0 ? 0x37f : random.u32() & 0xf3f | 0x40 | (random.below(3) !== 0 ? 0x3f : 0)
   const full = random.below(4)
-  let status = random.below(8) << 11 | random.u32() & 0x4700 | (random.below(3) !== 0 ? 0 : random.u32() & 0x7f & control)
+  let status = random.below(8) << 11 | random.u32() & 0x4700 | (
+    random.below(3) !== 0 ? 0 : random.u32() & 0x7f & control
+  )
   // An exception that is pending: the next waiting instruction raises #MF.
   if (random.below(32) === 0) status |= 0x3f & ~control & (1 << random.below(6))
   if ((status & 0x3f & ~control) !== 0) status |= 0x8080

@@ -30,13 +30,17 @@ const STRETCH = 16
 function* stretches(batch: Batch): Generator<{ linear: number; offset: number; length: number }> {
   let offset = RECORD_HEAD
   for (const { at, length } of batch.pieces) {
-    for (let i = 0; i < length; i += STRETCH) yield { linear: at + i, offset: offset + i, length: Math.min(STRETCH, length - i) }
+    for (let i = 0; i < length; i += STRETCH) {
+      yield { linear: at + i, offset: offset + i, length: Math.min(STRETCH, length - i) }
+    }
     offset += length
   }
 }
 
 /** Values of a record that `differs` picks. */
-function valuesOf(batch: Batch, index: number, differs: (from: number, size: number) => boolean): Record<string, string> {
+function valuesOf(
+  batch: Batch, index: number, differs: (from: number, size: number) => boolean,
+): Record<string, string> {
   const at = batch.at(index)
   const out: Record<string, string> = {}
   const show = (name: string, offset: number, size: number): void => {
@@ -45,7 +49,9 @@ function valuesOf(batch: Batch, index: number, differs: (from: number, size: num
   for (const { name, offset, size } of FIELDS) show(name, offset, size)
   show(EFLAGS, STATE.RFLAGS, 4)
   for (const { linear, offset, length } of stretches(batch)) {
-    if (differs(at + offset, length)) out[linear.toString(16)] = bytesHex(batch.u8.subarray(at + offset, at + offset + length))
+    if (differs(at + offset, length)) {
+      out[linear.toString(16)] = bytesHex(batch.u8.subarray(at + offset, at + offset + length))
+    }
   }
   return out
 }
@@ -72,7 +78,8 @@ export function caseText(name: string, mode: Mode, fresh: Batch, before: Batch, 
   return {
     name, mode, code: bytesHex(before.u8.subarray(at + IN.CODE, at + IN.CODE + length)),
     at: before.u32[(at + IN.AT) >> 2].toString(16), ...(flags.length > 0 ? { flags } : {}),
-    before: valuesOf(before, index, unlike(before, fresh)), after: { ...after, ...valuesOf(real, index, unlike(real, before)) },
+    before: valuesOf(before, index, unlike(before, fresh)),
+    after: { ...after, ...valuesOf(real, index, unlike(real, before)) },
   }
 }
 

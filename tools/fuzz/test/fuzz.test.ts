@@ -12,7 +12,8 @@ describe.skipIf(!oracle.available)(`user-mode instructions against the processor
     it(`leave the state, and raise the faults, that the processor does, interpreted and compiled: ${mode}-bit code`, () => {
       if (!oracle.available) return
       const result = fuzz(oracle, {
-        cases: mode === 64 ? 12_288 : 8192, seed: 20_261_120 + mode, modes: [mode], batch: 2048, batches: 2, share: 2, exact,
+        cases: mode === 64 ? 12_288 : 8192, seed: 20_261_120 + mode, modes: [mode], batch: 2048, batches: 2, share: 2,
+        exact,
       })
       expect(result.found.map(({ text }) => text)).toEqual([])
       expect(result.different).toBe(0)

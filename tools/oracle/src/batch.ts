@@ -84,7 +84,9 @@ export function createBatch(count: number, options: BatchOptions = {}): Batch {
 }
 
 function checkPieces(pieces: readonly Piece[]): void {
-  if (pieces.length < 1 || pieces.length > PIECES) throw new RangeError(`pieces: ${pieces.length} of them, not 1 to ${PIECES}`)
+  if (pieces.length < 1 || pieces.length > PIECES) {
+    throw new RangeError(`pieces: ${pieces.length} of them, not 1 to ${PIECES}`)
+  }
   const lone = pieces[0].at < DATA.AT
   for (const { at, length } of pieces) {
     const [from, to] = lone ? [DATA_PAGE, DATA_END] : [DATA.AT, DATA.AT + DATA.KINDS.length * 4096]

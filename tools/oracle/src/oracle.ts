@@ -8,7 +8,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { copyBatch, type Batch } from './batch.ts'
 
-const FLAGS = ['-O2', '-static', '-no-pie', '-fno-stack-protector', '-Wl,-Ttext-segment=0x5a000000', '-fcf-protection=none', '-mfsgsbase', '-mxsave']
+const FLAGS = [
+  '-O2', '-static', '-no-pie', '-fno-stack-protector', '-Wl,-Ttext-segment=0x5a000000', '-fcf-protection=none',
+  '-mfsgsbase', '-mxsave',
+]
 
 /** The real processor, or why there is none. */
 export type Oracle =
@@ -42,7 +45,10 @@ export function createOracle(): Oracle {
   }
   const program = build()
   if (!program.path) return { available: false, reason: program.reason }
-  return { available: true, features, vendor, model, run: (batch, into = copyBatch(batch)) => runBatch(program.path, batch, into) }
+  return {
+    available: true, features, vendor, model,
+    run: (batch, into = copyBatch(batch)) => runBatch(program.path, batch, into),
+  }
 }
 
 function build(): { path: string, reason: string } {

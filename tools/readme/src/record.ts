@@ -50,7 +50,9 @@ export async function takePictures(outputs: readonly Output[]): Promise<Picture[
   const pictures: Picture[] = []
   const look = (at: number): void => {
     const { active } = terminal.buffer
-    const lines = Array.from({ length: ROWS }, (_, row) => active.getLine(active.viewportY + row)?.translateToString(true) ?? '')
+    const lines = Array.from(
+      { length: ROWS }, (_, row) => active.getLine(active.viewportY + row)?.translateToString(true) ?? '',
+    )
     const before = pictures.at(-1)?.lines ?? lines.map(() => '')
     if (before.join('\n') !== lines.join('\n')) pictures.push({ at, lines })
   }

@@ -24,8 +24,7 @@ export interface BootReport {
 
 /**
  * The exit code of an outcome (architecture.md, "Command line"). A guest that did not end as it should is the worse
- * news
- * than what it broke; a test kernel's own status stands.
+ * news than what it broke; a test kernel's own status stands.
  */
 export const exitCodeOf = (outcome: Outcome, findings: number): number => {
   if (outcome.kind === 'status') return outcome.status

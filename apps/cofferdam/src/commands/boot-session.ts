@@ -80,7 +80,8 @@ const machineOptions = (
 }
 
 const openSession = (
-  options: BootOptions, images: BootImages, commandLine: string, around: Surroundings, restored: RestoredRun | undefined,
+  options: BootOptions, images: BootImages, commandLine: string, around: Surroundings,
+  restored: RestoredRun | undefined,
 ): Session => {
   const trace = openTraceOf(options)
   const phases = createPhases()
@@ -126,7 +127,8 @@ const openSession = (
   const output = createSerialOutput(around.stdout, () => terminal.leave('interrupted'))
   const terminal = openTerminal(around.stdin, around.stderr, () => output.release())
   const shared = {
-    restored, options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment, start, findings,
+    restored, options, images, commandLine, around, terminal, output, watch, phases, trace, debug, recording, moment,
+    start, findings,
     hostile,
   }
   return { ...shared, consoleSha256: () => hash.digest('hex'), machine: () => machine }
@@ -208,7 +210,8 @@ const reportInput = (
   ...found,
   tool: { name: 'cofferdam', version: ownVersion() },
   run: {
-    kernel: images.kernel?.name ?? images.firmware?.name ?? 'none', commandLine, seed: options.seed, vcpus: options.vcpus,
+    kernel: images.kernel?.name ?? images.firmware?.name ?? 'none', commandLine, seed: options.seed,
+    vcpus: options.vcpus,
     memoryBytes: options.memory, outcome: outcome.how,
   },
   rules: RULES,
@@ -254,7 +257,8 @@ export const bootSession = async (
   const session = openSession(options, images, commandLine, around, restored)
   try {
     greet(session)
-    const held = options.gdb && await openGdbServer(options.gdb, (line) => { around.stderr.write(`cofferdam: ${line}\n`) })
+    const held =
+      options.gdb && await openGdbServer(options.gdb, (line) => { around.stderr.write(`cofferdam: ${line}\n`) })
     const exitCode = finish(session, await run(session, held))
     held?.close(exitCode)
     return exitCode

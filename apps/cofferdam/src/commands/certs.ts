@@ -18,7 +18,9 @@ export const certs = (folder: string, { seed }: CertsOptions): void => {
   const { ark, ask, vcek } = snpEndorsement(seed)
   try {
     mkdirSync(folder, { recursive: true })
-    for (const [name, bytes] of Object.entries({ ark, ask, vcek })) writeFileSync(join(folder, `${name}.pem`), toPem(bytes))
+    for (const [name, bytes] of Object.entries({ ark, ask, vcek })) {
+      writeFileSync(join(folder, `${name}.pem`), toPem(bytes))
+    }
     writeFileSync(join(folder, 'cert_chain.pem'), toPem(ask, ark))
   } catch (error) {
     throw inputError(`certs ${folder}`, plainReason(error), 'a folder that can be written')

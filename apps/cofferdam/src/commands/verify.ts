@@ -20,8 +20,7 @@ const block = /-----BEGIN SEV-SNP REPORT-----([\sA-Za-z0-9+/=]*)-----END SEV-SNP
 
 /**
  * A report in any of the forms that it comes in: the bytes themselves, a console's output with the report of
- * `sev-report`
- * in it, hexadecimal or base64.
+ * `sev-report` in it, hexadecimal or base64.
  */
 export const findReport = (bytes: Uint8Array): Uint8Array | undefined => {
   if (bytes.length === AttestationReport.size) return bytes
@@ -45,12 +44,16 @@ const findCertificate = (folder: string, names: readonly string[]): Uint8Array =
     return first
   } catch (error) {
     if (error instanceof SevInputError) throw usageError(error.message)
-    throw error instanceof Error && 'code' in error ? inputError(`certificate ${path}`, plainReason(error), 'a file') : error
+    throw error instanceof Error && 'code' in error ? inputError(
+      `certificate ${path}`, plainReason(error), 'a file',
+    ) : error
   }
 }
 
 /** What the relying party expected and the report has not. */
-const unexpected = (options: VerifyOptions, report: { measurement: Uint8Array, reportData: Uint8Array }): string | undefined => {
+const unexpected = (
+  options: VerifyOptions, report: { measurement: Uint8Array, reportData: Uint8Array },
+): string | undefined => {
   const expected = [
     ['measurement', options.measurement, report.measurement], ['report data', options.reportData, report.reportData],
   ] as const
@@ -69,7 +72,10 @@ const unexpected = (options: VerifyOptions, report: { measurement: Uint8Array, r
 export const verify = async (path: string, options: VerifyOptions, around: Surroundings): Promise<number> => {
   const report = findReport(await readInput('report', path))
   if (report === undefined) {
-    throw inputError(`report ${path}`, 'its content', `${AttestationReport.size} bytes, hexadecimal, base64, or a console with a report`)
+    throw inputError(
+      `report ${path}`, 'its content',
+      `${AttestationReport.size} bytes, hexadecimal, base64, or a console with a report`,
+    )
   }
   const [endorsement, intermediate, root] = [['vcek', 'vlek'], ['ask', 'asvk'], ['ark']]
     .map((names) => findCertificate(options.certs, names)) as [Uint8Array, Uint8Array, Uint8Array]
@@ -83,6 +89,8 @@ export const verify = async (path: string, options: VerifyOptions, around: Surro
   const flaw = unexpected(options, verdict.report)
   if (flaw !== undefined) return refuse(flaw)
   around.stdout.write(`${describeReport(verdict.report, verdict.product)}\n`)
-  around.stdout.write(`accepted: signed by the ${verdict.signer} of a ${verdict.product} whose root is in ${options.certs}\n`)
+  around.stdout.write(
+    `accepted: signed by the ${verdict.signer} of a ${verdict.product} whose root is in ${options.certs}\n`
+  )
   return ExitCode.ok
 }

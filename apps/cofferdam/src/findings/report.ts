@@ -55,14 +55,18 @@ const shownInFull = 10
 const ruleOf = ({ rule }: Finding): Rule | undefined => RULES.find(({ id }) => id === rule)
 
 /** Prints findings in plain language; silent when there are none. */
-export const printFindings = ({ findings, dropped }: SessionFindings, { stderr }: Pick<Surroundings, 'stderr'>): void => {
+export const printFindings = (
+  { findings, dropped }: SessionFindings, { stderr }: Pick<Surroundings, 'stderr'>,
+): void => {
   if (findings.length === 0) return
   const paint = createPaint(stderr)
   const many = findings.length === 1 ? '1 finding' : `${findings.length} findings`
   stderr.write(`${paint('bold', 'cofferdam:')} ${paint('red', many)}\n`)
   for (const finding of findings.slice(0, shownInFull)) {
     const rule = ruleOf(finding)
-    const [head = '', ...rest] = rule ? describeFinding(finding, rule) : [`${finding.id} ${finding.rule}: ${finding.what}`]
+    const [head = '', ...rest] = rule ? describeFinding(finding, rule) : [
+      `${finding.id} ${finding.rule}: ${finding.what}`,
+    ]
     stderr.write(`\n${paint('bold', head)}\n${rest.map((line) => `${line}\n`).join('')}`)
   }
   const more = findings.length - shownInFull

@@ -10,7 +10,8 @@ export const elfNeeds = (file: string, bytes: Uint8Array): { libraries: string[]
   const none = { libraries: [], interpreter: undefined }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (bytes.length < 64 || view.getUint32(0) !== 0x7f454c46 || view.getUint8(4) !== 2) return none
-  const damaged = (field: string): Error => inputError(`program ${file}`, field, `a place within its ${bytes.length} bytes`)
+  const damaged = (field: string): Error =>
+    inputError(`program ${file}`, field, `a place within its ${bytes.length} bytes`)
   const u64 = (at: number): number => Number(view.getBigUint64(at, true))
   const text = (at: number): string => {
     const end = bytes.indexOf(0, at)

@@ -24,7 +24,8 @@ export interface Debugger {
 // How often a session that waits looks whether it was given up, in milliseconds.
 const lookEvery = 50
 
-const isDebuggable = (machine: Machine): machine is Machine & Debuggable => 'processors' in machine && 'watch' in machine
+const isDebuggable = (machine: Machine): machine is Machine & Debuggable =>
+  'processors' in machine && 'watch' in machine
 
 const stopOf = (result: RunResult, stub: GdbStub, machine: Machine): GdbStop | undefined => {
   if (result.reason === 'watch') return { kind: 'watch', cpu: result.cpu, watch: result.watch }

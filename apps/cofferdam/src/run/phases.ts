@@ -25,7 +25,9 @@ export interface Phases {
 }
 
 // what comes after a milestone
-const nameAfter = { machine: 'decompress', restored: 'restored', kernel: 'kernel', init: 'init', shell: 'shell' } as const
+const nameAfter = {
+  machine: 'decompress', restored: 'restored', kernel: 'kernel', init: 'init', shell: 'shell',
+} as const
 
 /** Makes a list of phases that starts with `load` at the start of the process. */
 export const createPhases = (): Phases => {

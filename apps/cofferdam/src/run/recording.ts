@@ -14,9 +14,8 @@ const size = { width: 120, height: 30 }
 const together = 5e6
 
 /**
- * Opens a recording: asciicast v2 (docs.asciinema.org, "asciicast v2"), one JSON value a line. Times are the
- * machine's own,
- * so the same boot gives the same file.
+ * Opens a recording: asciicast v2 (docs.asciinema.org, "asciicast v2"), one JSON value a line. Times are the machine's
+ * own, so the same boot gives the same file.
  * @throws a usage error that names the file when it can't be written
  */
 export const openRecording = (path: string): Recording => {

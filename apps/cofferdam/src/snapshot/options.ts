@@ -41,7 +41,9 @@ export const addSnapshotOptions = (command: Command): void => {
     .option('--snapshot-at <TEXT>', 'write it when the console shows this text, and go on', parseText)
     .option('--snapshot-stop', 'stop when it is written')
     .addOption(
-      new Option('--snapshot-every <TIME>', 'write it over and over: after 10s of its own time, or 500M or 2G instructions')
+      new Option(
+        '--snapshot-every <TIME>', 'write it over and over: after 10s of its own time, or 500M or 2G instructions',
+      )
         .argParser(parseInterval),
     )
     .option('--restore <FILE>', 'go on from there; the same disks and devices must be given, and no kernel', parseText)
@@ -90,13 +92,17 @@ export const checkSnapshotOptions = (given: BootOptions, isGiven: (name: string)
   const name = given.restore === undefined ? '--snapshot' : '--restore'
   const used = given.restore !== undefined || given.snapshot !== undefined
   if (used && given.cc === 'snp') {
-    throw usageError(`${name}: not for a machine with --cc snp: what its processors know of the guest is in no snapshot yet`)
+    throw usageError(
+      `${name}: not for a machine with --cc snp: what its processors know of the guest is in no snapshot yet`
+    )
   }
   if (given.restore === undefined) return
   const firmware = given.firmware !== undefined && given.firmware !== 'direct'
   const starter = firmware ? undefined : starters.find(isGiven)
   if (starter === 'run') {
-    throw usageError('--run: the machine of a snapshot has started; type the command: echo COMMAND | cofferdam boot --restore FILE')
+    throw usageError(
+      '--run: the machine of a snapshot has started; type the command: echo COMMAND | cofferdam boot --restore FILE'
+    )
   }
   if (starter !== undefined) throw usageError(`--${starter}: the machine of a snapshot has started; leave it out`)
 }

@@ -1,7 +1,6 @@
 /**
  * Talks to swtpm while the thread that wants an answer waits: connects to its data socket, sends a command, and hands
- * the
- * response over in shared memory.
+ * the response over in shared memory.
  */
 import { connect, type Socket } from 'node:net'
 import { parentPort, workerData } from 'node:worker_threads'

@@ -1,7 +1,6 @@
 /**
  * A TPM 2.0 for the SVSM's vTPM protocol: swtpm (libtpms), as a child process with its state in a folder. The machine
- * waits for
- * its answers; what it draws at random is its own, so that runs with a TPM are not repeatable.
+ * waits for its answers; what it draws at random is its own, so that runs with a TPM are not repeatable.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
@@ -57,7 +56,9 @@ interface Running {
 export const openSwtpm = ({ state, warn, path }: SwtpmOptions): Swtpm => {
   const program = findSwtpm(path)
   if (program === undefined) {
-    throw usageError('--svsm-vtpm: swtpm is not installed (Debian: apt install swtpm); without the option the SVSM offers no vTPM')
+    throw usageError(
+      '--svsm-vtpm: swtpm is not installed (Debian: apt install swtpm); without the option the SVSM offers no vTPM'
+    )
   }
   const own = mkdtempSync(join(tmpdir(), 'cofferdam-tpm-'))
   const folder = state ?? own
@@ -88,7 +89,9 @@ export const openSwtpm = ({ state, warn, path }: SwtpmOptions): Swtpm => {
     child.on('error', () => undefined)
     child.unref()
     const memory = new SharedArrayBuffer(ANSWER_BYTES)
-    const worker = new Worker(workerFile(), { workerData: { path: data, memory, deadline: START } satisfies SwtpmWorkerData })
+    const worker = new Worker(
+      workerFile(), { workerData: { path: data, memory, deadline: START } satisfies SwtpmWorkerData },
+    )
     worker.on('error', () => undefined)
     worker.unref()
     return { process: child, worker, memory }

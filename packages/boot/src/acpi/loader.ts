@@ -1,8 +1,7 @@
 /**
  * ACPI tables for firmware that puts them where it likes: the tables with addresses relative to their file, and a
- * script
- * that says how to allocate, link and checksum them. Source: the linker/loader format of QEMU's fw_cfg, as edk2 states
- * it in OvmfPkg/Include/IndustryStandard/QemuLoader.h.
+ * script that says how to allocate, link and checksum them. Source: the linker/loader format of QEMU's fw_cfg, as edk2
+ * states it in OvmfPkg/Include/IndustryStandard/QemuLoader.h.
  */
 import { layout, Rsdp, SdtHeader } from '@cofferdam/spec'
 import { BootError, bytesText } from '../error.ts'
@@ -49,7 +48,9 @@ const addChecksum = (file: Uint8Array, result: number, start: number, length: nu
 
 /** A file of a size that is known before its contents are. @throws BootError when they need more */
 function fileOf(size: number, needed: number, what: string): Uint8Array {
-  if (needed > size) throw new BootError('ACPI', 'size', `${what} take ${needed} bytes, their file has ${bytesText(size)}`)
+  if (needed > size) {
+    throw new BootError('ACPI', 'size', `${what} take ${needed} bytes, their file has ${bytesText(size)}`)
+  }
   return new Uint8Array(size)
 }
 

@@ -1,9 +1,8 @@
 /**
  * Direct boot of an SNP guest: everything that is measured and started so that an unmodified bzImage finds
  * boot_params, EFI tables, ACPI, its secrets and its CPUID page, and memory that is accepted as firmware and boot
- * loader would have
- * left it: what they used, what the kernel needs to unpack itself, and what its bitmap of unaccepted memory cannot
- * tell.
+ * loader would have left it: what they used, what the kernel needs to unpack itself, and what its bitmap of unaccepted
+ * memory cannot tell.
  */
 import { createPageTables } from '@cofferdam/paging'
 import {
@@ -119,7 +118,8 @@ function putSnpPages(layout: EfiLayout) {
   const secrets = layout.reserve('secrets', RESERVED, 'secrets', PAGE)
   const cpuid = layout.reserve('CPUID', RESERVED, 'cpuid', PAGE)
   const ccBlob = layout.put('CC blob', RESERVED, CcBlob.create({
-    magic: CC_BLOB_MAGIC, secretsPhys: BigInt(secrets), secretsLength: PAGE, cpuidPhys: BigInt(cpuid), cpuidLength: PAGE,
+    magic: CC_BLOB_MAGIC, secretsPhys: BigInt(secrets), secretsLength: PAGE, cpuidPhys: BigInt(cpuid),
+    cpuidLength: PAGE,
   }))
   const parameters = new Uint8Array(PAGE)
   const at = layout.put('boot stage parameters', LOADER_DATA, parameters)
@@ -266,7 +266,8 @@ export function snpDirectBoot(options: SnpDirectOptions): SnpDirectImage {
   }, accepted))
   const state = startState(stage, root, cBit, stack, gdt)
   return {
-    launch: [...launchPages(layout.pieces), bootVmsa(state, options.features)], state, image, map: e820, efiMap, accepted,
+    launch: [...launchPages(layout.pieces), bootVmsa(state, options.features)], state, image, map: e820, efiMap,
+    accepted,
     unacceptedMemory, callingArea,
   }
 }

@@ -50,7 +50,9 @@ function checkSize({ name, bytes }: FirmwareFile, what: string): void {
     throw new BootError(name, 'size', `${bytes.length} bytes; ${what} has a multiple of ${PAGE}`)
   }
   const most = PC.fourGiB - LOWEST_FLASH
-  if (bytes.length > most) throw new BootError(name, 'size', `${bytesText(bytes.length)}; expected up to ${bytesText(most)}`)
+  if (bytes.length > most) {
+    throw new BootError(name, 'size', `${bytesText(bytes.length)}; expected up to ${bytesText(most)}`)
+  }
 }
 
 /** A processor that starts in nothing would run through it for ever; what is not empty may still be no firmware. */

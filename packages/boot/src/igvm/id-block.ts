@@ -28,7 +28,8 @@ export function readIdBlock(reader: IgvmReader, entry: IgvmEntry, policy?: bigin
     authorKey,
     block: SnpIdBlock.create({ launchDigest, familyId, imageId, version, guestSvn, policy }),
     auth: SnpIdAuth.create({
-      idKeyAlgorithm: block.idKeyAlgorithm, idBlockSignature: signature(block.idKeySignature), idKey: key(block.idPublicKey),
+      idKeyAlgorithm: block.idKeyAlgorithm, idBlockSignature: signature(block.idKeySignature),
+      idKey: key(block.idPublicKey),
       ...(authorKey && {
         authorKeyAlgorithm: block.authorKeyAlgorithm, idKeySignature: signature(block.authorKeySignature),
         authorKey: key(block.authorPublicKey),

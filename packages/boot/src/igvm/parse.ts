@@ -59,10 +59,14 @@ const pageData: Directive = (context, entry) => {
   if ((flags & ~IgvmPageFlags.used) !== 0) reader.refuse(entry, `flags ${hex(flags)}; expected none but bits 0 to 2`)
   const { is2mbPage, unmeasured, shared } = IgvmPageFlags.unpack(flags)
   const length = is2mbPage === 1 ? LARGE : PAGE
-  if (type !== 'normal' && flags !== 0) reader.refuse(entry, `flags ${hex(flags)} of a page with data_type ${dataType}; expected 0`)
+  if (type !== 'normal' && flags !== 0) {
+    reader.refuse(entry, `flags ${hex(flags)} of a page with data_type ${dataType}; expected 0`)
+  }
   return {
     kind: 'page', gpa: address(context, entry, gpa, length), length,
-    type: shared === 1 ? 'shared' : unmeasured === 1 ? 'unmeasured' : type, bytes: reader.data(entry, fileOffset, length),
+    type: shared === 1 ? 'shared' : unmeasured === 1 ? 'unmeasured' : type, bytes: reader.data(
+      entry, fileOffset, length,
+    ),
   }
 }
 
@@ -75,7 +79,9 @@ const vpContext: Directive = (context, entry) => {
   const vmsa = bytes ?? reader.refuse(entry, 'file_offset 0; expected a VMSA')
   const features = Vmsa.get(viewOf(vmsa), 'sevFeatures')
   if (features !== SevFeatures.mask.SNPActive) {
-    reader.refuse(entry, `SEV_FEATURES ${hex(features)} in its VMSA; this loader starts guests with 0x1, SNP active, and no more`)
+    reader.refuse(
+      entry, `SEV_FEATURES ${hex(features)} in its VMSA; this loader starts guests with 0x1, SNP active, and no more`,
+    )
   }
   return { kind: 'vp', gpa: address(context, entry, gpa), vp: vpIndex, vmsa }
 }
@@ -85,7 +91,9 @@ const parameterArea: Directive = (context, entry) => {
   const { numberOfBytes, parameterAreaIndex: index, fileOffset } = reader.read(entry, IgvmParameterArea)
   once(context, entry, `parameter area ${index}`)
   if (numberOfBytes === 0n || numberOfBytes % BigInt(PAGE) !== 0n || numberOfBytes > BigInt(MAX_AREAS - context.areaBytes)) {
-    reader.refuse(entry, `number_of_bytes ${hex(numberOfBytes)}; expected whole pages, ${hex(MAX_AREAS)} bytes in all areas`)
+    reader.refuse(
+      entry, `number_of_bytes ${hex(numberOfBytes)}; expected whole pages, ${hex(MAX_AREAS)} bytes in all areas`,
+    )
   }
   const length = Number(numberOfBytes)
   areas.set(index, length)
@@ -103,7 +111,8 @@ const parameterInsert: Directive = (context, entry) => {
 const parameter = (what: IgvmParameterKind): Directive => (context, entry) => {
   const { reader, areas } = context
   const { parameterAreaIndex: index, byteOffset: offset } = reader.read(entry, IgvmParameter)
-  const length = areas.get(index) ?? reader.refuse(entry, `parameter area ${index} is not there, or was inserted before`)
+  const length =
+    areas.get(index) ?? reader.refuse(entry, `parameter area ${index} is not there, or was inserted before`)
   if (offset >= length) reader.refuse(entry, `byte_offset ${hex(offset)}; the area has ${hex(length)} bytes`)
   return { kind: 'parameter', what, index, offset }
 }
@@ -171,7 +180,9 @@ function platformMask(reader: IgvmReader, name: string): number {
     if (mask !== 0) reader.refuse(entry, 'SEV_SNP is there twice')
     if (platformVersion !== 1) reader.refuse(entry, `platform_version ${platformVersion}; expected 1`)
     if (sharedGpaBoundary !== 0n) {
-      reader.refuse(entry, `shared_gpa_boundary ${hex(sharedGpaBoundary)}; expected 0: there is no virtual top of memory here`)
+      reader.refuse(
+        entry, `shared_gpa_boundary ${hex(sharedGpaBoundary)}; expected 0: there is no virtual top of memory here`,
+      )
     }
     mask = bit
   }

@@ -1,6 +1,7 @@
 /** The frame of an IGVM file: fixed header, checksum, and variable headers one after the other. */
 import {
-  IGVM_ARCHITECTURE_X64, IGVM_MAGIC, IGVM_SECTIONS, IgvmHeader, IgvmHeader2, IgvmType, IgvmVariableHeader, IGVM_OPTIONAL,
+  IGVM_ARCHITECTURE_X64, IGVM_MAGIC, IGVM_SECTIONS, IgvmHeader, IgvmHeader2, IgvmType, IgvmVariableHeader,
+  IGVM_OPTIONAL,
   type Layout, type LayoutFields, type LayoutRecord,
 } from '@cofferdam/spec'
 import { crc32 } from '../efi/crc32.ts'
@@ -37,7 +38,9 @@ export const igvmTypeName = (type: number): string =>
 
 /** The fixed header's checks; answers where the variable headers are. */
 function readFrame(bytes: Uint8Array, name: string): { readonly start: number, readonly end: number } {
-  const refuse = (field: string, problem: string): never => { throw new BootError(name, `IGVM header, ${field}`, problem) }
+  const refuse = (field: string, problem: string): never => {
+    throw new BootError(name, `IGVM header, ${field}`, problem)
+  }
   if (bytes.length < IgvmHeader.size) refuse('size', `${bytes.length} bytes; expected at least ${IgvmHeader.size}`)
   const view = viewOf(bytes)
   const header = IgvmHeader.read(view)
@@ -83,7 +86,9 @@ function readEntries(bytes: Uint8Array, name: string, start: number, end: number
     }
     const own = IGVM_SECTIONS.findIndex(([first, last]) => type >= first && type <= last)
     const isKnown = (Object.values(IgvmType) as readonly number[]).includes(type)
-    if (!isKnown && (word & IGVM_OPTIONAL) === 0) throw new BootError(name, where, 'a type that this loader does not know')
+    if (!isKnown && (word & IGVM_OPTIONAL) === 0) {
+      throw new BootError(name, where, 'a type that this loader does not know')
+    }
     if (own >= 0 && own < section) throw new BootError(name, where, 'it belongs to a section that is over')
     if (own >= 0) section = own
     if (isKnown) entries.push({ type, bytes: bytes.subarray(from, from + length), where })
@@ -111,7 +116,9 @@ export function openIgvm(bytes: Uint8Array, name: string): IgvmReader {
     data(entry, offset, length) {
       if (offset === 0) return undefined
       if (offset < end || offset + length > bytes.length) {
-        refuse(entry, `file_offset ${hex(offset)}, for ${length} bytes; the data lie at ${hex(end)} to ${hex(bytes.length)}`)
+        refuse(
+          entry, `file_offset ${hex(offset)}, for ${length} bytes; the data lie at ${hex(end)} to ${hex(bytes.length)}`,
+        )
       }
       return bytes.subarray(offset, offset + length)
     },

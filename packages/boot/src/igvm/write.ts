@@ -1,7 +1,8 @@
 /** Writes IGVM files for SEV-SNP: what `parseIgvm` reads, in the same order. */
 import {
   IGVM_MAGIC, IgvmGuestPolicy, IgvmHeader, IgvmPageData, IgvmPageFlags, IgvmPageType, IgvmParameter, IgvmParameterArea,
-  IgvmParameterInsert, IgvmPlatform, IgvmRequiredMemory, IgvmSnpIdBlock, IgvmSnpPublicKey, IgvmSupportedPlatform, IgvmType,
+  IgvmParameterInsert, IgvmPlatform, IgvmRequiredMemory, IgvmSnpIdBlock, IgvmSnpPublicKey, IgvmSupportedPlatform,
+  IgvmType,
   IgvmVariableHeader, IgvmVpContext, SnpEcdsaKey, SnpIdAuth, SnpIdBlock,
 } from '@cofferdam/spec'
 import { crc32 } from '../efi/crc32.ts'
@@ -31,7 +32,8 @@ function idBlock({ block, auth, authorKey }: NonNullable<IgvmImage['identity']>)
     compatibilityMask: MASK, authorKeyEnabled: authorKey ? 1 : 0, launchDigest, familyId, imageId, version, guestSvn,
     idKeyAlgorithm, idKeySignature: idBlockSignature.slice(0, SIGNATURE_BYTES), idPublicKey: publicKey(idKey),
     ...(authorKey && {
-      authorKeyAlgorithm: author.authorKeyAlgorithm, authorKeySignature: author.idKeySignature.slice(0, SIGNATURE_BYTES),
+      authorKeyAlgorithm: author.authorKeyAlgorithm,
+      authorKeySignature: author.idKeySignature.slice(0, SIGNATURE_BYTES),
       authorPublicKey: publicKey(author.authorKey),
     }),
   })
@@ -49,26 +51,37 @@ function directive(d: IgvmDirective, place: (bytes: Uint8Array | undefined) => n
   const compatibilityMask = MASK
   switch (d.kind) {
     case 'page': {
-      const dataType = d.type === 'secrets' ? IgvmPageType.SECRETS : d.type === 'cpuid' ? IgvmPageType.CPUID_DATA : IgvmPageType.NORMAL
+      const dataType =
+        d.type === 'secrets' ? IgvmPageType.SECRETS : d.type === 'cpuid' ? IgvmPageType.CPUID_DATA : IgvmPageType.NORMAL
       const flags = IgvmPageFlags.pack({
-        is2mbPage: d.length === LARGE ? 1 : 0, unmeasured: d.type === 'unmeasured' ? 1 : 0, shared: d.type === 'shared' ? 1 : 0,
+        is2mbPage: d.length === LARGE ? 1 : 0, unmeasured: d.type === 'unmeasured' ? 1 : 0,
+        shared: d.type === 'shared' ? 1 : 0,
       })
       const bytes = d.bytes && padded(d.bytes, d.length)
-      return header(IgvmType.PAGE_DATA, IgvmPageData.create({ gpa, compatibilityMask, fileOffset: place(bytes), flags, dataType }))
+      return header(
+        IgvmType.PAGE_DATA, IgvmPageData.create({ gpa, compatibilityMask, fileOffset: place(bytes), flags, dataType }),
+      )
     }
     case 'vp':
       return header(IgvmType.VP_CONTEXT,
         IgvmVpContext.create({ gpa, compatibilityMask, fileOffset: place(d.vmsa), vpIndex: d.vp }))
     case 'area':
       return header(IgvmType.PARAMETER_AREA, IgvmParameterArea.create({
-        numberOfBytes: BigInt(d.length), parameterAreaIndex: d.index, fileOffset: place(d.initial && padded(d.initial, d.length)),
+        numberOfBytes: BigInt(d.length), parameterAreaIndex: d.index,
+        fileOffset: place(d.initial && padded(d.initial, d.length)),
       }))
     case 'parameter':
-      return header(PARAMETER_TYPES[d.what], IgvmParameter.create({ parameterAreaIndex: d.index, byteOffset: d.offset }))
+      return header(
+        PARAMETER_TYPES[d.what], IgvmParameter.create({ parameterAreaIndex: d.index, byteOffset: d.offset }),
+      )
     case 'insert':
-      return header(IgvmType.PARAMETER_INSERT, IgvmParameterInsert.create({ gpa, compatibilityMask, parameterAreaIndex: d.index }))
+      return header(
+        IgvmType.PARAMETER_INSERT, IgvmParameterInsert.create({ gpa, compatibilityMask, parameterAreaIndex: d.index }),
+      )
     case 'required':
-      return header(IgvmType.REQUIRED_MEMORY, IgvmRequiredMemory.create({ gpa, compatibilityMask, numberOfBytes: d.length }))
+      return header(
+        IgvmType.REQUIRED_MEMORY, IgvmRequiredMemory.create({ gpa, compatibilityMask, numberOfBytes: d.length }),
+      )
   }
 }
 

@@ -1,8 +1,7 @@
 /**
  * The memory controller hub's host bridge, 8086:29C0. Source: Intel 3 Series Express Chipset Family data sheet
  * (316966), section 5.1. PCIEXBAR places the memory-mapped configuration space, the PAM registers say who answers
- * between
- * C0000h and 1 MiB; the SMRAM registers keep what they are given: there is no SMM.
+ * between C0000h and 1 MiB; the SMRAM registers keep what they are given: there is no SMM.
  */
 import type { IoHandlers } from '@cofferdam/memory'
 import { createPciFunction, littleEndian, type PciFunctionCore } from './function.ts'
@@ -20,8 +19,7 @@ export interface Q35HostBridgeOptions {
   readonly ecamBase?: number
   /**
    * A segment of the attribute map may have changed. Without it all is RAM, as firmware leaves it, and the registers
-   * say
-   * so; with it all is ROM at first.
+   * say so; with it all is ROM at first.
    */
   readonly onPam?: (segment: PamSegment) => void
 }

@@ -31,9 +31,12 @@ const SECTION_BYTES = 64
 function tableOf(file: string, entries: Entry[]): SymbolTable {
   const kernel = entries.filter(({ address }) => address >= KERNEL_BASE)
     .sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0))
-  if (kernel.length === 0) throw new SymbolsError(file, 'symbols', 'none at kernel addresses; expected System.map or vmlinux')
+  if (kernel.length === 0) {
+    throw new SymbolsError(file, 'symbols', 'none at kernel addresses; expected System.map or vmlinux')
+  }
   return createSymbolTable({
-    offsets: Float64Array.from(kernel, ({ address }) => Number(address - KERNEL_BASE)), typeAndName: (i) => kernel[i].text,
+    offsets: Float64Array.from(kernel, ({ address }) => Number(address - KERNEL_BASE)), typeAndName: (i) =>
+      kernel[i].text,
   })
 }
 
@@ -42,7 +45,9 @@ function parseMap(file: string, bytes: Uint8Array): SymbolTable {
   const entries: Entry[] = []
   for (const line of new TextDecoder('latin1').decode(bytes).split('\n')) {
     const [, address, type, name] = /^([\da-f]{16}) ([A-Za-z]) (\S{1,255})/.exec(line) ?? []
-    if (name !== undefined && entries.length < MOST) entries.push({ address: BigInt(`0x${address}`), text: type + name })
+    if (name !== undefined && entries.length < MOST) {
+      entries.push({ address: BigInt(`0x${address}`), text: type + name })
+    }
   }
   return tableOf(file, entries)
 }
@@ -69,11 +74,16 @@ function parseElf(file: string, bytes: Uint8Array): SymbolTable {
     if (i >= count) throw new SymbolsError(file, 'section headers', `there is no section ${i}`)
     const at = headers + i * SECTION_BYTES
     const [offset, size] = [Number(view.getBigUint64(at + 24, true)), Number(view.getBigUint64(at + 32, true))]
-    return { type: view.getUint32(at + 4, true), flags: view.getBigUint64(at + 8, true), offset, size, link: view.getUint32(at + 40, true) }
+    return {
+      type: view.getUint32(at + 4, true), flags: view.getBigUint64(at + 8, true), offset, size,
+      link: view.getUint32(at + 40, true),
+    }
   }
   const sections = Array.from({ length: count }, (_, i) => section(i))
   const symbols = sections.find(({ type }) => type === SHT_SYMTAB)
-  if (symbols === undefined) throw new SymbolsError(file, 'symbol table', 'the file has none; expected an unstripped vmlinux')
+  if (symbols === undefined) {
+    throw new SymbolsError(file, 'symbol table', 'the file has none; expected an unstripped vmlinux')
+  }
   within(symbols.offset, symbols.size, 'symbol table')
   const strings = section(symbols.link)
   const names = bytes.subarray(within(strings.offset, strings.size, 'string table'), strings.offset + strings.size)

@@ -109,8 +109,7 @@ function markersAt(view: DataView, at: number): number[] {
 
 /**
  * Offsets of every 256th name: they ascend from 0, and the tokens follow; or, from 6.1.y to 6.3, three bytes for each
- * name and
- * then the tokens.
+ * name and then the tokens.
  */
 function readMarkers(read: ReadLinear, end: bigint): Markers | undefined {
   const length = (4 + 3 * PER_MARKER) * (MOST_MARKERS / 2)
@@ -215,7 +214,9 @@ function readAddresses(read: ReadLinear, { count, countAt }: Names, behind: bigi
   // The older order: offsets, their base, the count.
   const { view } = readWindow(read, (countAt & ~7n) - BigInt(4 * count + 16), 4 * count + 16)
   const base = view.getBigUint64(4 * count + 8, true)
-  return relativeTo(base, view, 8, count) ?? relativeTo(base, view, 4, count) ?? relativeToSelf(read, (behind + 3n) & ~3n, count)
+  return relativeTo(base, view, 8, count) ?? relativeTo(base, view, 4, count) ?? relativeToSelf(
+    read, (behind + 3n) & ~3n, count,
+  )
 }
 
 /** Each offset counts from its own place. */

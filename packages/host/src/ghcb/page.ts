@@ -59,7 +59,9 @@ export function readGhcb(
 }
 
 /** The part of the shared buffer that a request names for `length` bytes of scratch; undefined when it is not there. */
-export function scratchOf({ page }: GhcbRequest, gpa: number, length: number): { at: number, bytes: Uint8Array } | undefined {
+export function scratchOf(
+  { page }: GhcbRequest, gpa: number, length: number,
+): { at: number, bytes: Uint8Array } | undefined {
   const scratch = ghcbScratch(page, BigInt(gpa), length)
   if (!scratch.ok) return undefined
   return { at: scratch.offset, bytes: page.bytes.subarray(scratch.offset, scratch.offset + scratch.room) }

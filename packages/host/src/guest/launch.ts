@@ -67,13 +67,17 @@ export function launch(options: LaunchOptions): Launched {
       continue
     }
     const contents = type === 'cpuid' ? options.cpuidPage : bytes
-    for (let at = 0; at < length; at += PAGE) addPage(name, (start + at) / PAGE, type, contents?.subarray(at, at + PAGE))
+    for (let at = 0; at < length; at += PAGE) {
+      addPage(name, (start + at) / PAGE, type, contents?.subarray(at, at + PAGE))
+    }
   }
   return { context, vmsas, hostPages: finish(options, gctxPaddr) }
 }
 
 /** SNP_LAUNCH_FINISH, with what the guest's owner signed in pages of the host's; answers them. */
-function finish({ firmware, memory, allocatePage, image: { identity }, hostData }: LaunchOptions, gctxPaddr: bigint): number[] {
+function finish(
+  { firmware, memory, allocatePage, image: { identity }, hostData }: LaunchOptions, gctxPaddr: bigint,
+): number[] {
   const pages: number[] = []
   const place = (bytes: Uint8Array): bigint => {
     const page = allocatePage()

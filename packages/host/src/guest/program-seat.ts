@@ -1,8 +1,7 @@
 /**
- * A privilege level of a guest that a program in TypeScript runs (an SVSM at VMPL0) instead of machine code: it
- * enters by
- * VMRUN, its accesses go through its own page tables, the nested ones and the RMP, and what makes it leave is served as
- * every exit.
+ * A privilege level of a guest that a program in TypeScript runs (an SVSM at VMPL0) instead of machine code: it enters
+ * by VMRUN, its accesses go through its own page tables, the nested ones and the RMP, and what makes it leave is served
+ * as every exit.
  */
 import type { GuestProgram } from '@cofferdam/sev'
 import type { Svsm, SvsmFault, SvsmProcessor } from '@cofferdam/svsm'

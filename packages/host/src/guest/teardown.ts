@@ -1,8 +1,7 @@
 /**
  * The end of a guest: its processors stop, its pages become the host's again, the firmware forgets it, and its ASID is
  * clean for the next one (56860 §8.16; Linux, sev_vm_destroy). What its pages held stays ciphertext under a key that
- * nobody
- * has any more.
+ * nobody has any more.
  */
 import { RmpStatus, SnpAddress } from '@cofferdam/spec'
 import { HostError, hex } from '../errors.ts'
@@ -41,7 +40,9 @@ export function tearDown(options: TeardownOptions): void {
   memory.destroy()
   for (const page of options.guestPages) {
     const status = rmp.rmpupdate(page, { assigned: false, guestPage: 0, large: false, asid: 0, immutable: false })
-    if (status !== RmpStatus.SUCCESS) throw new HostError('teardown', `page ${hex(page)}`, `RMPUPDATE failed with ${status}`)
+    if (status !== RmpStatus.SUCCESS) {
+      throw new HostError('teardown', `page ${hex(page)}`, `RMPUPDATE failed with ${status}`)
+    }
     host.freePage(page)
   }
   options.flush()

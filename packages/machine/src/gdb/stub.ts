@@ -212,7 +212,9 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
     const command = isHex(text) ? new TextDecoder().decode(fromHex(text)).trim() : ''
     const found = /^phys (on|off)$/.exec(command)
     if (found !== null) physical = found[1] === 'on'
-    return textToHex(found === null ? MONITOR_HELP : `memory is read by ${physical ? 'physical' : 'virtual'} addresses\n`)
+    return textToHex(
+      found === null ? MONITOR_HELP : `memory is read by ${physical ? 'physical' : 'virtual'} addresses\n`
+    )
   }
 
   /** Queries and settings by name, longest first where one begins another. */

@@ -29,7 +29,9 @@ export interface SerialStreamsOptions {
 }
 
 /** Bytes at the end of what was put in. */
-function createTail(limit: number): { dropped: number, push: (bytes: Uint8Array) => void, take: () => Uint8Array<ArrayBuffer> } {
+function createTail(
+  limit: number,
+): { dropped: number, push: (bytes: Uint8Array) => void, take: () => Uint8Array<ArrayBuffer> } {
   let buffer = new Uint8Array(4096)
   let length = 0
   const tail = {
@@ -39,7 +41,9 @@ function createTail(limit: number): { dropped: number, push: (bytes: Uint8Array)
         // Twice the limit is room enough to move bytes rarely.
         const kept = buffer.subarray(Math.max(0, length - limit), length)
         tail.dropped += length - kept.length
-        const larger = new Uint8Array(Math.max(buffer.length, Math.min(2 * limit, buffer.length * 2), kept.length + bytes.length))
+        const larger = new Uint8Array(
+          Math.max(buffer.length, Math.min(2 * limit, buffer.length * 2), kept.length + bytes.length)
+        )
         larger.set(kept)
         buffer = larger
         length = kept.length

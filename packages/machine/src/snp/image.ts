@@ -16,7 +16,9 @@ function igvmFacts({ memory, vcpus }: MachineOptions, ram: Ranges): Pick<IgvmLau
   const apicIds = Array.from({ length: vcpus }, (_, index) => index)
   return {
     ram, acpi: { apicIds, nodes: [{ ranges: ram, apicIds }] },
-    mmio: [{ start: low, length: FIRMWARE_AREA.start - low }, { start: high, length: 2 ** guestModel().physicalBits - high }],
+    mmio: [
+      { start: low, length: FIRMWARE_AREA.start - low }, { start: high, length: 2 ** guestModel().physicalBits - high },
+    ],
   }
 }
 
@@ -29,13 +31,19 @@ export function createLaunch(options: MachineOptions, ram: Ranges, cBit: number)
         'firmware of an SNP guest keeps its variables in memory that nobody else can read; leave it out')
     }
     if (isIgvm(firmware.bytes) && (options.sevFeatures ?? 0n) !== 0n) {
-      throw new MachineError('sevFeatures', 'value', `${firmware.name} is an IGVM file, whose VMSAs say it; leave it out`)
+      throw new MachineError(
+        'sevFeatures', 'value', `${firmware.name} is an IGVM file, whose VMSAs say it; leave it out`,
+      )
     }
-    if (isIgvm(firmware.bytes)) return igvmLaunch({ file: firmware, vcpus, cmdline: append, ...igvmFacts(options, ram) })
+    if (isIgvm(firmware.bytes)) {
+      return igvmLaunch({ file: firmware, vcpus, cmdline: append, ...igvmFacts(options, ram) })
+    }
     const files = options.hashed ?? (kernel && { kernel: kernel.bytes, initrd: initrd?.bytes, append })
     return firmwareLaunch({ firmware, vcpus, kernel: files, features: options.sevFeatures })
   }
-  if (kernel === undefined) throw new MachineError('kernel', 'file', 'none; expected a kernel, or firmware that finds one')
+  if (kernel === undefined) {
+    throw new MachineError('kernel', 'file', 'none; expected a kernel, or firmware that finds one')
+  }
   const apicIds = Array.from({ length: vcpus }, (_, index) => index)
   return snpDirectBoot({
     kernel: kernel.bytes, initrd: initrd?.bytes, cmdline: append, memory, cBit,
@@ -51,7 +59,8 @@ export function createLaunch(options: MachineOptions, ram: Ranges, cBit: number)
  * @throws MachineError for launch pages that are neither in RAM nor where firmware lies
  */
 export function memoryBesideRam({ launch }: SnpLaunch, ram: Ranges): Ranges {
-  const isInside = (start: number, end: number): boolean => ram.some((r) => start >= r.start && end <= r.start + r.length)
+  const isInside = (start: number, end: number): boolean =>
+    ram.some((r) => start >= r.start && end <= r.start + r.length)
   return launch.flatMap(({ name, type, start, length }) => {
     const end = start + length
     if (type === 'vmsa' || isInside(start, end)) return []

@@ -22,7 +22,9 @@ function decode(value: Plain | undefined, like: Value, field: string): Value {
     return value.map((item: Plain, i) => decode(item, (like as readonly Value[])[i], `${field}[${i}]`))
   }
   if (typeof like === 'bigint') {
-    return typeof value === 'string' && /^n[\da-f]+$/.test(value) ? BigInt(`0x${value.slice(1)}`) : refuse('n and digits')
+    return typeof value === 'string' && /^n[\da-f]+$/.test(value)
+      ? BigInt(`0x${value.slice(1)}`)
+      : refuse('n and digits')
   }
   if (like instanceof Uint8Array) {
     const fits = typeof value === 'string' && /^b([\da-f]{2})*$/.test(value) && value.length === 1 + 2 * like.length

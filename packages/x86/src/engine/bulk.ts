@@ -26,9 +26,8 @@ export interface BulkOptions {
 }
 
 /**
- * One part of the instruction, up to the end of a page: moves or stores elements of `size` bytes and advances RCX,
- * RSI and
- * RDI. Answers false, having done nothing, when the next element must be carried out by itself.
+ * One part of the instruction, up to the end of a page: moves or stores elements of `size` bytes and advances RCX, RSI
+ * and RDI. Answers false, having done nothing, when the next element must be carried out by itself.
  */
 export type Bulk = (moves: boolean, size: number) => boolean
 

@@ -5,7 +5,8 @@ import { FLUSH, VECTOR, guestFault, raise } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import { MODE64 } from '../insn.ts'
 import {
-  BUDGET, CC_A, CC_OP, CPL, CR0, CR3, CR4, CS, EFER, FS, GPR, ICOUNT, MODE, MODE_SALT, PKRU, RIP, SEG, SEG_BASE, SEG_SIZE, SLICE, SS,
+  BUDGET, CC_A, CC_OP, CPL, CR0, CR3, CR4, CS, EFER, FS, GPR, ICOUNT, MODE, MODE_SALT, PKRU, RIP, SEG, SEG_BASE,
+  SEG_SIZE, SLICE, SS,
   SYSFLAGS, TLB_BASE, XCR0,
 } from '../state.ts'
 import { OP } from '../ops.ts'
@@ -104,7 +105,9 @@ export function createCpu(services: CpuServices): EngineCpu {
   const readHost = (host: number, size: number): number => {
     if (size === 1) return u8[host]
     if (size === 2) return u8[host] | (u8[host + 1] << 8)
-    return (host & 3) === 0 ? u32[host >>> 2] : (u8[host] | (u8[host + 1] << 8) | (u8[host + 2] << 16) | (u8[host + 3] << 24)) >>> 0
+    return (host & 3) === 0 ? u32[host >>> 2] : (
+      u8[host] | (u8[host + 1] << 8) | (u8[host + 2] << 16) | (u8[host + 3] << 24)
+    ) >>> 0
   }
   const writeHost = (host: number, size: number, value: number): void => {
     for (let i = 0; i < size; i++) u8[host + i] = value >>> (8 * i)
@@ -245,7 +248,8 @@ export function createCpu(services: CpuServices): EngineCpu {
     const traps = services.supervisor()?.traps === true
     i32[MODE >>> 2] = width | (user ? MODE_USER : 0) | (sse ? MODE_SSE : 0) | (avx ? MODE_AVX : 0) | (traps ? MODE_TRAPS : 0)
     // Bits 62:57 of the salt name the mode; they are never all zeroes, so that a salted tag is no canonical address.
-    const number = (width === 8 ? 0 : width === 4 ? 1 : 2) | (user ? 4 : 0) | (sse ? 8 : 0) | (avx ? 16 : 0) | (traps ? 32 : 0)
+    const number =
+      (width === 8 ? 0 : width === 4 ? 1 : 2) | (user ? 4 : 0) | (sse ? 8 : 0) | (avx ? 16 : 0) | (traps ? 32 : 0)
     i32[(MODE_SALT >>> 2) + 1] = (number + 1) << 25
     i32[MODE_SALT >>> 2] = 0
     const ac = (i32[SYSFLAGS >>> 2] & AC) !== 0
@@ -339,7 +343,9 @@ export function createCpu(services: CpuServices): EngineCpu {
       }
     },
     checkAlignment(address, size) {
-      if (i32[TLB_BASE >>> 2] === mmu.unfilled && (lowOf(address) & (size - 1)) !== 0 && canonical(address)) raise(VECTOR.AC, 0)
+      if (i32[TLB_BASE >>> 2] === mmu.unfilled && (lowOf(address) & (size - 1)) !== 0 && canonical(address)) {
+        raise(VECTOR.AC, 0)
+      }
     },
     unaligned(access) {
       const base = i32[TLB_BASE >>> 2]
@@ -358,7 +364,9 @@ export function createCpu(services: CpuServices): EngineCpu {
       const writes = insn.kind0 === 3 && !readsOnly(insn)
       // POP computes its destination with the stack pointer as it is afterwards.
       if (insn.op === OP.pop && insn.base === RSP) insn = { ...insn, disp: insn.disp + insn.size }
-      return segmentAddress(insn.seg, offsetOf(insn), insn.size2 === 0 || insn.kind0 === 3 ? Math.max(insn.size, 1) : insn.size2, writes)
+      return segmentAddress(
+        insn.seg, offsetOf(insn), insn.size2 === 0 || insn.kind0 === 3 ? Math.max(insn.size, 1) : insn.size2, writes,
+      )
     },
     getFlags: () => (i32[SYSFLAGS >>> 2] | 2 | engine.flagImage()) >>> 0,
     setFlags(value, mask) {

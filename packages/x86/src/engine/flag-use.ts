@@ -37,9 +37,14 @@ const byName = new Map<string, FlagUse>([
   ...['adcx', 'adox'].map((n) => [n, { ...writes(KIND.IMAGE, true), uses: true }] as const),
   ['popf', writes(KIND.IMAGE)],
   ...['adc', 'sbb', 'rcl', 'rcr'].map((n) => [n, maybe] as const),
-  ...['jcc', 'setcc', 'cmovcc', 'pushf', 'lahf', 'loope', 'loopne'].map((n) => [n, { ...none, reads: true, uses: true }] as const),
+  ...['jcc', 'setcc', 'cmovcc', 'pushf', 'lahf', 'loope', 'loopne'].map(
+    (n) => [n, { ...none, reads: true, uses: true }] as const
+  ),
 ])
-const shifts = new Map([['shl', KIND.SHL], ['shr', KIND.SHR], ['sar', KIND.SHR], ['shld', KIND.SHL], ['shrd', KIND.SHL], ['rol', KIND.IMAGE], ['ror', KIND.IMAGE]])
+const shifts = new Map([
+  ['shl', KIND.SHL], ['shr', KIND.SHR], ['sar', KIND.SHR], ['shld', KIND.SHL], ['shrd', KIND.SHL], ['rol', KIND.IMAGE],
+  ['ror', KIND.IMAGE],
+])
 const strings = new Set(['cmps', 'scas'])
 
 const uses: readonly FlagUse[] = OPS.map((name) => byName.get(name) ?? none)
@@ -69,7 +74,9 @@ function shiftUse(insn: Insn, kind: number): FlagUse {
 /** The host's instructions: what they do with flags is theirs, so they are taken to read and to write all. */
 export const hostUse: FlagUse = maybe
 
-const touchesMemory = new Set(['push', 'pop', 'call', 'ret', 'leave', 'movs', 'stos', 'lods', 'scas', 'cmps', 'pushf', 'popf', 'div', 'idiv'])
+const touchesMemory = new Set([
+  'push', 'pop', 'call', 'ret', 'leave', 'movs', 'stos', 'lods', 'scas', 'cmps', 'pushf', 'popf', 'div', 'idiv',
+])
 const noAccess = new Set(['lea', 'nop'])
 const alwaysFaults: readonly boolean[] = OPS.map((n) => touchesMemory.has(n))
 const neverFaults: readonly boolean[] = OPS.map((n) => noAccess.has(n))
@@ -82,7 +89,9 @@ export const mayFault = (insn: Insn): boolean =>
  * Fills, for `n` instructions, whether the flags each sets are needed, and the CC_OP that is in force before each (or
  * −1).
  */
-export function analyseFlags(n: number, insn: (i: number) => Insn, isHost: (i: number) => boolean, needed: Uint8Array, source: Int8Array): void {
+export function analyseFlags(
+  n: number, insn: (i: number) => Insn, isHost: (i: number) => boolean, needed: Uint8Array, source: Int8Array,
+): void {
   let live = true
   for (let i = n - 1; i >= 0; i--) {
     const at = insn(i)
@@ -99,7 +108,9 @@ export function analyseFlags(n: number, insn: (i: number) => Insn, isHost: (i: n
     source[i] = known
     const use = isHost(i) ? hostUse : flagUse(insn(i))
     if (use.write === MAY_WRITE) known = -1
-    else if (use.write === WRITES) known = needed[i] !== 0 ? ccOp(use.kind, use.kind === KIND.IMAGE ? 4 : insn(i).size) : -1
+    else if (use.write === WRITES) {
+      known = needed[i] !== 0 ? ccOp(use.kind, use.kind === KIND.IMAGE ? 4 : insn(i).size) : -1
+    }
   }
 }
 

@@ -77,9 +77,11 @@ function result({ kind, size, a, b }: FlagSource): Expr {
 }
 
 /** The most negative value of a size. */
-const minimum = (size: number): number | bigint => (size === 8 ? -(1n << 63n) : size === 4 ? -(2 ** 31) : size === 2 ? 0x8000 : 0x80)
+const minimum = (size: number): number | bigint =>
+  (size === 8 ? -(1n << 63n) : size === 4 ? -(2 ** 31) : size === 2 ? 0x8000 : 0x80)
 /** The most positive value of a size. */
-const maximum = (size: number): number | bigint => (size === 8 ? (1n << 63n) - 1n : size === 4 ? 2 ** 31 - 1 : size === 2 ? 0x7fff : 0x7f)
+const maximum = (size: number): number | bigint =>
+  (size === 8 ? (1n << 63n) - 1n : size === 4 ? 2 ** 31 - 1 : size === 2 ? 0x7fff : 0x7f)
 
 function overflow(source: FlagSource): Expr {
   const { kind, size, a, b } = source
@@ -108,9 +110,12 @@ function zero(s: FlagSource): Expr {
     default: return eqz(result(s))
   }
 }
-const sign = (s: FlagSource): Expr => (s.kind === KIND.IMAGE ? and(shrU(bit0(s.a), i32(7)), i32(1)) : isNegative(s.size, result(s)))
+const sign = (s: FlagSource): Expr =>
+  (s.kind === KIND.IMAGE ? and(shrU(bit0(s.a), i32(7)), i32(1)) : isNegative(s.size, result(s)))
 const parity = (s: FlagSource): Expr =>
-  s.kind === KIND.IMAGE ? and(shrU(bit0(s.a), i32(2)), i32(1)) : eqz(and(popcnt(and(bit0(result(s)), i32(0xff))), i32(1)))
+  s.kind === KIND.IMAGE ? and(shrU(bit0(s.a), i32(2)), i32(1)) : eqz(
+    and(popcnt(and(bit0(result(s)), i32(0xff))), i32(1))
+  )
 
 /** AF as 0 or 0x10. */
 function adjust(s: FlagSource): Expr {

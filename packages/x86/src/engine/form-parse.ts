@@ -19,7 +19,8 @@ function parseOne(name: string): Form {
   if (rest.length > 8 || operands === undefined) throw new SyntaxError(`no form is named ${name}`)
   const { kinds, memory } = parseOperands(operands)
   const find = (prefix: string): string | undefined => rest.find((p) => p.startsWith(prefix))?.slice(prefix.length)
-  const number = (text: string | undefined, otherwise: number): number => (text === undefined ? otherwise : Number(text))
+  const number = (text: string | undefined, otherwise: number): number =>
+    (text === undefined ? otherwise : Number(text))
   const conditional = op === 'jcc' || op === 'setcc' || op === 'cmovcc'
   return {
     op, kinds, memory,

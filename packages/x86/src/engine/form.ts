@@ -58,7 +58,8 @@ export function memoryKind(insn: Insn): number {
 export function makeForm(insn: Insn, flagsNeeded: boolean, source: number, immediate: number): Form {
   const memory = memoryKind(insn)
   return {
-    op: OPS[insn.op], size: insn.size, size2: insn.size2, kinds: [insn.kind0, insn.kind1, insn.kind2, insn.kind3].map(kindOf),
+    op: OPS[insn.op], size: insn.size, size2: insn.size2,
+    kinds: [insn.kind0, insn.kind1, insn.kind2, insn.kind3].map(kindOf),
     memory, segment: memory === MEM_NONE ? 0 : insn.seg === FS ? FS : insn.seg === GS ? GS : 0,
     cc: insn.cc, vex: insn.vex !== 0, rep: insn.rep, flagsNeeded, source, immediate, then: null,
   }

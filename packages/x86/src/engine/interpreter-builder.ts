@@ -3,7 +3,8 @@
  * the big dispatch function and the cold functions; an `Access` says how each of them reaches memory and leaves.
  */
 import {
-  I32, I64, add, and, call, eq, extendS, extendU, i32, i64, load128, load32, load32S64, load64, load8U, loadSized, local, ne,
+  I32, I64, add, and, call, eq, extendS, extendU, i32, i64, load128, load32, load32S64, load64, load8U, loadSized,
+  local, ne,
   or, select, shl, shrS, shrU, sub, typeOf, wrap, xor, eqz, v128,
 } from '../wasm/expr.ts'
 import type { Expr, ValueType } from '../wasm/expr.ts'
@@ -58,7 +59,9 @@ export class InterpreterBuilder implements Builder {
   private flagsKnown = true
   private vectorHost: Expr | null = null
 
-  constructor(f: WasmFunction, form: Form, pc: Expr, tlb: Expr, access: Access, functions: FlagFunctions, jumpCache: number) {
+  constructor(
+    f: WasmFunction, form: Form, pc: Expr, tlb: Expr, access: Access, functions: FlagFunctions, jumpCache: number,
+  ) {
     this.f = f
     this.form = form
     this.pc = pc
@@ -146,7 +149,9 @@ export class InterpreterBuilder implements Builder {
       e = this.form.op === 'call' ? add(this.returnAddress(), load32S64(this.pc, UOP.DISP)) : load64(this.pc, UOP.IMM)
     } else {
       e = add(load64(load8U(this.pc, UOP.BASE), GPR), load32S64(this.pc, UOP.DISP))
-      if (memory === MEM_INDEX) e = add(e, shl(load64(load8U(this.pc, UOP.INDEX), GPR), extendU(load8U(this.pc, UOP.SCALE))))
+      if (memory === MEM_INDEX) {
+        e = add(e, shl(load64(load8U(this.pc, UOP.INDEX), GPR), extendU(load8U(this.pc, UOP.SCALE))))
+      }
     }
     return withSegment && segment !== 0 ? add(e, load64(none, SEG + segment * SEG_SIZE + SEG_BASE)) : e
   }
@@ -164,7 +169,9 @@ export class InterpreterBuilder implements Builder {
   vector(slot: number, half: number): Expr {
     const kind = this.form.kinds[slot]
     if (kind === XMM_REG) return load128(this.register(slot), half === 0 ? XMM : YMMH)
-    if (this.vectorHost === null) throw new Error(`${this.form.op}: vector memory operand read before it was translated`)
+    if (this.vectorHost === null) {
+      throw new Error(`${this.form.op}: vector memory operand read before it was translated`)
+    }
     return load128(this.vectorHost, half * 16)
   }
 

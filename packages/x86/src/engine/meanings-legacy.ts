@@ -112,7 +112,8 @@ function holds(flags: number, cc: number): boolean {
   const bit = (mask: number): boolean => (flags & mask) !== 0
   const less = bit(FLAG.SF) !== bit(FLAG.OF)
   const conditions = [
-    bit(FLAG.OF), bit(FLAG.CF), bit(FLAG.ZF), bit(FLAG.CF | FLAG.ZF), bit(FLAG.SF), bit(FLAG.PF), less, bit(FLAG.ZF) || less,
+    bit(FLAG.OF), bit(FLAG.CF), bit(FLAG.ZF), bit(FLAG.CF | FLAG.ZF), bit(FLAG.SF), bit(FLAG.PF), less,
+    bit(FLAG.ZF) || less,
   ]
   return conditions[cc >> 1] !== ((cc & 1) !== 0)
 }

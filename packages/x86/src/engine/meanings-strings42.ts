@@ -92,7 +92,8 @@ function compare(b: Builder): Expr | null {
   const bits = b.let(and(result, i32(0xffff)))
   const flag = (when: Expr, at: number): Expr => select(when, i32(at), i32(0))
   b.imageFlags([
-    flag(ltU(secondLength, i32(LANES)), FLAG.ZF), flag(ltU(firstLength, i32(LANES)), FLAG.SF), flag(and(bits, i32(1)), FLAG.OF),
+    flag(ltU(secondLength, i32(LANES)), FLAG.ZF), flag(ltU(firstLength, i32(LANES)), FLAG.SF),
+    flag(and(bits, i32(1)), FLAG.OF),
   ].reduce(or, flag(ne(bits, i32(0)), FLAG.CF)))
   return bits
 }

@@ -119,7 +119,8 @@ const byteShift = (left: boolean): WasmMeaning => (b) => {
   clearUpper(b)
 }
 
-const lanes32 = (imm: number): number[] => [0, 2, 4, 6].flatMap((s) => [0, 1, 2, 3].map((i) => ((imm >> s) & 3) * 4 + i))
+const lanes32 = (imm: number): number[] =>
+  [0, 2, 4, 6].flatMap((s) => [0, 1, 2, 3].map((i) => ((imm >> s) & 3) * 4 + i))
 const lanes16 = (imm: number, high: boolean): number[] => {
   const chosen = [0, 2, 4, 6].flatMap((s) => [0, 1].map((i) => ((imm >> s) & 3) * 2 + i + (high ? 8 : 0)))
   const kept = Array.from({ length: 8 }, (_, i) => i + (high ? 0 : 8))
@@ -182,7 +183,8 @@ const bitwise: [string, WasmMeaning][] = (['ps', 'pd'] as const).flatMap((t) => 
 
 /** PMULUDQ: even 32-bit lanes. */
 const evenLanes = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11]
-const multiplyEven = (number: number): WasmMeaning => binary((a, y) => simd(number, shuffle(evenLanes, a, a), shuffle(evenLanes, y, y)))
+const multiplyEven = (number: number): WasmMeaning =>
+  binary((a, y) => simd(number, shuffle(evenLanes, a, a), shuffle(evenLanes, y, y)))
 
 /** MULHI by widening: lanes of 16 bits, the upper halves of 32-bit products. */
 const highLanes = [2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31]
@@ -268,7 +270,8 @@ const extract128: WasmMeaning = (b) => {
 /** Operations whose meaning needs the immediate when it is generated. */
 export const IMMEDIATE_OPS: ReadonlySet<string> = new Set([
   'pshufd', 'pshuflw', 'pshufhw', 'palignr', 'psllw', 'pslld', 'psllq', 'psrlw', 'psrld', 'psrlq', 'psraw', 'psrad',
-  'pcmpistri', 'pcmpistrm', 'pslldq', 'psrldq', 'vinserti128', 'vinsertf128', 'vextracti128', 'vextractf128', 'shufps', 'shufpd',
+  'pcmpistri', 'pcmpistrm', 'pslldq', 'psrldq', 'vinserti128', 'vinsertf128', 'vextracti128', 'vextractf128', 'shufps',
+  'shufpd',
   'pblendw', 'vpblendd', 'blendps', 'blendpd', 'vpermq', 'vpermpd', 'vperm2i128', 'vperm2f128',
 ])
 
@@ -295,9 +298,12 @@ export const vectorWasmMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['pshufhw', unary((a, b) => shuffle(lanes16(b.immediate(), true), a, a))],
   ['shufps', shufps],
   ['pshufb', byteShuffle], ['palignr', alignRight],
-  ['punpcklbw', unpack(1, false)], ['punpcklwd', unpack(2, false)], ['punpckldq', unpack(4, false)], ['punpcklqdq', unpack(8, false)],
-  ['punpckhbw', unpack(1, true)], ['punpckhwd', unpack(2, true)], ['punpckhdq', unpack(4, true)], ['punpckhqdq', unpack(8, true)],
-  ['unpcklps', unpack(4, false)], ['unpckhps', unpack(4, true)], ['unpcklpd', unpack(8, false)], ['unpckhpd', unpack(8, true)],
+  ['punpcklbw', unpack(1, false)], ['punpcklwd', unpack(2, false)], ['punpckldq', unpack(4, false)],
+  ['punpcklqdq', unpack(8, false)],
+  ['punpckhbw', unpack(1, true)], ['punpckhwd', unpack(2, true)], ['punpckhdq', unpack(4, true)],
+  ['punpckhqdq', unpack(8, true)],
+  ['unpcklps', unpack(4, false)], ['unpckhps', unpack(4, true)], ['unpcklpd', unpack(8, false)],
+  ['unpckhpd', unpack(8, true)],
   ['pmuludq', multiplyEven(222)], ['pmuldq', multiplyEven(220)],
   ['pmulhw', multiplyHigh(188, 189)], ['pmulhuw', multiplyHigh(190, 191)],
   ['pabsb', unary((a) => simd(96, a))], ['pabsw', unary((a) => simd(128, a))], ['pabsd', unary((a) => simd(160, a))],
@@ -305,9 +311,12 @@ export const vectorWasmMeanings: readonly (readonly [string, WasmMeaning])[] = [
   ['ptest', ptest],
   ...shaMeanings,
   ['pcmpistri', pcmpistri], ['pcmpistrm', pcmpistrm],
-  ['vpbroadcastb', broadcast(1)], ['vpbroadcastw', broadcast(2)], ['vpbroadcastd', broadcast(4)], ['vpbroadcastq', broadcast(8)], ['vbroadcastss', broadcast(4)], ['vbroadcastsd', broadcast(8)],
-  ['movhlps', exchangeHalf([...sequence(24, 8), ...sequence(8, 8)])], ['movlhps', exchangeHalf([...sequence(0, 8), ...sequence(16, 8)])],
-  ['pblendw', blend(2, true)], ['vpblendd', blend(4, false)], ['blendps', blend(4, false)], ['blendpd', blend(8, false)],
+  ['vpbroadcastb', broadcast(1)], ['vpbroadcastw', broadcast(2)], ['vpbroadcastd', broadcast(4)],
+  ['vpbroadcastq', broadcast(8)], ['vbroadcastss', broadcast(4)], ['vbroadcastsd', broadcast(8)],
+  ['movhlps', exchangeHalf([...sequence(24, 8), ...sequence(8, 8)])],
+  ['movlhps', exchangeHalf([...sequence(0, 8), ...sequence(16, 8)])],
+  ['pblendw', blend(2, true)], ['vpblendd', blend(4, false)], ['blendps', blend(4, false)],
+  ['blendpd', blend(8, false)],
   ['vpermq', permuteQuads], ['vpermpd', permuteQuads], ['vperm2i128', permuteHalves], ['vperm2f128', permuteHalves],
   ['vbroadcasti128', broadcast128], ['vbroadcastf128', broadcast128],
   ['vinserti128', insert128], ['vinsertf128', insert128], ['vextracti128', extract128], ['vextractf128', extract128],

@@ -18,7 +18,8 @@ const isVector: readonly boolean[] = OPS.map((name) => vectorNames.has(name))
 /** Operations that always leave the block. */
 const terminators = new Set<number>([
   OP.jcc, OP.jmp, OP.call, OP.ret, OP.loop, OP.loope, OP.loopne, OP.jcxz, OP.callf, OP.jmpf, OP.retf, OP.iret,
-  OP.syscall, OP.sysret, OP.sysenter, OP.sysexit, OP.int, OP.int3, OP.int1, OP.into, OP.hlt, OP.ud, OP.vmrun, OP.rsm, OP.invalid,
+  OP.syscall, OP.sysret, OP.sysenter, OP.sysexit, OP.int, OP.int3, OP.int1, OP.into, OP.hlt, OP.ud, OP.vmrun, OP.rsm,
+  OP.invalid,
 ])
 export const isTerminator: readonly boolean[] = OPS.map((_, op) => terminators.has(op))
 /** Producers of flags that a following JCC is fused with. */

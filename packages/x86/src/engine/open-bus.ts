@@ -32,8 +32,13 @@ export function createOpenBus(memory: PhysicalMemory): OpenBus {
     fetch(page, physical, offset, words) {
       const number = offset === 0 ? SECOND : FIRST
       const to = frameOf(number)
-      for (let at = offset; at < Math.min(offset + MAX_INSN, PAGE); at++) u8[to + at] = memory.mmio.read(physical * PAGE + at, 1)
-      return { ...page, ...halvesOf(page.linear), physical: { number, views: [], lines: [], count: 0 }, words, entries: new Map() }
+      for (let at = offset; at < Math.min(offset + MAX_INSN, PAGE); at++) {
+        u8[to + at] = memory.mmio.read(physical * PAGE + at, 1)
+      }
+      return {
+        ...page, ...halvesOf(page.linear), physical: { number, views: [], lines: [], count: 0 }, words,
+        entries: new Map(),
+      }
     },
   }
 }

@@ -33,8 +33,7 @@ function iterate(b: Builder, kind: 'movs' | 'stos', size: number): void {
 
 /**
  * Part of a repeated MOVS or STOS, which is then run again while RCX is not 0: what `bulk` did when it is not 0, else
- * one
- * element.
+ * one element.
  */
 export function repeatOnce(b: Builder, kind: 'movs' | 'stos', size: number, bulk: Expr): void {
   b.f.if(ne(b.gpr(RCX, 8), i64(0)), () => {

@@ -77,7 +77,9 @@ export function placeEntries(
 /** The numbers that go with the entries. @throws StateError for a misfit */
 export function checkTranslations({ log, zeros, made, large, pdptes, misses }: Translations, logSize: number): void {
   needState(log.every((slot) => slot < SLOTS), 'translations.log', `numbers below ${SLOTS}`)
-  needState(zeros.length <= logSize && zeros.every((slot) => slot < SLOTS), 'translations.zeros', `numbers below ${SLOTS}`)
+  needState(
+    zeros.length <= logSize && zeros.every((slot) => slot < SLOTS), 'translations.zeros', `numbers below ${SLOTS}`,
+  )
   needState(Number.isSafeInteger(made) && made >= 0 && log.length === Math.min(made, logSize), 'translations.made',
     `the number of entries made, ${log.length} or, where more than ${logSize} were made, more`)
   needState(large.every((region) => Number.isSafeInteger(region)), 'translations.large', 'whole numbers')
@@ -108,7 +110,9 @@ export interface FetchPlaces extends FetchMaps {
 }
 
 const isMode = (mode: number): boolean =>
-  Number.isInteger(mode) && [2, 4, 8].includes(decodeMode(mode)) && (mode & ~(15 | MODE_USER | MODE_SSE | MODE_AVX | MODE_TRAPS)) === 0
+  Number.isInteger(mode) && [2, 4, 8].includes(decodeMode(mode)) && (
+    mode & ~(15 | MODE_USER | MODE_SSE | MODE_AVX | MODE_TRAPS)
+  ) === 0
 
 /** Takes translations for fetching. @throws StateError for a misfit */
 export function placeFetches(words: Float64Array, places: FetchPlaces): void {

@@ -5,7 +5,8 @@
  * goes on; that is always possible, because nothing of the instruction has happened yet.
  */
 import {
-  I64, add, and, eq, eqz, extendU, i32, i64, load128, load32, load64, loadSized, local, ne, or, select, shl, shrS, shrU, typeOf, v128,
+  I64, add, and, eq, eqz, extendU, i32, i64, load128, load32, load64, loadSized, local, ne, or, select, shl, shrS, shrU,
+  typeOf, v128,
   wrap, xor,
 } from '../wasm/expr.ts'
 import type { Expr, ValueType } from '../wasm/expr.ts'
@@ -130,7 +131,9 @@ export class JitBuilder implements Builder {
     const { size } = this.form
     const kind = this.kind(slot)
     if (kind === MEM) this.modifyAt(size, this.address(), change)
-    else this.writeRegister(this.number(slot), change(this.readRegister(this.number(slot), size, kind === REG_HIGH)), size, kind === REG_HIGH)
+    else this.writeRegister(
+      this.number(slot), change(this.readRegister(this.number(slot), size, kind === REG_HIGH)), size, kind === REG_HIGH,
+    )
   }
 
   modifyAt(size: number, address: Expr, change: (old: Expr) => Expr): void {
@@ -209,7 +212,9 @@ export class JitBuilder implements Builder {
 
   vector(slot: number, half: number): Expr {
     if (this.kind(slot) === XMM_REG) return load128(none, (half === 0 ? XMM : YMMH) + this.number(slot) * 16)
-    if (this.vectorHost === null) throw new Error(`${this.form.op}: vector memory operand read before it was translated`)
+    if (this.vectorHost === null) {
+      throw new Error(`${this.form.op}: vector memory operand read before it was translated`)
+    }
     return load128(this.vectorHost, half * 16)
   }
 

@@ -75,7 +75,8 @@ export function createFlagLibrary(module: ModuleWriter): FlagLibrary {
 
 /** Writes the region's function; answers the entry numbers that the dispatcher knows, by block index. */
 export function writeRegion(
-  module: ModuleWriter, name: string, blocks: readonly RegionBlock[], entryIndexes: readonly number[], layout: RegionLayout,
+  module: ModuleWriter, name: string, blocks: readonly RegionBlock[], entryIndexes: readonly number[],
+  layout: RegionLayout,
   library: FlagLibrary,
 ): Map<number, number> {
   const number = module.declare([I32, I32], [I32])
@@ -91,7 +92,8 @@ const ENTRY = 0
 const BUDGET_LOCAL = 1
 
 function createWriter(
-  f: WasmFunction, blocks: readonly RegionBlock[], entryIndexes: readonly number[], layout: RegionLayout, library: FlagLibrary,
+  f: WasmFunction, blocks: readonly RegionBlock[], entryIndexes: readonly number[], layout: RegionLayout,
+  library: FlagLibrary,
 ): { write(): Map<number, number> } {
   const registers = new Int32Array(16).fill(-1)
   const written = new Uint8Array(16)
@@ -182,7 +184,9 @@ function createWriter(
       }
     },
     genericCondition(cc) {
-      const value = call(library.condition(cc & 14), I32, [local(flags.a, I64), local(flags.b, I64), local(flags.op, I32)])
+      const value = call(
+        library.condition(cc & 14), I32, [local(flags.a, I64), local(flags.b, I64), local(flags.op, I32)],
+      )
       return (cc & 1) === 0 ? value : eqz(value)
     },
     genericImage: () => call(library.image(), I32, [local(flags.a, I64), local(flags.b, I64), local(flags.op, I32)]),
@@ -220,7 +224,9 @@ function createWriter(
   const writeWithin = (node: number, merges: readonly number[]): void => {
     if (merges.length === 0) {
       if (node === 0) {
-        f.brTable(local(ENTRY, I32), shape.entries.map((e) => scope.find((s) => !s.loop && s.node === e)?.label ?? topLabel))
+        f.brTable(
+          local(ENTRY, I32), shape.entries.map((e) => scope.find((s) => !s.loop && s.node === e)?.label ?? topLabel),
+        )
       } else {
         current = node
         writeBlock(node - 1)
@@ -237,7 +243,9 @@ function createWriter(
   }
 
   const writeTree = (node: number): void => {
-    const merges = shape.children[node].filter((c) => shape.isMerge[c] !== 0).sort((a, b) => shape.order[b] - shape.order[a])
+    const merges = shape.children[node].filter((c) => shape.isMerge[c] !== 0).sort(
+      (a, b) => shape.order[b] - shape.order[a]
+    )
     if (shape.isLoop[node] === 0) {
       writeWithin(node, merges)
       return
@@ -260,7 +268,9 @@ function createWriter(
           f.unreachable()
         })
       })
-      registers.forEach((index, n) => { if (index >= 0 && written[n] !== 0) f.store(8, none, local(index, I64), GPR + n * 8) })
+      registers.forEach(
+        (index, n) => { if (index >= 0 && written[n] !== 0) f.store(8, none, local(index, I64), GPR + n * 8) }
+      )
       f.store(8, none, local(flags.a, I64), CC_A)
       f.store(8, none, local(flags.b, I64), CC_B)
       f.store(4, none, local(flags.op, I32), CC_OP)

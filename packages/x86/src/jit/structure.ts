@@ -38,7 +38,9 @@ function reversePostorder(successors: readonly (readonly number[])[]): number[] 
 }
 
 /** Immediate dominators (Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm"). */
-function immediateDominators(rpo: readonly number[], order: Int32Array, predecessors: readonly (readonly number[])[]): Int32Array {
+function immediateDominators(
+  rpo: readonly number[], order: Int32Array, predecessors: readonly (readonly number[])[],
+): Int32Array {
   const idom = new Int32Array(order.length).fill(-1)
   idom[0] = 0
   const meet = (x: number, y: number): number => {
@@ -71,7 +73,9 @@ function immediateDominators(rpo: readonly number[], order: Int32Array, predeces
  * @param successors of nodes 1 to n; those of node 0 are the entries
  * @param forced nodes that must be reached by a branch, never written in place
  */
-export function structure(successors: (readonly number[])[], entries: readonly number[], forced: ReadonlySet<number>): Structure {
+export function structure(
+  successors: (readonly number[])[], entries: readonly number[], forced: ReadonlySet<number>,
+): Structure {
   const wanted = new Set(entries)
   for (;;) {
     successors[0] = [...wanted]

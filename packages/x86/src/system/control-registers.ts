@@ -74,8 +74,7 @@ export function writeCr3(cpu: Cpu, value: bigint): void {
 
 /**
  * #GP(0) for what CR3 may not become; answers what it would be. Reserved address bits are #GP(0) in long mode; bit 63
- * is
- * legal only with PCIDE, and never stored.
+ * is legal only with PCIDE, and never stored.
  */
 export function checkCr3(cpu: Cpu, value: bigint): bigint {
   if (!isLongMode(cpu)) return value & 0xffff_ffffn

@@ -51,8 +51,7 @@ function push(cpu: Cpu, size: number, first: bigint, second: bigint): void {
 
 /**
  * Pushes the return address of a call as the code that it goes to would: where the call leaves 64-bit mode or enters
- * it,
- * the stack is addressed the other way (observed on Intel processors).
+ * it, the stack is addressed the other way (observed on Intel processors).
  */
 function pushReturn(cpu: Cpu, insn: Insn, d: Descriptor): void {
   const [selector, rip] = [BigInt(segSelector(cpu, CS)), cpu.nextRip()]

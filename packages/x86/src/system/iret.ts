@@ -72,8 +72,7 @@ export function dropInnerSegments(cpu: Cpu, level: number): void {
 /**
  * Loads the stack of a return; `segment` holds its descriptor unless the selector is null. Outside 64-bit mode the
  * segment tells how much of the stack pointer is loaded: of 16 bits the rest stays, whatever was popped (observed on
- * Intel
- * processors; Linux's espfix is about it).
+ * Intel processors; Linux's espfix is about it).
  */
 export function commitReturnStack(
   cpu: Cpu, selector: number, rsp: bigint, level: number, segment: Descriptor, to64: boolean,

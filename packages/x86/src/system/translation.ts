@@ -56,7 +56,9 @@ export const wbnoinvd = wholeCache(CACHE.WBNOINVD)
 /** Linear address of a line: as for a load, but execute-only code will do too (SDM vol. 2, CLFLUSH). */
 function lineAddress(cpu: Cpu, insn: Insn): bigint {
   const attributes = segAttributes(cpu, insn.seg)
-  if (insn.mode === MODE64 || !isProtected(cpu) || !isCode(attributes) || isReadable(attributes)) return cpu.operandAddress(insn, 1, false)
+  if (insn.mode === MODE64 || !isProtected(cpu) || !isCode(attributes) || isReadable(attributes)) {
+    return cpu.operandAddress(insn, 1, false)
+  }
   if (effectiveOffset(cpu, insn) > BigInt(segLimit(cpu, insn.seg))) raise(VECTOR.GP, 0)
   return effectiveAddress(cpu, insn)
 }

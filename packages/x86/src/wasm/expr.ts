@@ -9,7 +9,9 @@ export const V128 = 0x7b
 export type ValueType = typeof I32 | typeof I64 | typeof V128
 
 /** Opcodes that the emitter treats apart; all others are plain unary or binary operators. */
-export const OP = { BLOCK_IF: 0x04, CALL: 0x10, SELECT: 0x1b, LOCAL_GET: 0x20, LOCAL_TEE: 0x22, CONST32: 0x41, CONST64: 0x42 } as const
+export const OP = {
+  BLOCK_IF: 0x04, CALL: 0x10, SELECT: 0x1b, LOCAL_GET: 0x20, LOCAL_TEE: 0x22, CONST32: 0x41, CONST64: 0x42,
+} as const
 /** Vector operators are 0xfd00 + their number. */
 export const SIMD = 0xfd00
 
@@ -101,7 +103,8 @@ export const extendU: Unary = (a) => (a.op === OP.CONST32 ? i64(Number(a.k) >>> 
 /** i32 → i64, sign-extended. */
 export const extendS: Unary = (a) => (a.op === OP.CONST32 ? i64(a.k) : new Expr(I64, 0xac, a, null))
 
-const loader = (op: number, type: ValueType) => (address: Expr, offset = 0): Expr => new Expr(type, op, address, null, offset)
+const loader = (op: number, type: ValueType) => (address: Expr, offset = 0): Expr =>
+  new Expr(type, op, address, null, offset)
 export const load32 = loader(0x28, I32)
 export const load64 = loader(0x29, I64)
 export const load8U = loader(0x2d, I32)
@@ -136,7 +139,8 @@ export const simd = (number: number, a: Expr, b: Expr | null = null, type: Value
 export const simdLane = (number: number, lane: number, a: Expr, b: Expr | null = null, type: ValueType = V128): Expr =>
   new Expr(type, SIMD | number, a, b, lane)
 /** A 128-bit constant from its two halves. */
-export const v128 = (lo: bigint, hi: bigint): Expr => new Expr(V128, SIMD | 12, null, null, (hi << 64n) | BigInt.asUintN(64, lo))
+export const v128 = (lo: bigint, hi: bigint): Expr =>
+  new Expr(V128, SIMD | 12, null, null, (hi << 64n) | BigInt.asUintN(64, lo))
 /** i8x16.shuffle: `lanes` are 16 indexes below 32, lane 0 in the lowest byte. */
 export const shuffle = (lanes: readonly number[], a: Expr, b: Expr): Expr =>
   new Expr(V128, SIMD | 13, a, b, lanes.reduceRight((k, lane) => (k << 8n) | BigInt(lane), 0n))

@@ -57,7 +57,9 @@ function resolve(origin: number, items: readonly Item[], labels: ReadonlyMap<str
     if (target === undefined) throw new SyntaxError(`no label is named ${label}`)
     let value = BigInt(relative ? target - (origin + bytes.length + own.length) : target)
     const bits = own.length * 8
-    if (relative && BigInt.asIntN(bits, value) !== value) throw new SyntaxError(`${label} is out of reach of ${bits} bits`)
+    if (relative && BigInt.asIntN(bits, value) !== value) {
+      throw new SyntaxError(`${label} is out of reach of ${bits} bits`)
+    }
     for (let i = 0; i < own.length; i++, value >>= 8n) bytes.push(Number(value & 0xffn))
   }
   return Uint8Array.from(bytes)

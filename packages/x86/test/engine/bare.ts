@@ -2,7 +2,8 @@
 import { createPhysicalMemory } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import {
-  ATTR, CR0_BITS, CR4_BITS, EFER_BITS, attachExtensions, configureModel, createCpuSystem, createEngine, createPlainApic, createProcessor,
+  ATTR, CR0_BITS, CR4_BITS, EFER_BITS, attachExtensions, configureModel, createCpuSystem, createEngine, createPlainApic,
+  createProcessor,
   engineOverhead, extendSystem, extendedMeanings, extendedMsrs, flatTopology, loadState, resetCpu, sapphireRapids,
 } from '../../src/index.ts'
 import type { CpuModel, Engine, Extension, Processor, SegmentImage } from '../../src/index.ts'
@@ -20,12 +21,15 @@ const DATA = ATTR.P | ATTR.S | 3
 
 /** Where things are that every test has: descriptor tables, handlers, page tables, stack, code. */
 export const AT = {
-  gdt: 0x1000, idt: 0x2000, tss: 0x3000, handlers: 0x5000, code: 0x10_000, data: 0x20_000, stack: 0x30_000, tables: 0x40_000,
+  gdt: 0x1000, idt: 0x2000, tss: 0x3000, handlers: 0x5000, code: 0x10_000, data: 0x20_000, stack: 0x30_000,
+  tables: 0x40_000,
   /** User code, and the top of its stack; every page from 512 KiB to 1 MiB is the user's. */
   user: 0x80_000, userStack: 0xa0_000,
 } as const
 /** Selectors of the GDT that `createBare` builds. */
-export const SEL = { code64: 0x08, data: 0x10, code32: 0x18, code16: 0x20, user64: 0x2b, userData: 0x33, user32: 0x3b, tss: 0x40 } as const
+export const SEL = {
+  code64: 0x08, data: 0x10, code32: 0x18, code16: 0x20, user64: 0x2b, userData: 0x33, user32: 0x3b, tss: 0x40,
+} as const
 
 export interface BareOptions {
   /**
@@ -87,29 +91,40 @@ const descriptor = (attributes: number, limit: number, base = 0): bigint => {
   const raw = limit > 0xf_ffff ? limit >>> 12 : limit
   const all = attributes | (limit > 0xf_ffff ? ATTR.G : 0)
   const lo = ((base & 0xffff) << 16) | (raw & 0xffff)
-  const hi = ((base >>> 16) & 0xff) | ((all & 0xff) << 8) | (raw & 0xf_0000) | ((all & 0xf00) << 12) | (base & 0xff00_0000)
+  const hi =
+    ((base >>> 16) & 0xff) | ((all & 0xff) << 8) | (raw & 0xf_0000) | ((all & 0xf00) << 12) | (base & 0xff00_0000)
   return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
 }
 
-const segment = (selector: number, attributes: number, limit = 0xffff_ffff, base = 0n): SegmentImage => ({ selector, attributes, limit, base })
+const segment = (
+  selector: number, attributes: number, limit = 0xffff_ffff, base = 0n
+): SegmentImage => ({ selector, attributes, limit, base })
 
 /** Creates a processor in the given mode with flat segments, at `AT.code` with a stack below `AT.stack`. */
 export function createBare(options: BareOptions): Bare {
   const uopBytes = 2 ** 21
   const count = options.processors ?? 1
-  const memory = createPhysicalMemory({ ram: [{ start: 0, length: options.ramBytes ?? 2 ** 22 }], overhead: engineOverhead(count, uopBytes) })
+  const memory = createPhysicalMemory({
+    ram: [{ start: 0, length: options.ramBytes ?? 2 ** 22 }], overhead: engineOverhead(count, uopBytes),
+  })
   const model = configureModel(options.model ?? sapphireRapids)
   const extensions = options.extensions ?? []
   const msrs = extendedMsrs(model, extensions)
   const engine = createEngine({
-    memory, processors: count, meanings: extendedMeanings(extensions), hotForms: options.hotForms ?? [], uopBytes, engine: options.engine ?? 'interp',
+    memory, processors: count, meanings: extendedMeanings(extensions), hotForms: options.hotForms ?? [], uopBytes,
+    engine: options.engine ?? 'interp',
   })
   const pending: number[] = []
   const ports: [number, number][] = []
   const create = (index: number): Processor => createProcessor({
     engine, index, physicalBits: model.physicalBits,
-    system: extendSystem(createCpuSystem({ model, topology: flatTopology(count), index, apic: createPlainApic(), msrs }), extensions),
-    host: { portRead: (port, size) => ports.push([port, size]) * 0, portWrite: (port, size) => { ports.push([port, size]) }, random64: () => 0x0123_4567_89ab_cdefn, externalVector: () => -1 },
+    system: extendSystem(
+      createCpuSystem({ model, topology: flatTopology(count), index, apic: createPlainApic(), msrs }), extensions,
+    ),
+    host: {
+      portRead: (port, size) => ports.push([port, size]) * 0, portWrite: (port, size) => { ports.push([port, size]) },
+      random64: () => 0x0123_4567_89ab_cdefn, externalVector: () => -1,
+    },
     acknowledge: () => {
       const vector = pending.shift() ?? -1
       processors[index].setInterrupt(pending.length > 0)
@@ -142,7 +157,9 @@ function createControls(memory: PhysicalMemory, engine: Engine, processors: read
       return labels
     },
     poke(address, ...bytes) { memory.write(address, Uint8Array.from(bytes)) },
-    poke64(address, value) { memory.write(address, new Uint8Array(BigUint64Array.of(BigInt.asUintN(64, value)).buffer)) },
+    poke64(address, value) {
+      memory.write(address, new Uint8Array(BigUint64Array.of(BigInt.asUintN(64, value)).buffer))
+    },
     peek(address, size) {
       const bytes = new Uint8Array(8)
       memory.read(address, bytes.subarray(0, size))
@@ -168,7 +185,9 @@ function createControls(memory: PhysicalMemory, engine: Engine, processors: read
     },
     segment(n) {
       const at = SEG + n * SEG_SIZE
-      return { selector: u16[at >>> 1], attributes: u16[(at >>> 1) + 1], limit: u32[(at >>> 2) + 1], base: u64[(at >>> 3) + 1] }
+      return {
+        selector: u16[at >>> 1], attributes: u16[(at >>> 1) + 1], limit: u32[(at >>> 2) + 1], base: u64[(at >>> 3) + 1],
+      }
     },
     interrupt(vector) {
       pending.push(vector)

@@ -16,7 +16,8 @@ const stateOf = (bare: Bare): unknown => {
   bare.memory.read(AT.data, memory)
   return {
     rip: bare.rip(), flags: bare.flags() & ~0x1_0000, halted: bare.processor.halted, retired: bare.processor.retired(),
-    registers: REGISTERS.map((name) => bare.get(name)), xmm: [...u64.subarray(XMM >>> 3, (XMM >>> 3) + 4)], memory: memory.join(),
+    registers: REGISTERS.map((name) => bare.get(name)), xmm: [...u64.subarray(XMM >>> 3, (XMM >>> 3) + 4)],
+    memory: memory.join(),
   }
 }
 

@@ -52,7 +52,9 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     })
 
     it('sees a change in another page that was hot', () => {
-      const { bare } = load('b9 64 00 00 00 again: ff d6 ff c9 75 [again:rel8] f4 ; mov ecx,100; again: call rsi; dec ecx')
+      const { bare } = load(
+        'b9 64 00 00 00 again: ff d6 ff c9 75 [again:rel8] f4 ; mov ecx,100; again: call rsi; dec ecx'
+      )
       bare.program('48 83 c3 01 c3 ; add rbx,1; ret', FAR)
       bare.set({ rsi: FAR })
       for (let i = 0; i < 3; i++) {

@@ -30,7 +30,8 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     return { bare, labels }
   }
   /** Where #DB came from. */
-  const traps = (bare: Bare): number[] => bare.events().filter(({ vector }) => vector === 1).map(({ rip }) => Number(rip))
+  const traps = (bare: Bare): number[] =>
+    bare.events().filter(({ vector }) => vector === 1).map(({ rip }) => Number(rip))
   /** A #DB handler that counts in R14, keeps DR6 in R13 and sets RF, so that the instruction runs. */
   const countBreakpoints = (bare: Bare): void => {
     bare.program('49 ff c6 50 0f 21 f0 49 89 c5 58 0f ba 6c 24 10 10 48 cf ; inc r14; push rax; mov rax,dr6; mov r13,rax; pop rax; bts [rsp+16],16; iretq', AT.handlers + 0x80)
@@ -103,7 +104,9 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     })
 
     it('works in code that was run unstepped before', () => {
-      const { bare } = load('b9 64 00 00 00 again: 48 ff c0 ff c9 75 [again:rel8] f4 ; mov ecx,100; again: inc rax; dec ecx; jnz again')
+      const { bare } = load(
+        'b9 64 00 00 00 again: 48 ff c0 ff c9 75 [again:rel8] f4 ; mov ecx,100; again: inc rax; dec ecx; jnz again'
+      )
       bare.run(1000)
       bare.jump(AT.code)
       bare.set({ r15: 0 })
@@ -161,7 +164,9 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     it('are reached from another page', () => {
       const { bare } = load('')
       countBreakpoints(bare)
-      const far = bare.program('b9 05 00 00 00 again: e8 [far:rel32] ff c9 75 [again:rel8] f4 ' + '00 '.repeat(0x1000) + ' far: c3').get('far') as number
+      const far = bare.program(
+        'b9 05 00 00 00 again: e8 [far:rel32] ff c9 75 [again:rel8] f4 ' + '00 '.repeat(0x1000) + ' far: c3'
+      ).get('far') as number
       bare.run(1000)
       bare.jump(AT.code)
       breakAt(bare, 0, far, enable(0, EXECUTE))
@@ -172,7 +177,10 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     it('stop a page-crossing instruction in either page', () => {
       const { bare } = load(loop)
       countBreakpoints(bare)
-      bare.program('b9 32 00 00 00 again: 48 05 01 00 00 00 ff c9 75 [again:rel8] f4 ; mov ecx,50; again: add rax,1; dec ecx', AT.code + 0xff8)
+      bare.program(
+        'b9 32 00 00 00 again: 48 05 01 00 00 00 ff c9 75 [again:rel8] f4 ; mov ecx,50; again: add rax,1; dec ecx',
+        AT.code + 0xff8,
+      )
       breakAt(bare, 0, AT.code + 0x1003, enable(0, EXECUTE))
       bare.jump(AT.code + 0xff8)
       bare.run(10_000)
@@ -344,11 +352,14 @@ describe('outside 64-bit mode', () => {
 
   it('protected mode', () => {
     const bare = createBare({ width: 32 })
-    const labels = bare.program('b8 64 00 00 00 again: 83 e8 01 75 [again:rel8] here: 40 89 06 next: f4 ; sub eax,1; jnz; inc eax; mov [esi],eax')
+    const labels = bare.program(
+      'b8 64 00 00 00 again: 83 e8 01 75 [again:rel8] here: 40 89 06 next: f4 ; sub eax,1; jnz; inc eax; mov [esi],eax'
+    )
     bare.set({ rbp: 1, rsi: AT.data })
     bare.setState(DR + 8, BigInt(AT.data))
     bare.setState(DR7, 0x400n | enable(1, ACCESS, 3))
     bare.run(1000)
-    expect(bare.events().map(({ vector, rip }) => [vector, Number(rip & 0xffff_ffffn)])).toEqual([[1, labels.get('next')]])
+    expect(bare.events().map(({ vector, rip }) => [vector, Number(rip & 0xffff_ffffn)]))
+      .toEqual([[1, labels.get('next')]])
   })
 })

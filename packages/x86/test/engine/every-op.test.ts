@@ -7,7 +7,8 @@ import { OPS } from '../../src/ops.ts'
 
 /** #UD on a plain machine; an extension (SVM, VMX, SEV-SNP, TDX) brings their meanings. */
 const EXTENSIONS = [
-  'vmcall', 'vmlaunch', 'vmresume', 'vmxoff', 'vmxon', 'vmread', 'vmwrite', 'vmptrld', 'vmptrst', 'vmclear', 'vmfunc', 'invept', 'invvpid',
+  'vmcall', 'vmlaunch', 'vmresume', 'vmxoff', 'vmxon', 'vmread', 'vmwrite', 'vmptrld', 'vmptrst', 'vmclear', 'vmfunc',
+  'invept', 'invvpid',
   'vmrun', 'vmmcall', 'vmload', 'vmsave', 'stgi', 'clgi', 'skinit', 'invlpga',
   'vmgexit', 'rmpquery', 'rmpread', 'rmpadjust', 'rmpupdate', 'psmash', 'pvalidate',
   'tdcall', 'seamcall', 'seamret', 'seamops',

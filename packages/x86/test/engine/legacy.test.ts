@@ -182,7 +182,9 @@ describe('bit tests with 16- and 32-bit addresses', () => {
 })
 
 describe('RCL and RCR', () => {
-  const rotate = (bytes: string, rax: bigint, rcx: number, carry: boolean): { value: bigint; carry: boolean; overflow: boolean } => {
+  const rotate = (
+    bytes: string, rax: bigint, rcx: number, carry: boolean,
+  ): { value: bigint; carry: boolean; overflow: boolean } => {
     const bare = createBare({ width: 64 })
     bare.program(`${carry ? 'f9' : 'f8'} ${bytes} f4`)
     bare.set({ rax, rcx })

@@ -55,7 +55,9 @@ describe.each(['interp', 'jit'] as const)('code outside of RAM, with the %s engi
     const { bare } = create(() => 0)
     // RAM's last byte is the opcode of mov eax,imm32; the operand and hlt are the device's.
     const near = rom([0x11, 0x22, 0x33, 0x44, 0xf4])
-    bare.memory.mmio.attach({ name: 'near', start: RAM, length: 0x1000, handlers: { read: near, write: () => undefined } })
+    bare.memory.mmio.attach({
+      name: 'near', start: RAM, length: 0x1000, handlers: { read: near, write: () => undefined },
+    })
     bare.poke(RAM - 1, 0xb8)
     bare.jump(RAM - 1)
     bare.run()
@@ -65,7 +67,9 @@ describe.each(['interp', 'jit'] as const)('code outside of RAM, with the %s engi
   it('crosses from one such page into the next', () => {
     const { bare, reads } = create(rom([0x22, 0x33, 0x44, 0xf4]))
     const near = (offset: number): number => (offset === 0xffe ? 0xb8 : 0x11)
-    bare.memory.mmio.attach({ name: 'near', start: RAM, length: 0x1000, handlers: { read: near, write: () => undefined } })
+    bare.memory.mmio.attach({
+      name: 'near', start: RAM, length: 0x1000, handlers: { read: near, write: () => undefined },
+    })
     bare.jump(DEVICE - 2)
     bare.run()
     expect(bare.get('rax')).toBe(0x4433_2211n)

@@ -33,7 +33,9 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
   }
   /** Goes to ring 3 at AT.user, then runs `text` there. */
   const inUser = (text: string, cr4 = 0): Bare => {
-    const bare = load(`6a ${le(SEL.userData, 1)} 68 ${le(AT.userStack)} 6a 02 6a ${le(SEL.user64, 1)} 68 ${le(AT.user)} 48 cf`, { cr4 })
+    const bare = load(
+      `6a ${le(SEL.userData, 1)} 68 ${le(AT.userStack)} 6a 02 6a ${le(SEL.user64, 1)} 68 ${le(AT.user)} 48 cf`, { cr4 },
+    )
     bare.program(text, AT.user)
     return bare
   }
@@ -104,7 +106,9 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       bare.run()
       expect((bare.engine.jit?.counts.regions ?? 0) > 0).toBe(engine === 'jit')
       expect(bare.get('r14')).toBe(100n)
-      for (let i = 0; i < 100; i++) expect(bare.peek(0x10_0000 + i * PAGE, 8)).toBe(BigInt.asUintN(64, BigInt(-1 - i) + (i === 0 ? 1n : 0n)))
+      for (let i = 0; i < 100; i++) {
+        expect(bare.peek(0x10_0000 + i * PAGE, 8)).toBe(BigInt.asUintN(64, BigInt(-1 - i) + (i === 0 ? 1n : 0n)))
+      }
     })
 
     it('stop a repetition with the registers of the rounds done', () => {
@@ -144,7 +148,8 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     const other = AT.data + PAGE
     const change = '48 89 1f ; mov [rdi],rbx (the entry)\n'
     const read = '48 8b 06 ; mov rax,[rsi]\n'
-    const invpcid = (type: string): string => `ba ${type} 00 00 00 66 0f 38 82 55 00 ; mov edx,type; invpcid rdx,[rbp]\n`
+    const invpcid = (type: string): string =>
+      `ba ${type} 00 00 00 66 0f 38 82 55 00 ; mov edx,type; invpcid rdx,[rbp]\n`
     const prepared = (text: string, bits = 3n, options = {}): Bare => {
       const bare = load(`${read}${change}${text} 48 8b 0e f4`, options)
       bare.poke64(AT.data, 1n)
@@ -297,7 +302,10 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       user.set({ rsi: USER_DATA })
       user.run()
       expect(only(user).vector).toBe(6)
-      const bare = load('9c 81 0c 24 00 00 04 00 9d 8b 06 9c 81 24 24 ff ff fb ff 9d 8b 06 ; popf with AC, then without', { cr4: CR4_SMAP })
+      const bare = load(
+        '9c 81 0c 24 00 00 04 00 9d 8b 06 9c 81 24 24 ff ff fb ff 9d 8b 06 ; popf with AC, then without',
+        { cr4: CR4_SMAP },
+      )
       bare.set({ rsi: USER_DATA })
       bare.run()
       expect(only(bare)).toMatchObject({ vector: 14, error: 1, rip: AT.code + 20 })

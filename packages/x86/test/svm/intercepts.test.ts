@@ -83,7 +83,8 @@ describe('an intercept', () => {
 
   it('comes after #GP for the wrong privilege', () => {
     for (const [, code, field, bits] of [
-      ['HLT', 'f4', 'intercept3', I3.HLT], ['WBINVD', '0f 09', 'intercept4', I4.WBINVD], ['CR', '0f 20 c1', 'interceptCr', 1],
+      ['HLT', 'f4', 'intercept3', I3.HLT], ['WBINVD', '0f 09', 'intercept4', I4.WBINVD],
+      ['CR', '0f 20 c1', 'interceptCr', 1],
       ['VMRUN', '0f 01 d8', 'intercept4', I4.VMRUN], ['RDMSR', '0f 32', 'intercept3', I3.MSR_PROT],
     ] as const) {
       const box = createBox()
@@ -175,7 +176,9 @@ describe('an intercept', () => {
 })
 
 const mapUser = (box: ReturnType<typeof createBox>): void => {
-  for (let table = 0; table < 3; table++) box.poke(GUEST.tables + table * 4096, box.peek(GUEST.tables + table * 4096, 8) | 4n)
+  for (let table = 0; table < 3; table++) {
+    box.poke(GUEST.tables + table * 4096, box.peek(GUEST.tables + table * 4096, 8) | 4n)
+  }
   const entry = GUEST.tables + 3 * 4096 + (GUEST.code >>> 12) * 8
   box.poke(entry, box.peek(entry, 8) | 4n)
 }
@@ -221,7 +224,8 @@ describe('the I/O permission map', () => {
 
 describe('the MSR permission map', () => {
   const cases: readonly (readonly [string, number, number])[] = [
-    ['00000000–00001FFF', 0x174, 0x0000], ['C0000000–C0001FFF', 0xc000_0082, 0x0800], ['C0010000–C0011FFF', 0xc001_0010, 0x1000],
+    ['00000000–00001FFF', 0x174, 0x0000], ['C0000000–C0001FFF', 0xc000_0082, 0x0800],
+    ['C0010000–C0011FFF', 0xc001_0010, 0x1000],
   ]
   it.each(cases)('covers %s', (_, index, offset) => {
     for (const write of [false, true]) {

@@ -10,7 +10,8 @@ import { reproducer } from '../reproduce.ts'
 import { resultOf } from '../results.ts'
 
 const DEFAULTS = {
-  cases: '1000000', minutes: '', seed: '1', only: '', modes: '64,32,16', engines: 'cold,jit,hot', longest: '6', shown: '20',
+  cases: '1000000', minutes: '', seed: '1', only: '', modes: '64,32,16', engines: 'cold,jit,hot', longest: '6',
+  shown: '20',
   batch: '8192', batches: '4', results: '', share: '1', whole: false, quiet: false,
 }
 
@@ -22,7 +23,8 @@ export function runCpu(args: string[]): number {
   if (why !== '') console.error(`undefined flags are not compared: ${why}`)
   const seed = wholeNumber('seed', values.seed)
   const modes = namesOf('modes', values.modes, ['64', '32', '16']).map(Number) as Mode[]
-  const deadline = values.minutes === '' ? Infinity : performance.now() + 60_000 * wholeNumber('minutes', values.minutes)
+  const deadline =
+    values.minutes === '' ? Infinity : performance.now() + 60_000 * wholeNumber('minutes', values.minutes)
   const began = performance.now()
   const result = fuzz(oracle, {
     seed, exact: why === '', cases: wholeNumber('cases', values.cases), until: () => performance.now() > deadline,

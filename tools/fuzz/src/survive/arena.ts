@@ -2,8 +2,10 @@
 import { createPhysicalMemory, type PhysicalMemory } from '@cofferdam/memory'
 import { createRandom, type Random } from '@cofferdam/oracle'
 import {
-  APIC_EVENT, configureModel, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor, deliverInterrupt,
-  engineOverhead, epycGenoa, flatTopology, loadState, resetCpu, sapphireRapids, standardMeanings, type Engine, type Processor, type ProcessorState,
+  APIC_EVENT, configureModel, createCpuSystem, createEngine, createLocalApic, createMsrTable, createProcessor,
+  deliverInterrupt,
+  engineOverhead, epycGenoa, flatTopology, loadState, resetCpu, sapphireRapids, standardMeanings, type Engine,
+  type Processor, type ProcessorState,
 } from '@cofferdam/x86'
 import { S } from '../inside.ts'
 import { RAM } from './layout.ts'
@@ -40,7 +42,8 @@ export interface ArenaOptions {
 export function createArena(options: ArenaOptions): Arena {
   const memory = createPhysicalMemory({ ram: [{ start: 0, length: RAM }], overhead: engineOverhead(1, UOP_BYTES) })
   const engine = createEngine({
-    memory, processors: 1, meanings: standardMeanings, hotForms: [], engine: options.engine, threshold: 2, uopBytes: UOP_BYTES,
+    memory, processors: 1, meanings: standardMeanings, hotForms: [], engine: options.engine, threshold: 2,
+    uopBytes: UOP_BYTES,
   })
   const model = configureModel(options.cpu === 'amd' ? epycGenoa : sapphireRapids)
   let random: Random = createRandom(0)
@@ -51,7 +54,8 @@ export function createArena(options: ArenaOptions): Arena {
   const apic = createLocalApic({
     id: 0, bootstrap: true, physicalAddressBits: model.physicalBits,
     now: () => elapsed + (running ? processor.progress() : 0),
-    send: () => undefined, eoiBroadcast: () => undefined, onChange: () => { refresh() }, onBaseChange: () => { mapApic() },
+    send: () => undefined, eoiBroadcast: () => undefined, onChange: () => { refresh() },
+    onBaseChange: () => { mapApic() },
   })
   const msrs = createMsrTable(model)
   const system = createCpuSystem({ model, topology: flatTopology(1), index: 0, msrs, apic })
@@ -93,7 +97,10 @@ export function createArena(options: ArenaOptions): Arena {
     processor.mmu.flush(true)
   }
 
-  memory.mmio.attach({ name: 'noise', start: 0xfed0_0000, length: 0x1_0000, handlers: { read: (_at, size) => random.u32() >>> (32 - 8 * size), write: () => undefined } })
+  memory.mmio.attach({
+    name: 'noise', start: 0xfed0_0000, length: 0x1_0000,
+    handlers: { read: (_at, size) => random.u32() >>> (32 - 8 * size), write: () => undefined },
+  })
   const { u32, u64 } = processor.cpu.views
   processor.activate()
   const first = processor.snapshot()
@@ -143,8 +150,12 @@ export function createArena(options: ArenaOptions): Arena {
 
 /** What two arenas of the same case have different, or null. */
 export function arenasDiffer(one: Arena, other: Arena): string | null {
-  if (one.processor.stopped !== other.processor.stopped) return `stopped: "${one.processor.stopped}" and "${other.processor.stopped}"`
-  if (one.processor.halted !== other.processor.halted) return `halted: ${one.processor.halted} and ${other.processor.halted}`
+  if (one.processor.stopped !== other.processor.stopped) {
+    return `stopped: "${one.processor.stopped}" and "${other.processor.stopped}"`
+  }
+  if (one.processor.halted !== other.processor.halted) {
+    return `halted: ${one.processor.halted} and ${other.processor.halted}`
+  }
   const held = [one, other].map(({ processor }) => [...processor.cpu.system?.held ?? []].map(([index, value]) => `${index.toString(16)}=${value.toString(16)}`).join(' '))
   if (held[0] !== held[1]) return `MSRs: ${held[0]} and ${held[1]}`
   const state = stateDiffers(one.processor, other.processor)
@@ -154,7 +165,9 @@ export function arenasDiffer(one: Arena, other: Arena): string | null {
     if (a === 0 && b === 0) continue
     if (a === 0 || b === 0) {
       const present = (a === 0 ? other : one).processor.cpu.views.u8
-      if (present.subarray(a | b, (a | b) + PAGE).some((byte) => byte !== 0)) return `memory: page ${page} is in one only`
+      if (present.subarray(a | b, (a | b) + PAGE).some((byte) => byte !== 0)) {
+        return `memory: page ${page} is in one only`
+      }
       continue
     }
     const [x, y] = [one.processor.cpu.views.u8, other.processor.cpu.views.u8]
@@ -170,8 +183,10 @@ const STATE: readonly (readonly [string, number, number])[] = [
   ...['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
     .map((name, i) => [name, S.GPR + 8 * i, 8] as const),
   ['rip', S.RIP, 8], ['xmm', S.XMM, 256], ['ymm', S.YMMH, 256], ['mxcsr', S.MXCSR, 4], ['x87', S.FPR, 128],
-  ['fcw', S.FCW, 4], ['fsw', S.FSW, 4], ['ftw', S.FTW, 4], ['fop', S.FOP, 4], ['fip', S.FIP, 16], ['cr0', S.CR0, 8], ['cr2', S.CR2, 8],
-  ['cr3', S.CR3, 8], ['cr4', S.CR4, 8], ['efer', S.EFER, 8], ['xcr0', S.XCR0, 8], ['dr', S.DR, 64], ['segments', S.SEG, 128],
+  ['fcw', S.FCW, 4], ['fsw', S.FSW, 4], ['ftw', S.FTW, 4], ['fop', S.FOP, 4], ['fip', S.FIP, 16], ['cr0', S.CR0, 8],
+  ['cr2', S.CR2, 8],
+  ['cr3', S.CR3, 8], ['cr4', S.CR4, 8], ['efer', S.EFER, 8], ['xcr0', S.XCR0, 8], ['dr', S.DR, 64],
+  ['segments', S.SEG, 128],
   ['gdtr', S.GDTR, 16], ['idtr', S.IDTR, 16], ['cpl', S.CPL, 4], ['count', S.ICOUNT, 8], ['msrs', S.MSR_STAR, 88],
 ]
 

@@ -6,10 +6,15 @@ import type { ExtraState } from './arena.ts'
 import { AT, CODE_BYTES, RAM } from './layout.ts'
 import { systemValue, tableEntry } from './system-code.ts'
 
-export const MODES = ['real', 'unreal', 'protected16', 'protected32', 'paged32', 'pae', 'long64', 'compat32', 'compat16'] as const
+export const MODES = [
+  'real', 'unreal', 'protected16', 'protected32', 'paged32', 'pae', 'long64', 'compat32', 'compat16',
+] as const
 export type StartMode = (typeof MODES)[number]
 
-const SEL = { code64: 0x08, data: 0x10, code32: 0x18, code16: 0x20, user64: 0x2b, userData: 0x33, user32: 0x3b, tss: 0x40, gate: 0x50, ldt: 0x60 } as const
+const SEL = {
+  code64: 0x08, data: 0x10, code32: 0x18, code16: 0x20, user64: 0x2b, userData: 0x33, user32: 0x3b, tss: 0x40,
+  gate: 0x50, ldt: 0x60,
+} as const
 
 export interface Start {
   readonly mode: StartMode
@@ -22,7 +27,8 @@ const LONG: readonly StartMode[] = ['long64', 'compat32', 'compat16']
 
 const descriptor = (attributes: number, limit = 0xf_ffff, base = 0): bigint => {
   const low = (base & 0xffff) << 16 | limit & 0xffff
-  const high = base >>> 16 & 0xff | (attributes & 0xff) << 8 | limit & 0xf_0000 | (attributes & 0xf00) << 12 | base & 0xff00_0000
+  const high =
+    base >>> 16 & 0xff | (attributes & 0xff) << 8 | limit & 0xf_0000 | (attributes & 0xf00) << 12 | base & 0xff00_0000
   return BigInt(high >>> 0) << 32n | BigInt(low >>> 0)
 }
 
@@ -50,7 +56,9 @@ export function start(random: Random, memory: PhysicalMemory, wild = false): Sta
   if (levels5) put(TOP, BigInt(AT.tables) | 7n)
   if (wild) spoil(random, put)
   const control = controls(random, mode)
-  const flags = 2n | BigInt(random.u32() & 0x25_4fd5) | (random.below(2) === 0 ? 0x200n : 0n) | (user ? 0x3000n & BigInt(random.u32()) : 0n)
+  const flags = 2n | BigInt(random.u32() & 0x25_4fd5) | (random.below(2) === 0 ? 0x200n : 0n) | (
+    user ? 0x3000n & BigInt(random.u32()) : 0n
+  )
   return {
     mode,
     state: {
@@ -58,7 +66,10 @@ export function start(random: Random, memory: PhysicalMemory, wild = false): Sta
       ...(levels5 ? { cr3: BigInt(TOP), cr4: control.cr4 | BigInt(CR4_BITS.LA57) } : {}),
       registers: registers(random), rip: BigInt(ripOf(mode) + random.below(64)), rflags: flags & ~0x2_0000n,
       gdtr: { base: BigInt(AT.gdt), limit: random.below(8) === 0 ? random.below(0x80) : 0x7f },
-      idtr: { base: BigInt(mode === 'real' || mode === 'unreal' ? 0 : AT.idt), limit: random.below(8) === 0 ? random.below(0x200) : 0xfff },
+      idtr: {
+        base: BigInt(mode === 'real' || mode === 'unreal' ? 0 : AT.idt),
+        limit: random.below(8) === 0 ? random.below(0x200) : 0xfff,
+      },
       segments: segments(random, mode, user),
     },
     extra: {
@@ -87,8 +98,12 @@ function spoil(random: Random, put: (at: number, value: bigint) => void): void {
 const ripOf = (mode: StartMode): number => (mode === 'real' || mode === 'unreal' ? 0 : AT.code)
 
 function registers(random: Random): Partial<Record<string, bigint>> {
-  const names = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
-  return Object.fromEntries(names.map((name) => [name, name === 'rsp' ? BigInt(AT.stack - random.below(64) * 8) : value(random)]))
+  const names = [
+    'rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
+  ]
+  return Object.fromEntries(
+    names.map((name) => [name, name === 'rsp' ? BigInt(AT.stack - random.below(64) * 8) : value(random)])
+  )
 }
 
 /** What addresses and operands are made of. */
@@ -108,11 +123,14 @@ function fillGdt(random: Random, put: (at: number, value: bigint) => void): void
   const G = ATTR.G
   const [code, data, dpl3] = [ATTR.P | ATTR.S | 0xb, ATTR.P | ATTR.S | 3, 3 << ATTR.DPL_SHIFT]
   const entries = [
-    0n, descriptor(code | ATTR.L | G), descriptor(data | ATTR.DB | G), descriptor(code | ATTR.DB | G), descriptor(code | G),
+    0n, descriptor(code | ATTR.L | G), descriptor(data | ATTR.DB | G), descriptor(code | ATTR.DB | G),
+    descriptor(code | G),
     descriptor(code | dpl3 | ATTR.L | G), descriptor(data | dpl3 | ATTR.DB | G), descriptor(code | dpl3 | ATTR.DB | G),
     descriptor(ATTR.P | 0xb, 0xfff, AT.tss), 0n,
     // A call gate to CPL 0.
-    BigInt(AT.code + random.below(256)) | BigInt(random.pick([SEL.code64, SEL.code32])) << 16n | BigInt(ATTR.P | dpl3 | 0xc) << 40n, 0n,
+    BigInt(AT.code + random.below(256)) | BigInt(
+      random.pick([SEL.code64, SEL.code32])
+    ) << 16n | BigInt(ATTR.P | dpl3 | 0xc) << 40n, 0n,
     descriptor(ATTR.P | 2, 0x7ff, AT.ldt), 0n, random.u64(), random.u64(),
   ]
   entries.forEach((entry, i) => { put(AT.gdt + 8 * i, random.below(40) === 0 ? random.u64() : entry) })
@@ -124,7 +142,9 @@ function fillGdt(random: Random, put: (at: number, value: bigint) => void): void
 const WITH_ERROR = new Set([8, 10, 11, 12, 13, 14, 17, 21])
 
 /** Handlers that skip a byte of what faulted and go on; some are anything. */
-function fillHandlers(random: Random, memory: PhysicalMemory, put: (at: number, value: bigint) => void, mode: StartMode): void {
+function fillHandlers(
+  random: Random, memory: PhysicalMemory, put: (at: number, value: bigint) => void, mode: StartMode,
+): void {
   const real = mode === 'real' || mode === 'unreal'
   const long = LONG.includes(mode)
   for (let vector = 0; vector < 64; vector++) {
@@ -184,11 +204,15 @@ function controls(random: Random, mode: StartMode): Pick<ProcessorState, 'cr0' |
   const isProtected = mode !== 'real' && mode !== 'unreal'
   const paged = PAGED.includes(mode)
   const long = LONG.includes(mode)
-  const cr0 = CR0_BITS.ET | (isProtected ? CR0_BITS.PE : 0) | (paged ? CR0_BITS.PG : 0) | some(CR0_BITS.WP, CR0_BITS.AM, CR0_BITS.NE, CR0_BITS.MP)
+  const cr0 = CR0_BITS.ET | (isProtected ? CR0_BITS.PE : 0) | (paged ? CR0_BITS.PG : 0) | some(
+    CR0_BITS.WP, CR0_BITS.AM, CR0_BITS.NE, CR0_BITS.MP,
+  )
     | (random.below(10) === 0 ? CR0_BITS.TS : 0) | (random.below(20) === 0 ? CR0_BITS.EM : 0)
   const wide = long || mode === 'pae'
   const cr4 = (wide ? CR4_BITS.PAE : 0) | mostly(CR4_BITS.OSFXSR, CR4_BITS.OSXMMEXCPT, CR4_BITS.OSXSAVE)
-    | some(CR4_BITS.PGE, CR4_BITS.PSE, CR4_BITS.DE, CR4_BITS.TSD, CR4_BITS.PCE, CR4_BITS.UMIP, CR4_BITS.SMEP, CR4_BITS.SMAP)
+    | some(
+      CR4_BITS.PGE, CR4_BITS.PSE, CR4_BITS.DE, CR4_BITS.TSD, CR4_BITS.PCE, CR4_BITS.UMIP, CR4_BITS.SMEP, CR4_BITS.SMAP,
+    )
     | (long ? some(CR4_BITS.FSGSBASE, CR4_BITS.PCIDE) : 0) | (mode === 'paged32' ? CR4_BITS.PSE : 0)
   const efer = (long ? EFER_BITS.LME | EFER_BITS.LMA : 0) | mostly(EFER_BITS.NXE, EFER_BITS.SCE)
   const cr3 = mode === 'pae' ? AT.tables + 0x1000 : paged ? AT.tables : 0
@@ -204,14 +228,19 @@ function segments(random: Random, mode: StartMode, user: boolean): ProcessorStat
   if (mode === 'real' || mode === 'unreal') {
     const limit = mode === 'unreal' ? 0xffff_ffff : 0xffff
     const flat = make(0, data, limit)
-    return { cs: make(AT.code >>> 4, code, 0xffff, AT.code), ss: flat, ds: flat, es: make(0x1000, data, limit, 0x1_0000), fs: flat, gs: flat, ...system }
+    return {
+      cs: make(AT.code >>> 4, code, 0xffff, AT.code), ss: flat, ds: flat, es: make(0x1000, data, limit, 0x1_0000),
+      fs: flat, gs: flat, ...system
+    }
   }
   const dpl = user ? 3 << ATTR.DPL_SHIFT : 0
   const wide = mode === 'long64' ? ATTR.L : mode === 'protected16' || mode === 'compat16' ? 0 : ATTR.DB
   const selector = mode === 'long64' ? (user ? SEL.user64 : SEL.code64) : wide === 0 ? SEL.code16 | (user ? 3 : 0) : user ? SEL.user32 : SEL.code32
   const flat = make(user ? SEL.userData : SEL.data, data | dpl | ATTR.DB | ATTR.G)
   const any = (): SegmentImage => (random.below(8) === 0 ? none : random.below(8) === 0 ? make(SEL.data, data | dpl, random.below(RAM), random.below(RAM)) : flat)
-  return { cs: make(selector, code | dpl | wide | ATTR.G), ss: flat, ds: any(), es: any(), fs: any(), gs: any(), ...system }
+  return {
+    cs: make(selector, code | dpl | wide | ATTR.G), ss: flat, ds: any(), es: any(), fs: any(), gs: any(), ...system
+  }
 }
 
 function debugRegisters(random: Random): bigint[] {

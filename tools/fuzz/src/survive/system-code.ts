@@ -13,8 +13,10 @@ const bytesOf = (value: bigint, size: number): number[] =>
 
 /** Addresses on the edges of what there is: where tables, stacks and code wrap. */
 const EDGES = [
-  0n, 8n, 0xfff0n, 0xffffn, 0x1_0000n, 0xf_fff8n, 0x10_0000n, 0xffff_fff0n, 0xffff_ffffn, 0x1_0000_0000n, 0x7fff_ffff_fff8n, 0x8000_0000_0000n,
-  0xffff_8000_0000_0000n, 0xffff_ffff_ffff_fff0n, 0xffff_ffff_ffff_ffffn, 0xff_ffff_ffff_ffffn, 0x100_0000_0000_0000n, BigInt(RAM) - 8n, BigInt(RAM),
+  0n, 8n, 0xfff0n, 0xffffn, 0x1_0000n, 0xf_fff8n, 0x10_0000n, 0xffff_fff0n, 0xffff_ffffn, 0x1_0000_0000n,
+  0x7fff_ffff_fff8n, 0x8000_0000_0000n,
+  0xffff_8000_0000_0000n, 0xffff_ffff_ffff_fff0n, 0xffff_ffff_ffff_ffffn, 0xff_ffff_ffff_ffffn, 0x100_0000_0000_0000n,
+  BigInt(RAM) - 8n, BigInt(RAM),
 ]
 
 /** A value for a register of the system. */
@@ -37,7 +39,10 @@ const constant = (width: Width, register: number, value: bigint): number[] => [
 ]
 
 /** MSRs that mode switches, time and system calls depend on. */
-const MODE_MSRS = [0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0084, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x174, 0x175, 0x176, 0x1b, 0x10, 0x277]
+const MODE_MSRS = [
+  0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0084, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x174, 0x175, 0x176, 0x1b,
+  0x10, 0x277,
+]
 
 function writeMsr(random: Random, width: Width, msrs: readonly number[]): number[] {
   const choice = random.below(8)
@@ -59,7 +64,9 @@ function writeControl(random: Random, width: Width): number[] {
   const rex = register === 8 ? (width === 8 ? [0x44] : [0xf0]) : []
   const [read, write] = debug ? [0x21, 0x23] : [0x20, 0x22]
   if (random.below(3) === 0) return [...constant(width, 0, systemValue(random)), ...rex, 0x0f, write, modrm]
-  const flip = width === 8 ? [0x48, 0x0f, 0xba, 0xf8, random.below(64)] : [...(width === 2 ? [0x66] : []), 0x0f, 0xba, 0xf8, random.below(32)]
+  const flip = width === 8 ? [0x48, 0x0f, 0xba, 0xf8, random.below(64)] : [
+    ...(width === 2 ? [0x66] : []), 0x0f, 0xba, 0xf8, random.below(32),
+  ]
   return [...rex, 0x0f, read, modrm, ...flip, ...rex, 0x0f, write, modrm]
 }
 
@@ -95,14 +102,16 @@ function farReturn(random: Random, width: Width): number[] {
 }
 
 const SHORT: readonly (readonly number[])[] = [
-  [0xf4], [0xfb], [0xfa], [0x9d], [0x9c], [0x0f, 0x01, 0xf8], [0x0f, 0x09], [0x0f, 0x08], [0x0f, 0xaa], [0x0f, 0x01, 0xf9],
+  [0xf4], [0xfb], [0xfa], [0x9d], [0x9c], [0x0f, 0x01, 0xf8], [0x0f, 0x09], [0x0f, 0x08], [0x0f, 0xaa],
+  [0x0f, 0x01, 0xf9],
   [0x0f, 0xc7, 0xf8],
 ]
 const CALLS: readonly (readonly number[])[] = [
   [0x0f, 0x05], [0x0f, 0x34], [0x0f, 0x07], [0x0f, 0x35], [0x48, 0x0f, 0x07], [0x48, 0x0f, 0x35],
 ]
 
-const selector = (random: Random): bigint => BigInt(random.below(4) === 0 ? random.below(0x1_0000) : random.below(16) * 8 + random.pick([0, 3, 4, 7]))
+const selector = (random: Random): bigint =>
+  BigInt(random.below(4) === 0 ? random.below(0x1_0000) : random.below(16) * 8 + random.pick([0, 3, 4, 7]))
 
 /** LTR, LLDT, segment registers, far jumps, interrupts, returns and touches of memory: what the registers are for. */
 function use(random: Random, width: Width): readonly number[] {
@@ -113,22 +122,30 @@ function use(random: Random, width: Width): readonly number[] {
     case 2: return [0xcd, random.below(256)]
     case 3: return [...constant(width, 1, BigInt(random.below(4))), ...constant(width, 0, systemValue(random)), ...constant(width, 2, 0n),
       0x0f, 0x01, 0xd1]
-    case 4: return [...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : []), 0x8b, width === 2 ? 0x07 : 0x00]
-    case 5: return [...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : []), 0x89, width === 2 ? 0x07 : 0x00]
+    case 4: return [
+      ...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : []), 0x8b, width === 2 ? 0x07 : 0x00,
+    ]
+    case 5: return [
+      ...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : []), 0x89, width === 2 ? 0x07 : 0x00,
+    ]
     case 6: return [...constant(width, 0, systemValue(random)), 0x0f, 0x01, 0x38]
     case 7: return poke(width, AT.gdt + 8 * random.below(16), random.u64())
     case 8: return poke(width, AT.tables + 0x1000 * random.below(5) + 8 * random.below(32), tableEntry(random))
     case 9: return farReturn(random, width)
     case 10: return random.pick(CALLS)
     case 11: return [...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : two), 0x89, 0xc4]
-    case 12: return [...constant(width, 0, BigInt(random.below(5))), 0x66, 0x0f, 0x38, 0x82, ...absolute(width, 0, AT.scratch)]
+    case 12: return [
+      ...constant(width, 0, BigInt(random.below(5))), 0x66, 0x0f, 0x38, 0x82, ...absolute(width, 0, AT.scratch)
+    ]
     default: return random.pick(SHORT)
   }
 }
 
 /** An entry of a page table: of a table, of a page, of itself; with reserved bits at times. */
 export function tableEntry(random: Random): bigint {
-  const flags = BigInt(random.below(4) === 0 ? random.below(4096) : random.pick([7, 3, 1, 0x67, 0x87, 0x83, 0x107, 0xe7]))
+  const flags = BigInt(
+    random.below(4) === 0 ? random.below(4096) : random.pick([7, 3, 1, 0x67, 0x87, 0x83, 0x107, 0xe7])
+  )
   const to = BigInt(random.below(3) === 0 ? AT.tables + 4096 * random.below(6) : 4096 * random.below(RAM / 4096))
   switch (random.below(8)) {
     case 0: return random.u64()

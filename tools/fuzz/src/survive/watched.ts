@@ -50,7 +50,9 @@ export async function runWatched(options: WatchOptions): Promise<void> {
 }
 
 /** Answers why the process went before its time; null when it did not. */
-async function watch(child: ChildProcess, { limit, until }: WatchOptions, each: (line: CaseLine) => void): Promise<string | null> {
+async function watch(
+  child: ChildProcess, { limit, until }: WatchOptions, each: (line: CaseLine) => void,
+): Promise<string | null> {
   let last = performance.now()
   let reason: string | null = null
   let stopped = false

@@ -3,8 +3,7 @@ import type { GhcbServer } from '../types.ts'
 
 /**
  * AP_JUMP_TABLE (8000_0005h): refused, an SNP guest keeps the address in its secrets page (56421 §4.1.5). There is
- * nothing
- * wrong with asking: OVMF offers its table to any host (edk2 UefiCpuPkg/Library/MpInitLib/AmdSev.c).
+ * nothing wrong with asking: OVMF offers its table to any host (edk2 UefiCpuPkg/Library/MpInitLib/AmdSev.c).
  */
 export const apJumpTableExit: GhcbServer = {
   name: 'ap-jump-table',

@@ -6,8 +6,7 @@ const PAGE = 4096
 
 /**
  * APIC_ID_LIST (8000_0017h): the number of processors and their APIC ids, 32 bits each, to RAX shared pages at
- * EXITINFO1
- * (56421 §4.1). When they are too few, RAX says how many it takes and nothing else is done.
+ * EXITINFO1 (56421 §4.1). When they are too few, RAX says how many it takes and nothing else is done.
  */
 export const apicIdListExit: GhcbServer = {
   name: 'apic-id-list',

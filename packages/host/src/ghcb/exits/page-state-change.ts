@@ -27,13 +27,15 @@ export function changePage(memory: GuestMemory, guestPage: number, operation: nu
 
 /** Tells what became of a change that the guest asked for. */
 export function tellChange(
-  guest: GuestServices, vcpu: number, entry: { readonly gfn: bigint, readonly operation: number, readonly pages: number },
+  guest: GuestServices, vcpu: number,
+  entry: { readonly gfn: bigint, readonly operation: number, readonly pages: number },
   answer: PscFact['answer'],
 ): void {
   const { gfn, operation, pages } = entry
   if (operation !== PscOperation.PRIVATE && operation !== PscOperation.SHARED) return
   guest.fact(vcpu, {
-    kind: 'psc', operation: operation === PscOperation.SHARED ? 'shared' : 'private', guestPage: Number(gfn), pages, answer,
+    kind: 'psc', operation: operation === PscOperation.SHARED ? 'shared' : 'private', guestPage: Number(gfn), pages,
+    answer,
   })
 }
 

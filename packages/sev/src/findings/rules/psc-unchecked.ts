@@ -16,7 +16,8 @@ export const pscUnchecked: SevRule = {
     const answer = history.unanswered(fact.guestPage)
     if (answer === undefined) return null
     const gpa = addressOf(fact.guestPage)
-    const said = answer === 'failed' ? 'after the host refused to change its state' : 'before the host came to it in the list'
+    const said =
+      answer === 'failed' ? 'after the host refused to change its state' : 'before the host came to it in the list'
     return { what: `PVALIDATE of ${hex(gpa)}, ${said}.`, gva: fact.gva, gpa, spa: addressOf(fact.page) }
   },
 }

@@ -17,7 +17,10 @@ export const sharedWhileValidated: SevRule = {
     for (let page = fact.guestPage; page < fact.guestPage + fact.pages; page++) {
       const before = history.taken(page)
       if (before === undefined) continue
-      return { what: `${hex(addressOf(page))} was made shared while it was validated.`, gpa: addressOf(page), entry: entryOf(before) }
+      return {
+        what: `${hex(addressOf(page))} was made shared while it was validated.`, gpa: addressOf(page),
+        entry: entryOf(before),
+      }
     }
     return null
   },

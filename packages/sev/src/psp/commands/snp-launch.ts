@@ -1,7 +1,8 @@
 /** Launching a guest: start, pages, end (AMD 56860 §8.17–8.19). */
 import { sha384 } from '@noble/hashes/sha2.js'
 import {
-  CURVE_P384, ECDSA_P384_SHA384, PspCommand, PspStatus, SevFeatures, SNP_ID_BLOCK_VERSION, SnpEcdsaKey, SnpGuestState, SnpIdAuth,
+  CURVE_P384, ECDSA_P384_SHA384, PspCommand, PspStatus, SevFeatures, SNP_ID_BLOCK_VERSION, SnpEcdsaKey, SnpGuestState,
+  SnpIdAuth,
   SnpIdBlock, SnpLaunchFinish, SnpLaunchFinishFlags, SnpLaunchStart, SnpLaunchStartFlags, SnpLaunchUpdate,
   SnpLaunchUpdatePage, SnpLaunchUpdatePermissions, SnpPageType, SnpPlatformState, SnpPolicy, VMPL_ALL, Vmsa,
 } from '@cofferdam/spec'
@@ -81,8 +82,7 @@ function contents(firmware: Firmware, guest: GuestContext, { page, type }: Launc
 
 /**
  * A VMSA with Secure TSC, as the guest starts with it: scale and offset come from the firmware, outside the
- * measurement, and
- * are what TSC_INFO tells the guest for its other processors (56860 §7.10).
+ * measurement, and are what TSC_INFO tells the guest for its other processors (56860 §7.10).
  */
 function withTime(guest: GuestContext, vmsa: Uint8Array): Uint8Array {
   const view = viewOf(vmsa)

@@ -9,8 +9,7 @@ const LARGE = 0x20_0000
 
 /**
  * SVSM_CORE_CREATE_VCPU (58019 §7.1, call 2): RCX is a page that becomes a VMSA, RDX the processor's calling area, R8
- * its
- * APIC id. The VMSA is checked when the guest cannot change it any more.
+ * its APIC id. The VMSA is checked when the guest cannot change it any more.
  */
 export const createVcpu: SvsmServer = ({ rcx, rdx, r8, features }, svsm, processor) => {
   const { vcpus, configuration: { vmpl } } = svsm

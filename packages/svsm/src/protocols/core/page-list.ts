@@ -26,7 +26,8 @@ export function readPageList(rcx: bigint, svsm: SvsmState, processor: SvsmProces
   const { entries, next, reserved } = SvsmPvalidateHeader.read(view)
   if (reserved !== 0) {
     svsm.fact(processor, {
-      kind: 'svsm-reserved', call: 'of the core protocol', field: 'the header of its list', value: view.getBigUint64(0, true),
+      kind: 'svsm-reserved', call: 'of the core protocol', field: 'the header of its list',
+      value: view.getBigUint64(0, true),
       bits: BigInt(reserved) << BigInt(8 * SvsmPvalidateHeader.offset.reserved),
     })
   }

@@ -8,7 +8,9 @@ import { loadState } from '@cofferdam/x86'
 import { flatKernel } from '../../inside.ts'
 
 /** Where things lie in a case's memory. */
-export const AT = { gdt: 0x1000, idt: 0x2000, handlers: 0x3000, stack: 0x9_0000, code: 0x10_0000, data: 0x20_0000 } as const
+export const AT = {
+  gdt: 0x1000, idt: 0x2000, handlers: 0x3000, stack: 0x9_0000, code: 0x10_0000, data: 0x20_0000,
+} as const
 export const MEMORY = 16 * 2 ** 20
 /** Bytes of code that a case may have. */
 export const CODE_LIMIT = 0x1_0000
@@ -23,7 +25,10 @@ const HANG = 10_000
 export function everyDevice(): { disks: DiskOption[]; devices: DeviceOption[] } {
   const disk = createMemoryDisk({ bytes: new Uint8Array(64 * 512) })
   return {
-    disks: [{ backend: createMemoryOverlay(disk, { limit: 20_000 }) }, { backend: createMemoryDisk({ bytes: new Uint8Array(512), readOnly: true }) }],
+    disks: [
+      { backend: createMemoryOverlay(disk, { limit: 20_000 }) },
+      { backend: createMemoryDisk({ bytes: new Uint8Array(512), readOnly: true }) },
+    ],
     devices: [
       { kind: 'virtio-rng' }, { kind: 'virtio-console', onOutput: () => undefined },
       { kind: 'virtio-9p', tag: 'share', files: () => createMemoryFiles({ entries: { file: 'text', 'folder/empty': '' }, writable: true, capacity: 2 ** 20 }) },
@@ -63,7 +68,9 @@ const handlerBytes = (random: Random): { exception: number[]; interrupt: number[
 
 function interruptTable(random: Random): { idt: Uint8Array; handlers: Uint8Array } {
   const { exception, interrupt } = handlerBytes(random)
-  const handlers = Uint8Array.from([...exception, ...Array.from({ length: 16 - exception.length }, () => 0x90), ...interrupt])
+  const handlers = Uint8Array.from([
+    ...exception, ...Array.from({ length: 16 - exception.length }, () => 0x90), ...interrupt
+  ])
   const idt = new Uint8Array(256 * 8)
   const view = new DataView(idt.buffer)
   for (let vector = 0; vector < 256; vector++) {

@@ -29,7 +29,8 @@ interface Kind {
   readonly load: Load
 }
 
-const span = (from: number, to: number, step: number): number[] => Array.from({ length: Math.ceil((to - from) / step) }, (_, i) => from + i * step)
+const span = (from: number, to: number, step: number): number[] =>
+  Array.from({ length: Math.ceil((to - from) / step) }, (_, i) => from + i * step)
 const base = { append: '', memory: MEMORY, vcpus: 1, seed: 1, engine: 'auto', cpu: 'intel' } as const
 const acpi = { apicIds: [0] }
 const smbios = { manufacturer: 'a', product: 'b', version: '1', date: '01/01/2024', memory: MEMORY }
@@ -49,7 +50,9 @@ function runFor(options: Partial<Parameters<typeof createMachine>[0]>): string {
 function inside(address: number, bytes: Uint8Array): void {
   const map = pcMemoryMap(MEMORY)
   const end = Math.max(...map.map(({ start, length }) => start + length))
-  if (!(address >= 0) || address + bytes.length > end) throw new Error(`${bytes.length} bytes at ${address} are outside of the machine`)
+  if (!(address >= 0) || address + bytes.length > end) {
+    throw new Error(`${bytes.length} bytes at ${address} are outside of the machine`)
+  }
 }
 
 const loadAny: Load = (random, bytes) => {
@@ -58,7 +61,9 @@ const loadAny: Load = (random, bytes) => {
   return 'loaded'
 }
 const loadSnp: Load = (_random, bytes) => {
-  snpDirectBoot({ kernel: bytes, initrd: undefined, cmdline: '', memory: MEMORY, cBit: 51, acpi, smbios, accept: 'lazy' })
+  snpDirectBoot({
+    kernel: bytes, initrd: undefined, cmdline: '', memory: MEMORY, cBit: 51, acpi, smbios, accept: 'lazy',
+  })
   return 'loaded'
 }
 const loadFirmware: Load = (random, bytes) => {
@@ -81,13 +86,15 @@ const HEADER = [0, ...span(0x1f1, 0x270, 1), 0x800, 0xa00]
 function kinds(): Kind[] {
   const code = Uint8Array.of(0xf4, 0xeb, 0xfd)
   const elf = (bits: 32 | 64): Uint8Array => syntheticElf({
-    bits, entry: 0x10_0000, segments: [{ physical: 0x10_0000, data: code, memorySize: 0x3000 }, { physical: 0x20_0000, data: code }],
+    bits, entry: 0x10_0000,
+    segments: [{ physical: 0x10_0000, data: code, memorySize: 0x3000 }, { physical: 0x20_0000, data: code }],
     note: { name: 'Xen', type: 18, data: Uint8Array.of(0, 0, 0x10, 0, 0, 0, 0, 0) },
   })
   const variables = new Uint8Array(0x2_0000).fill(0x90)
   variables.set([0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50], 16)
   variables.set([0, 0, 1, 0, 0, 0, 0, 0, 0x5f, 0x46, 0x56, 0x48], 32)
-  const real = (name: string, bytes: Uint8Array | null, hot: readonly number[], load: Load): Kind[] => (bytes === null ? [] : [{ name, image: bytes, hot, load }])
+  const real = (name: string, bytes: Uint8Array | null, hot: readonly number[], load: Load): Kind[] =>
+    (bytes === null ? [] : [{ name, image: bytes, hot, load }])
   const firmware = cached('ovmf_', 'OVMF.fd')
   const program = cached('busybox', 'busybox')
   const archive = new Uint8Array(syntheticCpio(2000))
@@ -100,7 +107,10 @@ function kinds(): Kind[] {
     { name: 'initramfs', image: archive, hot: span(0, 0x100, 4), load: (_random, bytes) => `${checkInitrd(bytes).length} remarks` },
     {
       name: 'variables', image: variables, hot: span(0, 0x48, 4), load: (random, bytes) => {
-        layOutFirmware({ name: 'firmware', bytes: random.below(2) === 0 ? variables : new Uint8Array(0x1000).fill(0x90) }, { name: 'file', bytes })
+        layOutFirmware(
+          { name: 'firmware', bytes: random.below(2) === 0 ? variables : new Uint8Array(0x1000).fill(0x90) },
+          { name: 'file', bytes },
+        )
         return 'loaded'
       },
     },
@@ -108,7 +118,9 @@ function kinds(): Kind[] {
     ...real('a real bzImage', cached('sid-cloud', 'vmlinuz'), HEADER, loadAny),
     ...real('OVMF', firmware, firmware === null ? [] : [...span(0, 0x48, 4), ...span(firmware.length - 0x400, firmware.length, 4)], loadFirmware),
     ...real('a program', program, span(0, 0x400, 4), (_random, bytes) => { elfNeeds('file', bytes); return 'read' }),
-    ...real('a module', program, span(0, 0x400, 4), (_random, bytes) => { readModuleInfo('file', bytes); return 'read' }),
+    ...real(
+      'a module', program, span(0, 0x400, 4), (_random, bytes) => { readModuleInfo('file', bytes); return 'read' },
+    ),
   ]
 }
 
@@ -123,7 +135,9 @@ export function createImageSurvivor(): Survivor {
       const random = createRandom(caseSeed(seed, number))
       const { name, image, hot, load } = random.pick(all)
       // Large files cost as much as a thousand small ones.
-      const bytes = image.length > 2 ** 20 && random.below(20) !== 0 ? mutate(random, all[0].image, HEADER) : mutate(random, image, hot)
+      const bytes = image.length > 2 ** 20 && random.below(20) !== 0 ? mutate(
+        random, all[0].image, HEADER,
+      ) : mutate(random, image, hot)
       const began = performance.now()
       try {
         const ended = load(random, bytes)

@@ -12,7 +12,9 @@ export function mutate(random: Random, image: Uint8Array, hot: readonly number[]
     const width = random.pick([1, 2, 4, 8])
     switch (random.below(8)) {
       case 0:
-        bytes = bytes.slice(0, random.below(4) === 0 ? random.below(Math.min(bytes.length, 600) + 1) : random.below(bytes.length + 1))
+        bytes = bytes.slice(
+          0, random.below(4) === 0 ? random.below(Math.min(bytes.length, 600) + 1) : random.below(bytes.length + 1),
+        )
         break
       case 1:
         bytes[at] ^= 1 << random.below(8)
@@ -27,7 +29,9 @@ export function mutate(random: Random, image: Uint8Array, hot: readonly number[]
         break
       default: {
         const value = random.below(4) === 0 ? random.u32() : random.pick(EDGES)
-        for (let i = 0; i < width && at + i < bytes.length; i++) bytes[at + i] = i < 4 ? value >>> 8 * i : random.below(2) * 0xff
+        for (let i = 0; i < width && at + i < bytes.length; i++) {
+          bytes[at + i] = i < 4 ? value >>> 8 * i : random.below(2) * 0xff
+        }
       }
     }
   }

@@ -1,9 +1,7 @@
 /**
  * Virtqueues of random bytes on a whole machine: loops of descriptors, lengths of 4 GiB, addresses outside of RAM,
- * tables
- * in tables; 9P messages, Ethernet frames and disk requests that are nearly right. A device that gives up must work
- * again
- * after its reset.
+ * tables in tables; 9P messages, Ethernet frames and disk requests that are nearly right. A device that gives up must
+ * work again after its reset.
  */
 import { Q35_MMIO } from '@cofferdam/devices'
 import { createRandom, type Random } from '@cofferdam/oracle'
@@ -112,14 +110,18 @@ function payload(random: Random, kind: Device['kind']): Uint8Array {
     case 'net': {
       const bytes = new Uint8Array(12 + random.pick([13, 14, 60, 64, random.below(1600)]))
       for (let i = 12; i < bytes.length; i++) bytes[i] = random.below(256)
-      if (bytes.length > 46) bytes.set([0x52, 0x55, 0x0a, 0, 2, 2, 0x52, 0x54, 0, 0, 0, 1, 8, random.pick([0, 6]), 0x45], 12)
+      if (bytes.length > 46) {
+        bytes.set([0x52, 0x55, 0x0a, 0, 2, 2, 0x52, 0x54, 0, 0, 0, 1, 8, random.pick([0, 6]), 0x45], 12)
+      }
       return bytes
     }
     default: return Uint8Array.from({ length: random.below(64) }, () => random.below(256))
   }
 }
 
-function descriptor(view: DataView, index: number, [address, length, flags, next]: readonly [bigint, number, number, number]): void {
+function descriptor(
+  view: DataView, index: number, [address, length, flags, next]: readonly [bigint, number, number, number],
+): void {
   view.setBigUint64(16 * index, BigInt.asUintN(64, address), true)
   view.setUint32(16 * index + 8, length, true)
   view.setUint16(16 * index + 12, flags, true)
@@ -159,14 +161,22 @@ function fillQueue(bench: Bench, random: Random, device: Device, queue: number):
     const entries = random.pick([1, 3, 128, 1024, 1025])
     const length = random.below(8) === 0 ? anyLength(random) : 16 * Math.min(entries, 1000)
     bench.put(at + INDIRECT, table(random, Math.min(entries, 1000), header, tame))
-    descriptor(new DataView(direct.buffer), 0, [BigInt(at + INDIRECT), length, FLAG.indirect | (random.below(8) === 0 ? FLAG.next : 0), 1])
+    descriptor(
+      new DataView(direct.buffer), 0,
+      [BigInt(at + INDIRECT), length, FLAG.indirect | (random.below(8) === 0 ? FLAG.next : 0), 1],
+    )
   }
   bench.put(at, direct)
   const ring = new DataView(new ArrayBuffer(4 + 2 * QUEUE + 2))
   const count = random.below(30) === 0 ? random.below(0x1_0000) : 1 + random.below(4)
   ring.setUint16(0, random.below(2), true)
   ring.setUint16(2, count, true)
-  for (let i = 0; i < QUEUE; i++) ring.setUint16(4 + 2 * i, tame ? 0 : random.below(8) === 0 ? random.below(0x1_0000) : random.below(3) === 0 ? random.below(QUEUE) : 0, true)
+  for (let i = 0; i < QUEUE; i++) {
+    ring.setUint16(
+      4 + 2 * i,
+      tame ? 0 : random.below(8) === 0 ? random.below(0x1_0000) : random.below(3) === 0 ? random.below(QUEUE) : 0, true,
+    )
+  }
   bench.put(at + AVAILABLE, new Uint8Array(ring.buffer))
 }
 
@@ -179,7 +189,9 @@ function works(bench: Bench, driver: Driver, device: Device): boolean {
   const request = new Uint8Array(64)
   // Type 8: the disk's name. For others these are bytes as good as any; Tversion is 9P's first message.
   if (device.kind === 'blk') request[0] = 8
-  if (device.kind === '9p') request.set([19, 0, 0, 0, 100, 0xff, 0xff, 0, 0x20, 0, 0, 6, 0, 0x39, 0x50, 0x32, 0x30, 0x30, 0x30])
+  if (device.kind === '9p') {
+    request.set([19, 0, 0, 0, 100, 0xff, 0xff, 0, 0x20, 0, 0, 6, 0, 0x39, 0x50, 0x32, 0x30, 0x30, 0x30])
+  }
   bench.put(BUFFERS, request)
   if (device.kind === 'rng') descriptor(view, 0, [BigInt(BUFFERS), 64, FLAG.write, 0])
   else if (queue === 1) descriptor(view, 0, [BigInt(BUFFERS), 64, 0, 0])
@@ -211,7 +223,9 @@ function runCase(bench: Bench, random: Random): string {
     bench.idle()
   }
   const ended = (driver.status() & 0x40) !== 0 ? 'broken' : 'works'
-  if (!works(bench, driver, device)) throw new Error(`virtio-${device.kind} in slot ${device.slot} does not work again after its reset`)
+  if (!works(bench, driver, device)) {
+    throw new Error(`virtio-${device.kind} in slot ${device.slot} does not work again after its reset`)
+  }
   return `${device.kind}: ${ended}`
 }
 

@@ -1,7 +1,6 @@
 /**
  * Registers of a whole machine: code that reads and writes ports, memory-mapped registers and PCI configuration space
- * in
- * random widths, moves BARs over whatever there is, has fw_cfg copy anywhere, and lets timers and interrupts come.
+ * in random widths, moves BARs over whatever there is, has fw_cfg copy anywhere, and lets timers and interrupts come.
  */
 import { Q35_MMIO, Q35_PORTS } from '@cofferdam/devices'
 import { createRandom, type Random } from '@cofferdam/oracle'
@@ -10,7 +9,9 @@ import { AT, CODE_LIMIT, createBench, MEMORY, type Bench } from './bench.ts'
 
 /** Cases that one machine sees. */
 const CASES = 40
-const PORTS: readonly number[] = Object.values(Q35_PORTS).flatMap(({ start, length }) => Array.from({ length: Math.min(length, 64) }, (_, i) => start + i))
+const PORTS: readonly number[] = Object.values(Q35_PORTS).flatMap(
+  ({ start, length }) => Array.from({ length: Math.min(length, 64) }, (_, i) => start + i)
+)
 /** Those that end a machine; now and then only. */
 const FINAL = new Set([0x64, 0x92, 0xf4, 0xf5, 0xf6, 0xf7, 0x604, 0x605, 0xcf9])
 const PLACES: readonly number[] = [
@@ -55,14 +56,21 @@ function viaPort(random: Random): number[] {
   switch (random.below(8)) {
     case 0: return input(port, width)
     // REP OUTS and INS: from and to data.
-    case 1: return [0x66, 0xba, port & 0xff, port >>> 8, 0xbe, ...four(anyPlace(random)), 0xb9, ...four(random.below(40)), 0xf3, width === 1 ? 0x6e : 0x6f]
-    case 2: return [0x66, 0xba, port & 0xff, port >>> 8, 0xbf, ...four(anyPlace(random)), 0xb9, ...four(random.below(40)), 0xf3, width === 1 ? 0x6c : 0x6d]
+    case 1: return [
+      0x66, 0xba, port & 0xff, port >>> 8, 0xbe, ...four(anyPlace(random)), 0xb9, ...four(random.below(40)), 0xf3,
+      width === 1 ? 0x6e : 0x6f,
+    ]
+    case 2: return [
+      0x66, 0xba, port & 0xff, port >>> 8, 0xbf, ...four(anyPlace(random)), 0xb9, ...four(random.below(40)), 0xf3,
+      width === 1 ? 0x6c : 0x6d,
+    ]
     default: return out(port, anyValue(random), width)
   }
 }
 
 /** A memory operand [disp32] after an opcode with its ModRM /digit. */
-const at = (place: number, opcode: readonly number[], digit = 0): number[] => [...opcode, digit << 3 | 5, ...four(place)]
+const at = (place: number, opcode: readonly number[], digit = 0): number[] =>
+  [...opcode, digit << 3 | 5, ...four(place)]
 
 function viaMemory(random: Random): number[] {
   const place = anyPlace(random)
@@ -78,7 +86,10 @@ function viaMemory(random: Random): number[] {
     // Eight and ten bytes, by x87.
     case 7: return [...at(place, [0xdd]), ...at(place, [0xdb], 7)]
     case 8: return at(place, [0xf0, 0x0f, 0xc7], 1)
-    case 9: return [0xbe, ...four(place), 0xbf, ...four(anyPlace(random)), 0xb9, ...four(random.below(64)), 0xf3, random.pick([0xa4, 0xa5])]
+    case 9: return [
+      0xbe, ...four(place), 0xbf, ...four(anyPlace(random)), 0xb9, ...four(random.below(64)), 0xf3,
+      random.pick([0xa4, 0xa5]),
+    ]
     case 10: return [...at(place, [0x81], random.below(8)), ...value]
     default: return [...at(place, [0xc7]), ...value]
   }
@@ -88,7 +99,10 @@ function viaMemory(random: Random): number[] {
 function viaConfiguration(random: Random): number[] {
   const device = random.pick([0, 31, 1 + random.below(9), random.below(32)])
   const bus = random.below(8) === 0 ? random.below(256) : 0
-  const register = random.pick([4, 0x10 + 4 * random.below(6), 0x3c, 0x34, 0x40 + random.below(0xc0), random.below(256), 0x60, 0x90 + random.below(8)])
+  const register = random.pick([
+    4, 0x10 + 4 * random.below(6), 0x3c, 0x34, 0x40 + random.below(0xc0), random.below(256), 0x60,
+    0x90 + random.below(8),
+  ])
   const fn = random.below(12) === 0 ? random.below(8) : 0
   const width = anyWidth(random)
   const value = register >= 0x10 && register < 0x28 ? random.pick([anyValue(random), random.pick(PLACES), 0xffff_ffff]) : register === 4 ? random.pick([7, 0x407, 0, anyValue(random)]) : anyValue(random)
@@ -96,7 +110,10 @@ function viaConfiguration(random: Random): number[] {
     return [...at(Q35_MMIO.ecam.start + (bus << 20 | device << 15 | fn << 12 | register) >>> 0, [0xc7]), ...four(value)]
   }
   const address = (0x8000_0000 | bus << 16 | device << 11 | fn << 8 | register & 0xfc) >>> 0
-  return [...out(0xcf8, address, 4), ...random.below(4) === 0 ? input(0xcfc + (register & 3), width) : out(0xcfc + (register & 3), value, width)]
+  return [
+    ...out(0xcf8, address, 4),
+    ...random.below(4) === 0 ? input(0xcfc + (register & 3), width) : out(0xcfc + (register & 3), value, width)
+  ]
 }
 
 const swapped = (value: number): number => new DataView(Uint8Array.from(four(value)).buffer).getUint32(0)
@@ -108,7 +125,9 @@ function viaFwCfg(random: Random): number[] {
   const words = [control, length, random.below(8) === 0 ? random.u32() : 0, anyPlace(random)]
   const stores = words.flatMap((word, i) => [...at(AT.data + 4 * i, [0xc7]), ...four(swapped(word >>> 0))])
   const descriptor = random.below(8) === 0 ? anyPlace(random) : AT.data
-  return [...stores, ...random.below(6) === 0 ? out(0x514, anyValue(random), 4) : [], ...out(0x518, swapped(descriptor), 4)]
+  return [
+    ...stores, ...random.below(6) === 0 ? out(0x514, anyValue(random), 4) : [], ...out(0x518, swapped(descriptor), 4)
+  ]
 }
 
 /** Time, interrupts, other processors. */
@@ -119,7 +138,10 @@ function anyWait(random: Random): number[] {
     case 2: return [0xb9, ...four(random.below(3000)), 0xe2, 0xfe]
     case 3: return [0xf3, 0x90]
     // An inter-processor interrupt of any kind to anybody; mostly no start-up.
-    case 4: return [...at(0xfee0_0310, [0xc7]), ...four(random.below(4) << 24), ...at(0xfee0_0300, [0xc7]), ...four(random.u32() & 0xcffff)]
+    case 4: return [
+      ...at(0xfee0_0310, [0xc7]), ...four(random.below(4) << 24), ...at(0xfee0_0300, [0xc7]),
+      ...four(random.u32() & 0xcffff)
+    ]
     default: return HLT
   }
 }
@@ -157,7 +179,9 @@ export function createRegisterSurvivor(): Survivor {
   const runOn = (on: Bench, seed: number, number: number): { bench: Bench; ended: string } => {
     const one = caseSeed(seed, number)
     const ended = on.run(registerCode(createRandom(one)))
-    return { ended, bench: ended === 'goes on' || ended === 'waits for ever' ? on : createBench(createRandom(one ^ 0x5eed)) }
+    return {
+      ended, bench: ended === 'goes on' || ended === 'waits for ever' ? on : createBench(createRandom(one ^ 0x5eed)),
+    }
   }
 
   return {
