@@ -70,7 +70,8 @@ describe('a guest whose host is hostile', () => {
   it.each(['unmap', 'replay'] as const)('gets #VC for a page that was taken and came back (%s)', (mode) => {
     const { message, did, unvalidatedAccesses } = attack(mode)
     expect(message).toMatch(reason(0x40))
-    expect(unvalidatedAccesses).toBe(1)
+    // More than once where exits interrupt #VC's delivery: the access raises it again.
+    expect(unvalidatedAccesses).toBeGreaterThan(0)
     expect(did).toMatch(mode === 'unmap' ? /^took the private page at 0x\w+ away/ : /^put back what had been at 0x\w+ 2\d{6} instructions before/)
   })
 
