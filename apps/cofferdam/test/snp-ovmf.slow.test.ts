@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMachine } from '@cofferdam/machine'
@@ -6,7 +6,8 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { fetchImages } from '../src/images/fetch.ts'
 import { openStore } from '../src/images/store.ts'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
-import { readSnpStats } from './snp-stats.ts'
+import { ovmfAsIgvm } from './ovmf-igvm.ts'
+import { ownInitramfs, readSnpStats } from './snp-stats.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-ovmf-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -63,6 +64,30 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
     expect(out).toContain('SEV: SNP running at VMPL2.')
     // OVMF has the host's list of processors, and the SVSM make their VMSAs.
     expect(readSnpStats(stats).exits['apic-id-list'] ?? 0).toBe(vcpus > 1 ? 2 : 0)
+  })
+
+  it('boots from an IGVM file as from its own image, with the same measurement', { timeout: 600_000 }, async () => {
+    const [image, kernel] = await fetchImages(
+      ['ovmf-amdsev', 'sid-cloud'], { store: openStore(), refresh: false, onProgress: () => undefined })
+    const read = (path = ''): Uint8Array => new Uint8Array(readFileSync(path))
+    const initrd = join(folder, 'initrd.cpio')
+    writeFileSync(initrd, await ownInitramfs())
+    const append = 'cryptomgr.notests=1'
+    const packed = join(folder, 'ovmf.igvm')
+    writeFileSync(packed, ovmfAsIgvm(read(image?.path), 2, {
+      kernel: read(kernel?.path), initrd: read(initrd), append: `console=ttyS0,115200 panic=-1 ${append}`,
+    }))
+    const measured: string[] = []
+    for (const firmware of ['ovmf-amdsev', packed]) {
+      const { code, out, err } = await runReal([
+        '--cc', 'snp', '--firmware', firmware, '--kernel', 'sid-cloud', '--initrd', initrd, '--vcpus', '2', '--append', append,
+        '--until', 'cofferdam: shell ready', '--stats', stats,
+      ])
+      expect(code, err).toBe(0)
+      expect(out).toMatch(/smp: Brought up 1 node, 2 CPUs/)
+      measured.push(readSnpStats(stats).measurement)
+    }
+    expect(measured[1]).toBe(measured[0])
   })
 
   it('leaves memory above 4 GiB to a kernel that accepts it when it needs it', { timeout: 600_000 }, async () => {

@@ -1,7 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { fetchImages } from '../src/images/fetch.ts'
+import { openStore } from '../src/images/store.ts'
+import { ovmfAsIgvm } from './ovmf-igvm.ts'
 import { debianMissing, runMeasure, runReal } from './real.ts'
 import { ownInitramfs, readSnpStats } from './snp-stats.ts'
 
@@ -30,6 +33,15 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
       '--append', `console=ttyS0,115200 panic=-1 ${append}`,
     ])
     expect(measured).toEqual({ code: 0, out: `${measurement}\n`, err: '' })
+  })
+
+  it('has the same measurement when it is packed as an IGVM file', { timeout: 60_000 }, async () => {
+    const [image] = await fetchImages(['ovmf-amdsev'], { store: openStore(), refresh: false, onProgress: () => undefined })
+    const packed = join(folder, 'ovmf.igvm')
+    writeFileSync(packed, ovmfAsIgvm(new Uint8Array(readFileSync(image?.path ?? '')), 2))
+    const direct = await runMeasure(['--firmware', 'ovmf-amdsev', '--vcpus', '2', '--cpu-sig', '0xa10f11'])
+    expect(direct.out).toMatch(/^[0-9a-f]{96}\n$/)
+    expect(await runMeasure(['--firmware', packed])).toEqual(direct)
   })
 
   it('decides itself what it accepts', async () => {

@@ -1,7 +1,9 @@
-import { writeIgvm } from '@cofferdam/boot'
-import type { IgvmDirective } from '@cofferdam/boot'
-import { measureLaunch } from '@cofferdam/sev'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
+import { igvmPages, writeIgvm } from '@cofferdam/boot'
+import type { IgvmDirective, IgvmImage } from '@cofferdam/boot'
+import { encodeEcdsaKey, measureLaunch } from '@cofferdam/sev'
 import type { LaunchItem } from '@cofferdam/sev'
+import { ECDSA_P384_SHA384, SnpEcdsaSignature, SnpIdAuth, SnpIdBlock, SnpPolicy } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
@@ -51,6 +53,8 @@ describe('an SNP guest from an IGVM file', () => {
       { kind: 'page', gpa: 0x60_4000, length: 4096, type: 'cpuid' },
     ]))
     expect(said).toBe('all kinds 1')
+    const { directives } = igvmGuest('', [{ kind: 'page', gpa: 0x60_0000, length: 4096, type: 'normal' }])
+    expect(igvmPages(directives).find(({ start }) => start === 0x60_0000)?.type).toBe('zero')
     // The shared page and the GHCB.
     expect(machine.stats().snp?.memory).toMatchObject({ shared: 2 })
   })
@@ -70,5 +74,61 @@ describe('an SNP guest from an IGVM file', () => {
     expect(start(both, { vcpus: 2 }).said).toBe('x2')
     const strict = { name: 'strict.igvm', bytes: writeIgvm({ policy: 0n, directives }) }
     expect(refused(strict)).toThrow(/SNP_LAUNCH_START: failed with INVALID_PARAM/)
+  })
+})
+
+/** Signs as an owner would, by OpenSSL, in the firmware's format: numbers of 72 bytes, little-endian. */
+function signature(key: KeyObject, message: Uint8Array): Uint8Array {
+  const numbers = sign('sha384', message, { key, dsaEncoding: 'ieee-p1363' })
+  const field = (from: number): Uint8Array => {
+    const bytes = new Uint8Array(72)
+    bytes.set(new Uint8Array(numbers.subarray(from, from + 48)).reverse())
+    return bytes
+  }
+  return SnpEcdsaSignature.create({ r: field(0), s: field(48) })
+}
+
+/** A public key in the firmware's format. */
+function publicKey(key: KeyObject): Uint8Array {
+  const { x = '', y = '' } = createPublicKey(key).export({ format: 'jwk' })
+  return encodeEcdsaKey(Uint8Array.of(4, ...Buffer.from(x, 'base64url'), ...Buffer.from(y, 'base64url')))
+}
+
+describe('an ID block', () => {
+  const newKey = (): KeyObject =>
+    createPrivateKey(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  const [owner, author] = [newKey(), newKey()]
+  const { directives } = igvmGuest('signed ')
+  const policy = SnpPolicy.pack({ SMT: 1n, RESERVED_ONE: 1n })
+
+  /** The guest with an ID block of its owner, and the author's word for the owner's key. */
+  const signed = (change: {
+    digest?: Uint8Array, policy?: bigint, signer?: KeyObject, authorSigner?: KeyObject, guestSvn?: number,
+  } = {}) => {
+    const block = SnpIdBlock.create({
+      launchDigest: change.digest ?? measureLaunch(igvmPages(directives)), version: 1, guestSvn: 7,
+      policy: change.policy ?? policy, familyId: new Uint8Array(16).fill(1), imageId: new Uint8Array(16).fill(2),
+    })
+    const auth = SnpIdAuth.create({
+      idKeyAlgorithm: ECDSA_P384_SHA384, idBlockSignature: signature(change.signer ?? owner, block), idKey: publicKey(owner),
+      authorKeyAlgorithm: ECDSA_P384_SHA384, authorKey: publicKey(author),
+      idKeySignature: signature(change.authorSigner ?? author, publicKey(owner)),
+    })
+    SnpIdBlock.set(new DataView(block.buffer), 'guestSvn', change.guestSvn ?? 7)
+    const image: IgvmImage = { policy, identity: { block, auth, authorKey: true }, directives }
+    return { name: 'signed.igvm', bytes: writeIgvm(image) }
+  }
+
+  it('lets the guest start that its owner signed for', () => {
+    expect(start(signed()).said).toBe('signed 1')
+  })
+
+  it.each<[string, Parameters<typeof signed>[0], string]>([
+    ['by another key', { signer: author }, 'BAD_SIGNATURE'],
+    ['with an owner that another author vouches for', { authorSigner: owner }, 'BAD_SIGNATURE'],
+    ['and then changed', { guestSvn: 8 }, 'BAD_SIGNATURE'],
+    ['for another launch', { digest: new Uint8Array(48).fill(1) }, 'BAD_MEASUREMENT'],
+  ])('stops the launch when it was signed %s', (_, change, status) => {
+    expect(() => start(signed(change))).toThrow(`SNP_LAUNCH_FINISH: failed with ${status}`)
   })
 })

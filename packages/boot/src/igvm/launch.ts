@@ -86,7 +86,12 @@ export function igvmPages(directives: readonly IgvmDirective[], areas: readonly 
   let inserted = 0
   return directives.flatMap((d): SnpLaunchPages[] => {
     switch (d.kind) {
-      case 'page': return [{ name: `${d.type} page`, start: d.gpa, length: d.length, type: d.type, bytes: d.bytes }]
+      case 'page': {
+        // As QEMU loads it (backends/igvm.c) and `igvmmeasure --native-zero` measures it; other loaders add a page of
+        // zeroes there, with another measurement.
+        const type = d.type === 'normal' && d.bytes === undefined ? 'zero' : d.type
+        return [{ name: `${type} page`, start: d.gpa, length: d.length, type, bytes: d.bytes }]
+      }
       case 'vp': return [{ name: `VMSA of VP ${d.vp}`, start: d.gpa, length: PAGE, type: 'vmsa', bytes: d.vmsa, vp: d.vp }]
       case 'insert': return [{
         name: 'parameters', start: d.gpa, length: lengths.get(d.index) ?? 0, type: 'unmeasured', bytes: areas.at(inserted++),
