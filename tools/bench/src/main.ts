@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { root } from '@cofferdam/tool-workspace'
 import { built, ours, prepareImages, qemu, type Contestant } from './contestants.ts'
 import { reportRow, table, type ReportRow } from './report.ts'
-import { runBoot, snpBoots, snpTable } from './snp.ts'
+import { medianRun, runBoot, snpBoots, snpRows, snpTable } from './snp.ts'
 import { watch, type Watched } from './watch.ts'
 import { sessions, type Row, type Session } from './workload.ts'
 
@@ -79,16 +79,25 @@ const rowsOf = (runs: readonly Run[], session: Session, us: string, them: string
   ),
 ]
 
-/** SNP guests beside a plain boot, instead of the peer. */
+const writeJson = (contents: object): void => {
+  const machine = { processor: cpus()[0]?.model, processors: cpus().length }
+  mkdirSync(dirname(options.json), { recursive: true })
+  writeFileSync(options.json, `${JSON.stringify({ machine, ...contents }, null, 2)}\n`)
+}
+
+/** SNP guests beside a plain boot, instead of the peer: in each round every boot once. */
 const snp = (): number => {
   const folder = mkdtempSync(join(tmpdir(), 'cofferdam-bench-'))
   try {
     const { kernel, initramfs } = prepareImages(folder, options.kernel)
     const boots = snpBoots(options.memory.split(','))
-    const stats = boots.map((boot) => {
-      say(`${boot.memory}, ${boot.name}`)
-      return runBoot(boot, [process.execPath, built], kernel, initramfs, folder)
-    })
+    const rounds = Array.from({ length: Number(options.rounds) }, (_, round) => boots.map((boot) => {
+      const stats = runBoot(boot, [process.execPath, built], kernel, initramfs, folder)
+      say(`round ${round + 1} ${boot.memory} ${boot.name}: ${stats.wallSeconds.toFixed(2)} s`)
+      return stats
+    }))
+    const stats = boots.map((_, i) => medianRun(rounds.map((round) => round[i]).filter((run) => run !== undefined)))
+    writeJson({ kernel, rows: snpRows(boots, stats), runs: rounds.flatMap((round) => round.map((run, i) => ({ ...boots[i], ...run }))) })
     process.stdout.write(`${snpTable(boots, stats)}\n`)
     return 0
   } finally {
@@ -108,10 +117,8 @@ const main = async (): Promise<number> => {
     const chosen = sessions.filter(({ name }) => options.only.split(',').includes(name))
     const runs = await runAll(chosen, contestants)
     const rows = chosen.flatMap((session) => rowsOf(runs, session, us.name, them?.name ?? ''))
-    const machine = { processor: cpus()[0]?.model, processors: cpus().length, kernel: images.kernel }
     const versions = Object.fromEntries(contestants.map(({ name, version }) => [name, version]))
-    mkdirSync(dirname(options.json), { recursive: true })
-    writeFileSync(options.json, `${JSON.stringify({ machine, versions, rows, runs }, null, 2)}\n`)
+    writeJson({ kernel: images.kernel, versions, rows, runs })
     process.stdout.write(`${table(rows, us.name, them?.name ?? 'peer')}\n`)
     return runs.some(({ failure }) => failure !== undefined) ? 1 : 0
   } finally {

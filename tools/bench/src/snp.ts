@@ -53,29 +53,63 @@ export function runBoot(boot: SnpBoot, program: readonly string[], kernel: strin
 const PSC = ['page-state-change', 'msr:page-state'] as const
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
 
-/** A row of figures; `plain` is the plain boot with the same memory, `eager` the eager one. */
-export function figures({ wallSeconds, virtualSeconds, machine: { snp } }: SnpStats, plain: SnpStats, eager: SnpStats): string[] {
-  const rate = (count: number): string => `${Math.round(count / virtualSeconds)}/s`
-  return [
-    `${wallSeconds.toFixed(2)} s`, `${(wallSeconds / plain.wallSeconds).toFixed(2)} ×`,
-    `${virtualSeconds.toFixed(2)} s`, `${(eager.virtualSeconds / virtualSeconds).toFixed(2)} ×`,
-    ...(snp === undefined ? ['–', '–', '–', '–'] : [
-      rate(sum(Object.values(snp.exits))), rate(snp.operations.pvalidate ?? 0), rate(sum(PSC.map((name) => snp.exits[name] ?? 0))),
-      `${Math.round(snp.memory.backed / 2 ** 20)} MiB`,
-    ]),
-  ]
+/** One row as numbers. Rates are for each virtual second; they are of SNP guests only. */
+export interface SnpRow {
+  readonly name: string
+  readonly memory: string
+  readonly wallSeconds: number
+  /** Wall time divided by that of the plain boot. */
+  readonly toPlain: number
+  readonly virtualSeconds: number
+  /** The eager boot's virtual time divided by this one's. */
+  readonly eagerTo: number
+  readonly exits?: number
+  readonly pvalidates?: number
+  readonly pageStateChanges?: number
+  /** Bytes of memory that the host gave. */
+  readonly backed?: number
 }
 
-/** The table in Markdown. */
-export function snpTable(boots: readonly SnpBoot[], stats: readonly SnpStats[]): string {
+/** Of several runs of one boot, which differ in wall time alone, the one in the middle. */
+export function medianRun(runs: readonly SnpStats[]): SnpStats {
+  const run = runs.toSorted((a, b) => a.wallSeconds - b.wallSeconds)[Math.floor((runs.length - 1) / 2)]
+  if (run === undefined) throw new Error('bench: no run of a boot')
+  return run
+}
+
+/** The rows of boots, from what each says. */
+export const snpRows = (boots: readonly SnpBoot[], stats: readonly SnpStats[]): SnpRow[] => {
   const of = (memory: string, name: string): SnpStats => {
     const found = stats[boots.findIndex((boot) => boot.memory === memory && boot.name === name)]
     if (found === undefined) throw new Error(`bench: no boot ${name} with ${memory}`)
     return found
   }
+  return boots.map(({ name, memory }) => {
+    const { wallSeconds, virtualSeconds, machine: { snp } } = of(memory, name)
+    const rate = (count: number): number => Math.round(count / virtualSeconds)
+    return {
+      name, memory, wallSeconds, toPlain: wallSeconds / of(memory, 'plain').wallSeconds,
+      virtualSeconds, eagerTo: of(memory, 'eager').virtualSeconds / virtualSeconds,
+      ...(snp !== undefined && {
+        exits: rate(sum(Object.values(snp.exits))), pvalidates: rate(snp.operations.pvalidate ?? 0),
+        pageStateChanges: rate(sum(PSC.map((exit) => snp.exits[exit] ?? 0))), backed: snp.memory.backed,
+      }),
+    }
+  })
+}
+
+const cells = (row: SnpRow): string[] => {
+  const rate = (value: number | undefined): string => (value === undefined ? '–' : `${value}/s`)
+  return [
+    `${row.memory} ${row.name}`, `${row.wallSeconds.toFixed(2)} s`, `${row.toPlain.toFixed(2)} ×`,
+    `${row.virtualSeconds.toFixed(2)} s`, `${row.eagerTo.toFixed(2)} ×`, rate(row.exits), rate(row.pvalidates),
+    rate(row.pageStateChanges), row.backed === undefined ? '–' : `${Math.round(row.backed / 2 ** 20)} MiB`,
+  ]
+}
+
+/** The table in Markdown. */
+export function snpTable(boots: readonly SnpBoot[], stats: readonly SnpStats[]): string {
   const head = ['boot', 'wall', '/ plain', 'virtual', 'eager /', 'exits', 'PVALIDATE', 'PSC', 'given']
-  const rows = boots.map(({ name, memory }) => [
-    `${memory} ${name}`, ...figures(of(memory, name), of(memory, 'plain'), of(memory, 'eager')),
-  ])
-  return [head, head.map((_, i) => (i === 0 ? '-' : '-:')), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
+  return [head, head.map((_, i) => (i === 0 ? '-' : '-:')), ...snpRows(boots, stats).map(cells)]
+    .map((row) => `| ${row.join(' | ')} |`).join('\n')
 }

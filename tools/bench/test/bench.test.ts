@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { median, reportRow, table } from '../src/report.ts'
-import { bootArguments, snpBoots, snpTable, type SnpStats } from '../src/snp.ts'
+import { bootArguments, medianRun, snpBoots, snpRows, snpTable, type SnpStats } from '../src/snp.ts'
 import { watch } from '../src/watch.ts'
 import { guestCommands, sessions } from '../src/workload.ts'
 
@@ -77,6 +77,15 @@ describe('the table of SNP boots', () => {
     expect(rows).toHaveLength(6)
     expect(rows[2]).toBe('| 4G plain | 2.00 s | 1.00 × | 1.00 s | 4.00 × | – | – | – | – |')
     expect(rows[3]).toBe('| 4G lazy | 3.00 s | 1.50 × | 2.00 s | 2.00 × | 16/s | 20/s | 11/s | 1024 MiB |')
+  })
+
+  it('takes the run in the middle of several, and gives the same figures as numbers', () => {
+    const [first, ...more] = [3, 1, 2].map((wallSeconds): SnpStats => ({ wallSeconds, virtualSeconds: 1, machine: {} }))
+    expect(medianRun([first, ...more].filter((run) => run !== undefined)).wallSeconds).toBe(2)
+    expect(snpRows(boots, stats)[1]).toEqual({
+      name: 'lazy', memory: '4G', wallSeconds: 3, toPlain: 1.5, virtualSeconds: 2, eagerTo: 2, exits: 16, pvalidates: 20,
+      pageStateChanges: 11, backed: 2 ** 30,
+    })
   })
 
   it('boots with the policy that the row names', () => {
