@@ -6,7 +6,6 @@ import { parsePackage } from '../src/images/apt.ts'
 import { findEntry, type CatalogEntry } from '../src/images/catalog.ts'
 import { elfNeeds } from '../src/images/elf.ts'
 import { fetchImages, resolvePackage } from '../src/images/fetch.ts'
-import { fetchModules } from '../src/images/kernel-modules.ts'
 import { findDebianMirror, parseDeb822, parseOneLine } from '../src/images/sources.ts'
 import { cacheFolder } from '../src/cache-folder.ts'
 import { openStore, sha256, type ImageRecord } from '../src/images/store.ts'
@@ -164,19 +163,6 @@ describe('the image store', () => {
     })
     expect(readFileSync(fuller.path, 'utf8')).toBe('more')
     expect((await store.find('x'))?.wanted).toEqual(['f', 'g'])
-  })
-
-  it('uses the modules that an older version kept, when the package is not to be had any more', async () => {
-    const store = openStore(join(folder, 'h'))
-    const old = await store.put('kernel-modules', (into) => {
-      writeFileSync(join(into, 'f'), 'one')
-      return Promise.resolve({ ...record('1', 'one'), name: 'kernel-modules' })
-    })
-    const kernel = { ...record('1', 'one'), name: 'kernel', folder, path: '/no/such/file' }
-    // Nothing can be fetched: apt's folders would lie in a file.
-    const options = { store, refresh: false, onProgress: () => undefined, aptRoot: old.path }
-    expect(await fetchModules(kernel, options)).toEqual(old)
-    await expect(fetchModules({ ...kernel, version: '2' }, options)).rejects.toThrow()
   })
 
   it('does not offer an image whose file has another size', async () => {
