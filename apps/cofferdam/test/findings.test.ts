@@ -102,7 +102,7 @@ describe('--report', () => {
     const named = await boot(off, '--report', 'report.txt')
     expect([named.code, named.err]).toEqual([2, expect.stringContaining('.json, .xml (JUnit) or .sarif')])
     const lost = await boot(off, '--report', join(folder, 'none', 'r.json'))
-    expect([lost.code, lost.err]).toEqual([2, expect.stringContaining('no such file')])
+    expect([lost.code, lost.err]).toEqual([2, expect.stringContaining('there is no such folder')])
     const plain = await run(['boot', '--kernel', kernel, '--report', 'r.json'])
     expect([plain.code, plain.err]).toEqual([2, expect.stringContaining('add --cc snp')])
   })
