@@ -21,6 +21,7 @@ export interface SetupData {
   readonly data: Uint8Array
 }
 
+/** What Linux is loaded with: what every kernel is, and entries of its setup_data list. */
 export interface LinuxOptions extends LoadOptions {
   readonly setupData?: readonly SetupData[]
 }

@@ -13,6 +13,7 @@ export interface Placed {
 /** Writes guest-physical memory. The bytes are not kept. */
 export type WriteMemory = (address: number, bytes: Uint8Array) => void
 
+/** Finds room in a machine's RAM, and remembers what lies where. */
 export interface Placement {
   readonly placed: readonly Placed[]
   /** Claims `length` bytes at `start` and writes `bytes` there. @throws BootError when taken */
@@ -27,6 +28,7 @@ export interface Placement {
   lowest(length: number, from: number, to: number, alignment: number): number | undefined
 }
 
+/** Starts with nothing placed; `map` says where RAM is, and `write` puts bytes there. */
 export function createPlacement(map: readonly MemoryRegion[], write: WriteMemory): Placement {
   const placed: Placed[] = []
   const collision = (start: number, length: number): Placed | undefined =>

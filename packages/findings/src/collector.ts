@@ -15,6 +15,7 @@ export interface Occurrence {
   entryAt(spa: bigint): TableEntry | null
 }
 
+/** How much is kept of what a guest does wrong, and who hears of it. */
 export interface FindingsOptions {
   /** Findings that are kept; others are only counted. Default 200. */
   readonly limit?: number
@@ -45,6 +46,7 @@ interface Kept {
   readonly others: bigint[]
 }
 
+/** Collects findings: equal ones become one with a count, and memory stays within `limit`. */
 export function createFindings({ limit = DEFAULT_LIMIT, onFinding }: FindingsOptions = {}): Findings {
   const kept = new Map<string, Kept>()
   const counts = new Map<string, number>()

@@ -14,6 +14,7 @@ import { createFirmware, type Firmware, type Psp } from './snp/firmware.ts'
 import { readMsr, writeMsr } from './snp/instructions.ts'
 import { judgeRmp, RMP_ALIGNMENT, rmpTableBytes } from './snp/placement.ts'
 
+/** The silicon that the host starts on, and the memory map that it finds. */
 export interface ReferenceHostOptions {
   readonly memory: PhysicalMemory
   /** The memory map that firmware hands over. */
@@ -35,6 +36,7 @@ export interface ReferenceHostOptions {
   readonly log?: (line: string) => void
 }
 
+/** A host that has turned SNP on and can launch guests. */
 export interface ReferenceHost {
   readonly pages: PageAllocator
   readonly firmware: Firmware

@@ -14,6 +14,7 @@ import type {
 import type { Processors } from './processors.ts'
 import type { SnapshotData } from './snapshot/snapshot.ts'
 
+/** A wired machine: run it, talk to it, look at it. All it does follows from its options and what it is given. */
 export interface Machine {
   readonly memory: PhysicalMemory
   readonly processors: Processors

@@ -28,6 +28,7 @@ export interface GuardRequest {
 /** 0 when the access is allowed, else the guard's reason, which the processor's extension turns into a fault. */
 export type GuardVerdict = number
 
+/** Decides whether a page may be used: the RMP, a TDX module's ownership. Asked at translations, not at each access. */
 export interface Guard {
   readonly name: string
   check(request: Readonly<GuardRequest>): GuardVerdict

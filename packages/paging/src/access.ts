@@ -16,7 +16,9 @@ export const ACCESS_IMPLICIT = 0x100
 
 /** Error-code bits that a walk adds. */
 export const ERROR_PRESENT = PageFaultError.mask.P
+/** Page-fault error code: a reserved bit was set in an entry (RSVD). */
 export const ERROR_RESERVED = PageFaultError.mask.RSVD
+/** Page-fault error code: a protection key refused the access (PK). */
 export const ERROR_KEY = PageFaultError.mask.PK
 
 /** Permissions of a translation, together over all levels (and both dimensions), as a TLB may keep them. */
@@ -31,12 +33,16 @@ export const PERM_DIRTY = 0x040
 export const PERM_GLOBAL = 0x100
 /** The nested tables let the guest write and execute; always set in one dimension. CR0.WP does not reach them. */
 export const PERM_NESTED_WRITE = 0x200
+/** Nested tables allow instruction fetches. */
 export const PERM_NESTED_EXEC = 0x400
 
 /** Mode bits of a walk; `configureWalk` sets them from the registers. */
 export const MODE_WP = 0x001
+/** EFER.NXE: bit 63 of an entry forbids fetches. */
 export const MODE_NXE = 0x002
+/** CR4.SMEP: the supervisor fetches nothing from user pages. */
 export const MODE_SMEP = 0x004
+/** CR4.SMAP: the supervisor touches user pages only with EFLAGS.AC. */
 export const MODE_SMAP = 0x008
 /** CR4.PKE: PKRU governs user-mode addresses. */
 export const MODE_PKE = 0x010
@@ -44,7 +50,9 @@ export const MODE_PKE = 0x010
 export const MODE_PKS = 0x020
 /** EFLAGS.AC. */
 export const MODE_AC = 0x040
+/** CR4.PSE: 32-bit tables may map pages of 4 MiB. */
 export const MODE_PSE = 0x080
+/** CR4.PGE: the G bit of an entry makes its translation global. */
 export const MODE_PGE = 0x100
 /** Nested tables with EPT: set accessed and dirty flags (EPTP bit 6). */
 export const MODE_EPT_AD = 0x200

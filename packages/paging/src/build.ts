@@ -32,6 +32,7 @@ export interface Mapping {
   readonly bits?: bigint
 }
 
+/** Which tables are built, and where their pages come from. */
 export interface TableOptions {
   /** Levels of the format: 3 (PAE and its PDPTEs), 4 or 5. */
   readonly levels: 3 | 4 | 5
@@ -42,6 +43,7 @@ export interface TableOptions {
   readonly memory: TableMemory
 }
 
+/** Tables that are being built. */
 export interface PageTables {
   /** Physical address of the topmost table: CR3's address field. */
   readonly root: number

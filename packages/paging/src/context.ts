@@ -10,10 +10,13 @@ export const FORMAT_NONE = 0
 export const FORMAT_32 = 1
 /** PAE: the PDPTEs are registers, then two levels. */
 export const FORMAT_PAE = 2
+/** 4-level tables of 64-bit mode. */
 export const FORMAT_4_LEVEL = 4
+/** 5-level tables of 64-bit mode (CR4.LA57). */
 export const FORMAT_5_LEVEL = 5
 /** Extended page tables of 4 and 5 levels (only as `nested`). */
 export const FORMAT_EPT_4 = 8
+/** Extended page tables of 5 levels (only as `nested`). */
 export const FORMAT_EPT_5 = 9
 
 /** One of the FORMAT_ numbers. */

@@ -9,6 +9,7 @@ import { createWalk32, createWalkNone } from './walk-32.ts'
 import { createWalk64, PDPTE_RESERVED } from './walk-64.ts'
 import { createWalkEpt } from './walk-ept.ts'
 
+/** Walks page tables, alone or nested, as the processor does. */
 export interface Walker {
   /**
    * Translates one linear address for one access, sets accessed and dirty flags, and fills `out`. Allocates nothing

@@ -59,14 +59,21 @@ export const Facs = layout(64, {
 export const MadtHead = layout(8, { localApicAddress: [0, 4], flags: [4, 4] })
 /** MADT entries, each with its type and length (§5.2.12.2 to §5.2.12.20). */
 export const MadtLocalApic = layout(8, { type: [0, 1], length: [1, 1], uid: [2, 1], apicId: [3, 1], flags: [4, 4] })
+/** I/O APIC (ACPI 6.5, §5.2.12.3). */
 export const MadtIoApic = layout(12, { type: [0, 1], length: [1, 1], id: [2, 1], address: [4, 4], gsiBase: [8, 4] })
+/** Interrupt source override (ACPI 6.5, §5.2.12.5). */
 export const MadtOverride = layout(10, { type: [0, 1], length: [1, 1], bus: [2, 1], source: [3, 1], gsi: [4, 4],
   flags: [8, 2] })
+/** Local APIC NMI (ACPI 6.5, §5.2.12.7). */
 export const MadtLocalNmi = layout(6, { type: [0, 1], length: [1, 1], uid: [2, 1], flags: [3, 2], lint: [5, 1] })
+/** Processor local x2APIC (ACPI 6.5, §5.2.12.12). */
 export const MadtX2Apic = layout(16, { type: [0, 1], length: [1, 1], x2ApicId: [4, 4], flags: [8, 4], uid: [12, 4] })
+/** Local x2APIC NMI (ACPI 6.5, §5.2.12.13). */
 export const MadtX2Nmi = layout(12, { type: [0, 1], length: [1, 1], flags: [2, 2], uid: [4, 4], lint: [8, 1] })
+/** Multiprocessor wakeup (ACPI 6.5, §5.2.12.19). */
 export const MadtWakeup = layout(16, { type: [0, 1], length: [1, 1], version: [2, 2], reserved: [4, 4],
   mailbox: [8, 8] })
+/** Types of the MADT's entries (ACPI 6.5, §5.2.12). */
 export const MadtType = {
   LOCAL_APIC: 0, IO_APIC: 1, OVERRIDE: 2, LOCAL_NMI: 4, X2APIC: 9, X2APIC_NMI: 10, WAKEUP: 16,
 } as const
@@ -86,9 +93,11 @@ export const SratProcessor = layout(16, {
   type: [0, 1], length: [1, 1], domainLow: [2, 1], apicId: [3, 1], flags: [4, 4], sapicEid: [8, 1], domainHigh: [9, 3],
   clockDomain: [12, 4],
 })
+/** Memory affinity (ACPI 6.5, §5.2.16.2). */
 export const SratMemory = layout(40, {
   type: [0, 1], length: [1, 1], domain: [2, 4], base: [8, 8], size: [16, 8], flags: [28, 4],
 })
+/** Processor local x2APIC affinity (ACPI 6.5, §5.2.16.3). */
 export const SratX2Apic = layout(24, {
   type: [0, 1], length: [1, 1], domain: [4, 4], x2ApicId: [8, 4], flags: [12, 4], clockDomain: [16, 4],
 })

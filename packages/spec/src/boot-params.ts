@@ -124,6 +124,7 @@ export const HvmStartInfo = layout(56, {
   magic: [0, 4], version: [4, 4], flags: [8, 4], nrModules: [12, 4], modlistPaddr: [16, 8], cmdlinePaddr: [24, 8],
   rsdpPaddr: [32, 8], memmapPaddr: [40, 8], memmapEntries: [48, 4], reserved: [52, 4],
 })
+/** hvm_start_info.magic, at the address that EBX holds at a PVH entry. */
 export const HVM_START_MAGIC = 0x336e_c578
 /** hvm_modlist_entry. */
 export const HvmModule = layout(32, { paddr: [0, 8], size: [8, 8], cmdlinePaddr: [16, 8], reserved: [24, 8] })
@@ -138,8 +139,11 @@ export const MultibootInfo = layout(88, {
   modsAddr: [24, 4], syms: [28, 16], mmapLength: [44, 4], mmapAddr: [48, 4], drivesLength: [52, 4],
   drivesAddr: [56, 4], configTable: [60, 4], bootLoaderName: [64, 4], apmTable: [68, 4], vbe: [72, 16],
 })
+/** The first word of a Multiboot header (Multiboot 0.6.96, §3.1.2). */
 export const MULTIBOOT_HEADER_MAGIC = 0x1bad_b002
 /** EAX at the entry of a Multiboot kernel. */
 export const MULTIBOOT_BOOT_MAGIC = 0x2bad_b002
+/** An entry of the list of modules (Multiboot 0.6.96, §3.3). */
 export const MultibootModule = layout(16, { start: [0, 4], end: [4, 4], string: [8, 4], reserved: [12, 4] })
+/** An entry of the memory map; `size` does not count itself (Multiboot 0.6.96, §3.3). */
 export const MultibootMmapEntry = layout(24, { size: [0, 4], addr: [4, 8], length: [12, 8], type: [20, 4] })

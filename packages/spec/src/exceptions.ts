@@ -3,6 +3,7 @@
 /** When an exception is reported, and whether the instruction can be started again. */
 export type ExceptionKind = 'fault' | 'trap' | 'abort' | 'interrupt' | 'fault or trap'
 
+/** An exception of the architecture. */
 export interface ExceptionVector {
   readonly vector: number
   /** Without the "#". */

@@ -19,6 +19,7 @@ export const IgvmHeader2 = layout(0x20, {
   magic: [0x00, 4], formatVersion: [0x04, 4], variableHeaderOffset: [0x08, 4], variableHeaderSize: [0x0c, 4],
   totalFileSize: [0x10, 4], checksum: [0x14, 4], architecture: [0x18, 4], pageSize: [0x1c, 4],
 })
+/** The architecture of x86-64 in a header of version 2. */
 export const IGVM_ARCHITECTURE_X64 = 0
 
 /** What precedes each variable header: its type, and bytes without this and without the padding to 8. */
@@ -34,6 +35,7 @@ export const IgvmType = {
   ERROR_RANGE: 0x30d, COMMAND_LINE: 0x30e, SLIT: 0x30f, PPTT: 0x310, VBS_MEASUREMENT: 0x311, DEVICE_TREE: 0x312,
   ENVIRONMENT_INFO_PARAMETER: 0x313,
 } as const
+/** The bit of a type that lets a loader leave a header out that it does not know. */
 export const IGVM_OPTIONAL = 0x8000_0000
 /** The three sections follow each other in a file: first and last types of each. */
 export const IGVM_SECTIONS = [[0x001, 0x100], [0x101, 0x200], [0x301, 0x400]] as const
@@ -43,12 +45,15 @@ export const IgvmSupportedPlatform = layout(0x10, {
   compatibilityMask: [0x00, 4], highestVtl: [0x04, 1], platformType: [0x05, 1], platformVersion: [0x06, 2],
   sharedGpaBoundary: [0x08, 8],
 })
+/** Platform types of IGVM_VHS_SUPPORTED_PLATFORM. */
 export const IgvmPlatform = { NATIVE: 0, VSM_ISOLATION: 1, SEV_SNP: 2, TDX: 3, SEV: 4, SEV_ES: 5, CCA: 6 } as const
 
+/** IGVM_VHS_GUEST_POLICY: the policy of the launch. */
 export const IgvmGuestPolicy = layout(0x10, { policy: [0x00, 8], compatibilityMask: [0x08, 4], reserved: [0x0c, 4] })
 
 /** Regions that a loader may move; one that moves nothing need not look. Both begin with the mask. */
 export const IGVM_RELOCATABLE_REGION_BYTES = 0x30
+/** Bytes of IGVM_VHS_PAGE_TABLE_RELOCATION. */
 export const IGVM_PAGE_TABLE_RELOCATION_BYTES = 0x20
 
 /** A buffer for what the loader tells the guest. */
@@ -61,7 +66,9 @@ export const IgvmPageData = layout(0x18, {
   gpa: [0x00, 8], compatibilityMask: [0x08, 4], fileOffset: [0x0c, 4], flags: [0x10, 4], dataType: [0x14, 2],
   reserved: [0x16, 2],
 })
+/** FLAGS of IGVM_VHS_PAGE_DATA. */
 export const IgvmPageFlags = bits({ is2mbPage: 0, unmeasured: 1, shared: 2 })
+/** DATA_TYPE of IGVM_VHS_PAGE_DATA. */
 export const IgvmPageType = { NORMAL: 0, SECRETS: 1, CPUID_DATA: 2, CPUID_XF: 3 } as const
 
 /** Where a parameter area goes. */
@@ -102,6 +109,7 @@ export const IgvmMemoryMapEntry = layout(0x18, {
   startingGpaPageNumber: [0x00, 8], numberOfPages: [0x08, 8], entryType: [0x10, 2], flags: [0x12, 2],
   reserved: [0x14, 4],
 })
+/** Types of entries in the memory map that the loader writes. */
 export const IgvmMemoryType = { MEMORY: 0, PLATFORM_RESERVED: 1, PERSISTENT: 2, VTL2_PROTECTABLE: 3 } as const
 
 /** One of the two MMIO ranges that the loader writes. */

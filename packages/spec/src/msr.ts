@@ -1,6 +1,7 @@
 /** Indices of model-specific registers (SDM vol. 4; APM vol. 2, appendix A). */
 import { bits64 } from './bits.ts'
 
+/** Numbers of model-specific registers (SDM vol. 4; APM vol. 2, appendix A). */
 export const Msr = {
   TSC: 0x10, PLATFORM_ID: 0x17, APIC_BASE: 0x1b, FEATURE_CONTROL: 0x3a, TSC_ADJUST: 0x3b, SPEC_CTRL: 0x48,
   PRED_CMD: 0x49, UCODE_REV: 0x8b, SMI_COUNT: 0x34, MTRRCAP: 0xfe, ARCH_CAPABILITIES: 0x10a, FLUSH_CMD: 0x10b,

@@ -70,6 +70,7 @@ export const PspCapability = bits({
 
 /** States that PLATFORM_STATUS and SNP_PLATFORM_STATUS report. */
 export const SevPlatformState = { UNINIT: 0, INIT: 1, WORKING: 2 } as const
+/** States of SNP that SNP_PLATFORM_STATUS reports. */
 export const SnpPlatformState = { UNINIT: 0, INIT: 1 } as const
 
 /** States of a guest that SNP_GUEST_STATUS reports (56860 §8.16). */
@@ -79,16 +80,19 @@ export const SnpGuestState = { INIT: 0, LAUNCH: 1, RUNNING: 2 } as const
 export const SevInit = layout(0x14, {
   flags: [0x00, 4], reserved: [0x04, 4], tmrAddress: [0x08, 8], tmrLength: [0x10, 4],
 })
+/** INIT_EX: INIT, and a buffer in memory instead of the SPI flash. */
 export const SevInitEx = layout(0x24, {
   length: [0x00, 4], flags: [0x04, 4], tmrAddress: [0x08, 8], tmrLength: [0x10, 4], reserved: [0x14, 4],
   nvAddress: [0x18, 8], nvLength: [0x20, 4],
 })
+/** FLAGS of INIT and INIT_EX. */
 export const SevInitFlags = bits({ ES: 0 })
 
 /** PLATFORM_STATUS (55766 §5.7). */
 export const SevPlatformStatus = layout(12, {
   apiMajor: [0, 1], apiMinor: [1, 1], state: [2, 1], flags: [3, 4], build: [7, 1], guestCount: [8, 4],
 })
+/** FLAGS of PLATFORM_STATUS. */
 export const SevPlatformFlags = bits({ OWNER: 0, CONFIG_ES: 8 })
 
 /** GET_ID (55766 §5.12). */
@@ -98,24 +102,29 @@ export const SevGetId = layout(12, { address: [0, 8], length: [8, 4] })
 export const SnpInitEx = layout(64, {
   flags: [0x00, 4], reserved1: [0x04, 4], listPaddr: [0x08, 8], maxSnpAsid: [0x10, 2], reserved2: [0x12, 46],
 })
+/** The bits that SNP_INIT_EX asks with. */
 export const SnpInitExFlags = bits({ INIT_RMP: 0, LIST_PADDR_EN: 1, RAPL_DIS: 2, CIPHERTEXT_HIDING_EN: 3, TIO_EN: 4 })
 
 /** RANGE_LIST of SNP_INIT_EX and SNP_PAGE_SET_STATE: a header, then ranges. */
 export const SnpRangeListHeader = layout(8, { count: [0, 4], reserved: [4, 4] })
+/** A range of a RANGE_LIST, in pages of 4 KiB. */
 export const SnpRange = layout(16, { base: [0, 8], pageCount: [8, 4], reserved: [12, 4] })
 /** The list fills at most a page. */
 export const SNP_RANGE_LIST_MAX = 255
 
 /** SNP_SHUTDOWN_EX (56860 §8.10). */
 export const SnpShutdownEx = layout(8, { length: [0, 4], flags: [4, 4] })
+/** FLAGS of SNP_SHUTDOWN_EX. */
 export const SnpShutdownFlags = bits({ IOMMU_SNP_SHUTDOWN: 0, X86_SNP_SHUTDOWN: 1 })
 
 /** SNP_PLATFORM_STATUS's buffer, and what it writes to the page that the buffer names (56860 §8.3). */
 export const SnpAddress = layout(8, { address: [0, 8] })
+/** What SNP_PLATFORM_STATUS writes. */
 export const SnpPlatformStatus = layout(0x20, {
   apiMajor: [0x00, 1], apiMinor: [0x01, 1], state: [0x02, 1], rmp: [0x03, 1], buildId: [0x04, 4], flags: [0x08, 4],
   guestCount: [0x0c, 4], currentTcb: [0x10, 8], reportedTcb: [0x18, 8],
 })
+/** FLAGS of SNP_PLATFORM_STATUS. */
 export const SnpPlatformFlags = bits({
   MASK_CHIP_ID: 0, MASK_CHIP_KEY: 1, VLEK_EN: 2, FEATURE_INFO: 3, RAPL_DIS: 4, CIPHERTEXT_HIDING_DRAM_CAP: 5,
   CIPHERTEXT_HIDING_DRAM_EN: 6,
@@ -123,10 +132,12 @@ export const SnpPlatformFlags = bits({
 
 /** SNP_CONFIG (56860 §8.6). */
 export const SnpConfig = layout(64, { reportedTcb: [0, 8], flags: [8, 4], reserved: [12, 52] })
+/** FLAGS of SNP_CONFIG. */
 export const SnpConfigFlags = bits({ MASK_CHIP_ID: 0, MASK_CHIP_KEY: 1 })
 
 /** SNP_COMMIT and SNP_VLEK_LOAD. */
 export const SnpCommit = layout(4, { length: [0, 4] })
+/** SNP_VLEK_LOAD's buffer. */
 export const SnpVlekLoad = layout(16, {
   length: [0, 4], wrappedVersion: [4, 1], reserved: [5, 3], wrappedPaddr: [8, 8],
 })
@@ -135,13 +146,16 @@ export const VLEK_HASHSTICK_BYTES = 432
 
 /** SNP_FEATURE_INFO and what it writes: a CPUID-like leaf 8000_0024 (56860 §8.5). */
 export const SnpFeatureInfo = layout(16, { length: [0, 4], ecxIn: [4, 4], featureInfoPaddr: [8, 8] })
+/** What SNP_FEATURE_INFO writes: registers as CPUID's. */
 export const SnpFeatureInfoResult = layout(16, { eax: [0, 4], ebx: [4, 4], ecx: [8, 4], edx: [12, 4] })
+/** Features in ECX of SNP_FEATURE_INFO's leaf 0. */
 export const SnpFeatureEcx = bits({
   X86_SNP_SHUTDOWN: 1, RAPL_DIS: 2, CIPHERTEXT_HIDING: 3, AES_256_XTS_POLICY: 4, CXL_ALLOW_POLICY: 5,
 })
 
 /** SNP_GCTX_CREATE, SNP_DECOMMISSION: the context's address. SNP_ACTIVATE and SNP_ACTIVATE_EX (56860 §8.11–8.13). */
 export const SnpActivate = layout(12, { gctxPaddr: [0, 8], asid: [8, 4] })
+/** SNP_ACTIVATE_EX's buffer. */
 export const SnpActivateEx = layout(0x20, {
   length: [0x00, 4], reserved: [0x04, 4], gctxPaddr: [0x08, 8], asid: [0x10, 4], numIds: [0x14, 4], idPaddr: [0x18, 8],
 })
@@ -151,6 +165,7 @@ export const SnpLaunchStart = layout(0x30, {
   gctxPaddr: [0x00, 8], policy: [0x08, 8], maGctxPaddr: [0x10, 8], flags: [0x18, 4], desiredTscKhz: [0x1c, 4],
   gosvw: [0x20, 16],
 })
+/** FLAGS of SNP_LAUNCH_START. */
 export const SnpLaunchStartFlags = bits({ MA_EN: 0, IMI_EN: 1 })
 
 /** SNP_LAUNCH_UPDATE (56860 §8.18). */
@@ -158,7 +173,9 @@ export const SnpLaunchUpdate = layout(0x28, {
   gctxPaddr: [0x00, 8], page: [0x08, 4], reserved1: [0x0c, 4], pagePaddr: [0x10, 8], permissions: [0x18, 4],
   reserved2: [0x1c, 4],
 })
+/** The page's size and type in SNP_LAUNCH_UPDATE. */
 export const SnpLaunchUpdatePage = bits({ pageSize: 0, pageType: [3, 1], IMI_PAGE: 4 })
+/** The permissions of VMPL1 to 3 in SNP_LAUNCH_UPDATE; VMPL0 has all. */
 export const SnpLaunchUpdatePermissions = bits({ vmpl1: [15, 8], vmpl2: [23, 16], vmpl3: [31, 24] })
 
 /** Page types of SNP_LAUNCH_UPDATE (56860 §8.18, table 68). */
@@ -178,6 +195,7 @@ export const SnpLaunchFinish = layout(0x40, {
   gctxPaddr: [0x00, 8], idBlockPaddr: [0x08, 8], idAuthPaddr: [0x10, 8], flags: [0x18, 1], reserved: [0x19, 7],
   hostData: [0x20, 32],
 })
+/** FLAGS of SNP_LAUNCH_FINISH. */
 export const SnpLaunchFinishFlags = bits({ ID_BLOCK_EN: 0, AUTH_KEY_EN: 1, VCEK_DIS: 2 })
 
 /** ID block: what a guest owner signs (56860 §8.19, table 76). */
@@ -185,6 +203,7 @@ export const SnpIdBlock = layout(0x60, {
   launchDigest: [0x00, 48], familyId: [0x30, 16], imageId: [0x40, 16], version: [0x50, 4], guestSvn: [0x54, 4],
   policy: [0x58, 8],
 })
+/** VERSION of an ID block. */
 export const SNP_ID_BLOCK_VERSION = 1
 
 /** ID authentication information: signatures and keys (56860 §8.19, table 77). */
@@ -196,15 +215,20 @@ export const SnpIdAuth = layout(0x1000, {
 
 /** Keys and signatures of ECDSA with P-384 and SHA-384; numbers are little-endian (56860 §10). */
 export const SnpEcdsaKey = layout(1028, { curve: [0, 4], qx: [4, 72], qy: [0x4c, 72], reserved: [0x94, 880] })
+/** An ECDSA signature: R and S, little-endian. */
 export const SnpEcdsaSignature = layout(512, { r: [0, 72], s: [72, 72], reserved: [144, 368] })
+/** The algorithm of signatures: ECDSA on P-384 with SHA-384. */
 export const ECDSA_P384_SHA384 = 1
+/** The number of P-384 in public keys. */
 export const CURVE_P384 = 2
 
 /** SNP_GUEST_STATUS and what it writes (56860 §8.16). */
 export const SnpGuestStatus = layout(16, { gctxPaddr: [0, 8], statusPaddr: [8, 8] })
+/** What SNP_GUEST_STATUS writes. */
 export const SnpGuestStatusResult = layout(0x20, {
   policy: [0x00, 8], asid: [0x08, 4], state: [0x0c, 1], reserved1: [0x0d, 3], flags: [0x10, 4], reserved2: [0x14, 12],
 })
+/** FLAGS of SNP_GUEST_STATUS. */
 export const SnpGuestStatusFlags = bits({ VCEK_DIS: 0 })
 
 /** SNP_GUEST_REQUEST (56860 §8.27). */

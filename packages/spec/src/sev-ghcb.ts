@@ -51,6 +51,7 @@ export const GhcbError = {
 
 /** SW_EXITINFO1 of AP_CREATION: bits 15:0 say what, 19:16 the VMPL, 63:32 the APIC id. */
 export const ApCreationInfo = bits64({ request: [15, 0], vmpl: [19, 16], apicId: [63, 32] })
+/** What SNP AP Creation asks for. */
 export const ApCreationRequest = { CREATE_ON_INIT: 0, CREATE: 1, DESTROY: 2 } as const
 
 /** SW_EXITINFO1 of AP_JUMP_TABLE. */
@@ -66,15 +67,25 @@ export const GhcbMsr = {
 
 /** Fields of the GHCB MSR by request or response; bits that a declaration leaves out must be zero. */
 export const GhcbMsrSevInfoResp = bits64({ info: [11, 0], cBit: [31, 24], minVersion: [47, 32], maxVersion: [63, 48] })
+/** CPUID request and response: `value` is the leaf, then the register's contents. */
 export const GhcbMsrCpuid = bits64({ info: [11, 0], register: [31, 30], value: [63, 32] })
+/** AP reset hold response: not zero once a SIPI came. */
 export const GhcbMsrApResetHoldResp = bits64({ info: [11, 0], value: [63, 12] })
+/** GHCB address, and GHCB page registration: a guest frame number. */
 export const GhcbMsrGpa = bits64({ info: [11, 0], gfn: [63, 12] })
+/** SNP page state change request. */
 export const GhcbMsrPscReq = bits64({ info: [11, 0], gfn: [51, 12], operation: [55, 52] })
+/** SNP page state change response: 0, or an error. */
 export const GhcbMsrPscResp = bits64({ info: [11, 0], errorCode: [63, 32] })
+/** SNP run VMPL request. */
 export const GhcbMsrRunVmplReq = bits64({ info: [11, 0], vmpl: [39, 32] })
+/** SNP run VMPL response: 0, or an error. */
 export const GhcbMsrRunVmplResp = bits64({ info: [11, 0], errorCode: [63, 32] })
+/** Hypervisor features response. */
 export const GhcbMsrHvFeaturesResp = bits64({ info: [11, 0], features: [63, 12] })
+/** Termination request: a set of reasons, and one of it. */
 export const GhcbMsrTermination = bits64({ info: [11, 0], reasonSet: [15, 12], reason: [23, 16] })
+/** Requests that are their code and nothing else. */
 export const GhcbMsrInfoOnly = bits64({ info: [11, 0] })
 
 /** GhcbMsrGpa.gfn of a hypervisor without a preference, or that refuses a registration. */
@@ -103,6 +114,7 @@ export const PSC_MAX_ENTRIES = 253
 
 /** SW_EXITINFO2[63:32] of a page state change that failed; with INVALID_REQUEST the low half says what. */
 export const PscError = { INVALID_REQUEST: 1, GENERIC: 0x100 } as const
+/** What was wrong with a list of page state changes, in the low half of EXITINFO2. */
 export const PscInvalid = { HEADER: 1, ENTRY: 2 } as const
 
 /** SW_EXITINFO2[63:32] of a guest request that the hypervisor (not the firmware) refused. */

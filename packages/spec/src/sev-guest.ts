@@ -80,10 +80,12 @@ export const GuestMessageHeader = layout(0x60, {
 
 /** First byte of the header that is authenticated, and how many follow. */
 export const GUEST_MESSAGE_AAD_OFFSET = 0x30
+/** Bytes of the header that are authenticated and not encrypted. */
 export const GUEST_MESSAGE_AAD_BYTES = 0x30
 
 /** GuestMessageHeader.algorithm and headerVersion. */
 export const AEAD_AES_256_GCM = 1
+/** HDR_VERSION of a guest message. */
 export const GUEST_MESSAGE_HEADER_VERSION = 1
 
 /** GuestMessageHeader.messageType (56860 §8.26, table 102). */
@@ -99,6 +101,7 @@ export const ReportRequest = layout(96, {
 })
 /** ReportRequest.flags: 0 VLEK if one is loaded, else VCEK; 1 VCEK; 2 VLEK. */
 export const ReportRequestFlags = bits({ keySelect: [1, 0] })
+/** What stands before the report in MSG_REPORT_RSP. */
 export const ReportResponseHeader = layout(0x20, { status: [0, 4], reportSize: [4, 4], reserved: [8, 24] })
 
 /** MSG_KEY_REQ (56860 §7.2, table 18), message version 1; version 2 adds `launchMitVector`. */
@@ -119,10 +122,12 @@ export const KeySelect = bits({ rootKeySelect: 0, keySelect: [2, 1] })
 export const KeyFieldSelect = bits64({
   GUEST_POLICY: 0, IMAGE_ID: 1, FAMILY_ID: 2, MEASUREMENT: 3, GUEST_SVN: 4, TCB_VERSION: 5, LAUNCH_MIT_VECTOR: 6,
 })
+/** MSG_KEY_RSP. */
 export const KeyResponse = layout(0x40, { status: [0, 4], reserved: [4, 28], derivedKey: [0x20, 32] })
 
 /** MSG_TSC_INFO (56860 §7.10). */
 export const TSC_INFO_REQUEST_BYTES = 128
+/** MSG_TSC_INFO_RSP. */
 export const TscInfoResponse = layout(128, {
   status: [0, 4], reserved1: [4, 4], tscScale: [8, 8], tscOffset: [16, 8], tscFactor: [24, 4], reserved2: [28, 100],
 })

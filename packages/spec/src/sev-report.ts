@@ -54,6 +54,7 @@ export const ReportPlatformInfo = bits64({
 
 /** AttestationReport.keyInfo. */
 export const ReportKeyInfo = bits({ AUTHOR_KEY_EN: 0, MASK_CHIP_KEY: 1, signingKey: [4, 2] })
+/** Values of SIGNING_KEY in an attestation report. */
 export const ReportSigningKey = { VCEK: 0, VLEK: 1, NONE: 7 } as const
 
 /** TCB_VERSION of Milan and Genoa (56860 §2.2, table 3). */

@@ -73,6 +73,7 @@ export const RmpCfg = bits64({ SEGMENTED_RMP_EN: 0, segmentShift: [13, 8] })
 
 /** CPUID 8000_0025 EAX and EBX: limits of the segmented RMP. */
 export const Cpuid80000025Eax = bits({ minSegmentShift: [5, 0], maxSegmentShift: [11, 6] })
+/** CPUID 8000_0025 EBX: segments of the RMP that are cached, and whether that is a hard limit. */
 export const Cpuid80000025Ebx = bits({ cachedSegments: [9, 0], HARD_LIMIT: 10 })
 
 /** #VC error code of an access to a private page that the guest has not validated (APM vol. 2, §15.36.10). */

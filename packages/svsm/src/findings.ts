@@ -15,6 +15,7 @@ export interface SvsmFact {
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`
 
+/** The rule about reserved fields of requests (58019, each call's table). */
 export const svsmReserved: Rule = {
   id: 'svsm-reserved-field',
   title: 'Reserved fields of a request to the SVSM are zero',

@@ -26,6 +26,7 @@ export interface SvsmRange {
   readonly length: number
 }
 
+/** The guest's launch, and where the SVSM may lie. */
 export interface SvsmImageOptions {
   /**
    * The guest's launch as it would be at VMPL0, with exactly one page of secrets, one of CPUID and the first
@@ -44,6 +45,7 @@ export interface SvsmImageOptions {
   readonly cBit: number
 }
 
+/** A guest's launch with an SVSM in it. */
 export interface SvsmImage {
   /** The guest's and the SVSM's pages, and the VMSA that starts the SVSM on the first processor. */
   readonly launch: readonly SvsmLaunchPages[]

@@ -18,6 +18,7 @@ export interface SvsmPvalidate {
   readonly unchanged: boolean
 }
 
+/** What the SVSM uses of the processor that it runs on, at VMPL0. */
 export interface SvsmProcessor {
   readonly apicId: number
   load(address: number, out: Uint8Array): true | SvsmFault
@@ -46,6 +47,7 @@ export interface Svsm {
   stats(): SvsmStats
 }
 
+/** What the SVSM was asked, and what it answered. */
 export interface SvsmStats {
   readonly requests: Readonly<Record<string, number>>
   /** Results other than success, by name and number of times. */

@@ -17,6 +17,7 @@ import { createGuestVcpus } from './vcpus.ts'
 import type { VtpmBackend } from './vtpm/backend.ts'
 import { createVtpm } from './vtpm/vtpm.ts'
 
+/** Where the SVSM lies in its guest, and what it is built with. */
 export interface SvsmOptions {
   /** Where it lies: `SvsmImage.region.start`. */
   readonly base: number

@@ -35,6 +35,7 @@ export interface GuestFault {
   address: bigint
 }
 
+/** The fault of the access that answered false last; the next one overwrites it. */
 export const guestFault: GuestFault = { vector: 0, errorCode: -1, address: 0n }
 
 /** Raises an exception at the present instruction. Nothing of the instruction may have taken effect yet. */
@@ -63,6 +64,7 @@ export const FLUSH = {
 
 /** What `cacheOperation` is told. */
 export const CACHE = { WBINVD: 0, INVD: 1, WBNOINVD: 2, CLFLUSH: 3, CLFLUSHOPT: 4, CLWB: 5 } as const
+/** One of the {@link CACHE} numbers. */
 export type CacheOperation = (typeof CACHE)[keyof typeof CACHE]
 
 /** Services outside the instruction set that a processor uses; the machine supplies them. */
@@ -76,6 +78,7 @@ export interface CpuHost {
   externalVector(): number
 }
 
+/** A processor as instructions written in TypeScript see it. */
 export interface Cpu {
   readonly views: Views
   readonly index: number

@@ -14,9 +14,13 @@ export const MEM = 3
 export const IMM = 4
 /** XMMn (YMMn when the record's `size` is 32). */
 export const XMM_REG = 5
+/** MMX registers. */
 export const MMX_REG = 6
+/** Segment registers. */
 export const SEG_REG = 7
+/** Control registers. */
 export const CR_REG = 8
+/** Debug registers. */
 export const DR_REG = 9
 /** ST(n). */
 export const ST_REG = 10
@@ -29,8 +33,11 @@ export const IMM2 = 13
 
 /** Code-segment widths, as `Insn.mode` and the decoder's argument. */
 export const MODE16 = 2
+/** 32-bit code. */
 export const MODE32 = 4
+/** 64-bit code. */
 export const MODE64 = 8
+/** How code is decoded; the numbers are bits, for tables. */
 export type CodeWidth = typeof MODE16 | typeof MODE32 | typeof MODE64
 
 /** Why bytes are no instruction. */
@@ -42,6 +49,7 @@ export const TOO_LONG = 2
 /** The bytes given end inside the instruction; `len` says how many are there. */
 export const TRUNCATED = 3
 
+/** A decoded instruction; `decode` fills one that the caller keeps. */
 export interface Insn {
   status: typeof DECODED | typeof INVALID | typeof TOO_LONG | typeof TRUNCATED
   /** Number of the mnemonic in `OPS` (`ops.ts`). */

@@ -7,6 +7,7 @@ export interface NumaNode {
   readonly apicIds: readonly number[]
 }
 
+/** What ACPI tables tell of a machine; what is left out is that of the PC. */
 export interface AcpiPlatform {
   /** APIC ids of the processors, in the order of their numbers. Ids from 255 on get x2APIC entries. */
   readonly apicIds: readonly number[]

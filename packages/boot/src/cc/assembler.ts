@@ -20,6 +20,7 @@ export type Condition = keyof typeof Condition
 
 /** Two-operand arithmetic: the number in the opcode. */
 const ALU = { add: 0, or: 1, and: 4, sub: 5, xor: 6, cmp: 7 } as const
+/** Names of the arithmetic instructions that take two operands. */
 export type Alu = keyof typeof ALU
 
 /** Instructions without operands that the assembler knows. */
@@ -28,8 +29,10 @@ const PLAIN = {
   repStosq: [0xf3, 0x48, 0xab], repMovsq: [0xf3, 0x48, 0xa5], cpuid: [0x0f, 0xa2],
   vmgexit: [0xf3, 0x0f, 0x01, 0xd9], pvalidate: [0xf2, 0x0f, 0x01, 0xff], rmpadjust: [0xf3, 0x0f, 0x01, 0xfe],
 } as const
+/** Names of the instructions without operands. */
 export type Plain = keyof typeof PLAIN
 
+/** Writes x86-64 code, with labels. */
 export interface Assembler {
   /** Names the place where the next instruction goes. @throws RangeError when the name is taken */
   label(name: string): void

@@ -28,6 +28,7 @@ import { VMSA_GPA, type SnpLaunch, type SnpLaunchPages, type SnpPageType } from 
 import { snpStage, stageParameters, STAGE_RANGES } from './snp-stage.ts'
 import { vmsaOf } from './vmsa.ts'
 
+/** What {@link snpDirectBoot} launches: addresses and sizes in bytes. */
 export interface SnpDirectOptions {
   /** A bzImage with a 64-bit entry. */
   readonly kernel: Uint8Array

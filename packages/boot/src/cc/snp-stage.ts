@@ -31,6 +31,7 @@ export const STAGE_RANGES = (4096 - RANGES) / StageRange.size - 1
 
 /** Reason set of our termination requests (56421 §2.3.1 leaves sets from 2 on to vendors), and the reasons. */
 export const STAGE_TERMINATION_SET = 0xc
+/** Why the boot stage gave up, by the reason code of its set ({@link STAGE_TERMINATION_SET}). */
 export const STAGE_TERMINATION: Readonly<Record<number, string>> = {
   1: 'the host speaks no GHCB protocol version 2',
   2: 'the host does not support SEV-SNP guests',

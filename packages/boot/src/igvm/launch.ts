@@ -13,6 +13,7 @@ interface Range {
   readonly length: number
 }
 
+/** What {@link igvmLaunch} needs: the file, and what the host tells its guest. */
 export interface IgvmLaunchOptions {
   readonly file: { readonly name: string, readonly bytes: Uint8Array }
   readonly vcpus: number

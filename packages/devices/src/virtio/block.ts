@@ -19,6 +19,7 @@ export const BLK_FEATURE = {
 
 /** Request types and status (section 5.2.6). */
 export const BLK_REQUEST = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 } as const
+/** The last byte of a request's answer (section 5.2.6). */
 export const BLK_STATUS = { OK: 0, IOERR: 1, UNSUPP: 2 } as const
 
 /** `struct virtio_blk_config` (section 5.2.4). */

@@ -2,6 +2,7 @@
 import type { Finding } from '../finding.ts'
 import type { Rule } from '../rule.ts'
 
+/** What reports of all formats are made from. */
 export interface ReportInput {
   readonly tool: { readonly name: string, readonly version: string }
   /** What was run: the guest's image, its options; for whoever reads the report without having run it. */

@@ -7,6 +7,7 @@ import type { ReportInput } from './input.ts'
 
 /** Name and version of the format: fields `format` and `version` of a report. */
 export const REPORT_FORMAT = 'cofferdam-findings'
+/** The version of that format: a reader may meet more fields than it knows, but none that changed. */
 export const REPORT_VERSION = 1
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`

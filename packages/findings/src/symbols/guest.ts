@@ -14,11 +14,13 @@ export interface GuestCode {
   readonly read: ReadLinear
 }
 
+/** Where names come from. */
 export interface GuestSymbolsOptions {
   /** Symbols from a file, with addresses as they were linked; the kernel's own tell where it lies now. */
   readonly file?: SymbolTable
 }
 
+/** Names code of a guest, wherever KASLR has put its kernel. */
 export interface GuestSymbols {
   describe(code: GuestCode): Pick<Scene, 'rip' | 'linked' | 'backtrace' | 'noSymbols'>
 }
@@ -83,6 +85,7 @@ function scanStack({ rsp, read }: GuestCode, locate: (address: bigint) => Locate
   return frames
 }
 
+/** Looks for the kernel's own symbols in the guest's memory when they are needed first, a few times at most. */
 export function createGuestSymbols({ file }: GuestSymbolsOptions = {}): GuestSymbols {
   let known: Known | undefined
   let tries = 0

@@ -3,6 +3,7 @@
 /** Reads guest memory at a linear address; false where any of it is not mapped. */
 export type ReadLinear = (address: bigint, out: Uint8Array) => boolean
 
+/** Whose linear addresses are read, and through what. */
 export interface LinearMemoryOptions {
   /** Reads guest physical memory, inside one page; false where none is. */
   readonly readPhysical: (address: number, out: Uint8Array) => boolean
@@ -18,6 +19,7 @@ const PRESENT = 1n
 const LARGE = 0x80n
 const ADDRESS = 0xf_ffff_ffff_f000n
 
+/** Reads memory by linear addresses through a guest's page tables of 4 or 5 levels; it changes nothing there. */
 export function createLinearMemory({ readPhysical, cr3, levels, notAddress }: LinearMemoryOptions): ReadLinear {
   const entry = new Uint8Array(8)
   const view = new DataView(entry.buffer)

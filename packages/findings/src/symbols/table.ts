@@ -26,6 +26,7 @@ const FAR = 2 ** 20
 /** A name that shows nothing but what a linker takes, and not for ever. */
 const NAME = /^[\x21-\x7e]{1,255}$/
 
+/** Symbols in the order of their addresses. */
 export interface SymbolSource {
   /** Addresses less KERNEL_BASE, ascending; negative ones are left out. */
   readonly offsets: Float64Array
@@ -33,6 +34,7 @@ export interface SymbolSource {
   readonly typeAndName: (index: number) => string
 }
 
+/** Answers which symbol an address belongs to. */
 export function createSymbolTable({ offsets, typeAndName }: SymbolSource): SymbolTable {
   const nameAt = (index: number): string => {
     const name = typeAndName(index).slice(1)

@@ -10,6 +10,7 @@ import {
 /** Four registers of a CPUID answer: EAX, EBX, ECX, EDX. */
 export type CpuidAnswer = Uint32Array
 
+/** A guest's processor where the host answers for it: CPUID and MSRs. */
 export interface GuestCpu {
   readonly system: CpuSystem
   /**
@@ -25,6 +26,7 @@ export interface GuestCpu {
   timestamp(): bigint
 }
 
+/** Which processor of which model it is. */
 export interface GuestCpuOptions {
   readonly model: CpuModel
   readonly index: number
@@ -38,6 +40,7 @@ export interface GuestCpuOptions {
   readonly msrs?: readonly Msr[]
 }
 
+/** A processor as after reset. */
 export function createGuestCpu(options: GuestCpuOptions): GuestCpu {
   const { model, index, count, apic, now } = options
   const msrs = createMsrTable(model)

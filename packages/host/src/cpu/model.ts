@@ -14,6 +14,7 @@ export interface EncryptionFacts {
   readonly coherencyNeedsNothing: boolean
 }
 
+/** The silicon's model without 5-level paging. */
 export const guestModel = (): CpuModel => configureModel(epycGenoa, { la57: false })
 
 /** Leaf 8000_001F of an SNP guest (APM vol. 3, appendix E). */

@@ -85,6 +85,7 @@ export interface VmgexitServer {
   serve(value: bigint, vcpu: VcpuServices): ServedExit
 }
 
+/** Serves VMGEXIT by GHCB and by the MSR protocol; a GHCB is copied once, and only the copy is looked at. */
 export function createVmgexitServer(guest: GuestServices): VmgexitServer {
   const copy = ghcbPage(new Uint8Array(Ghcb.size))
   return {

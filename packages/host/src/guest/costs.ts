@@ -4,6 +4,7 @@
  */
 import type { MemoryOperation } from '../memory/guest-memory.ts'
 
+/** What work of the host's costs, in nanoseconds of virtual time. */
 export const COSTS = {
   /**
    * VMRUN and #VMEXIT of an SEV-ES guest with all state in its VMSA, and the host's work around it. A plain SVM guest

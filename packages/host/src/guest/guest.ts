@@ -22,6 +22,7 @@ import { createVcpu, type GuestWatch, type Vcpu } from './vcpu.ts'
 import { VMPLS } from './vmpls.ts'
 import { createVmcb, IOPM_BYTES, MSRPM_BYTES, msrPermissionMap, setUpVmcb } from './vmcb.ts'
 
+/** Which guest is launched on which host. */
 export interface SnpGuestOptions {
   readonly host: ReferenceHost
   readonly memory: PhysicalMemory
@@ -71,6 +72,7 @@ export interface SnpGuestStats {
   readonly hostile?: readonly HostileDeed[]
 }
 
+/** A guest that was launched: its processors, its memory, and what it has asked for so far. */
 export interface SnpGuest {
   readonly vcpus: readonly Vcpu[]
   readonly apics: readonly LocalApic[]

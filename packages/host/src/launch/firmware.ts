@@ -11,6 +11,7 @@ import { cpuidSignature } from '@cofferdam/x86'
 import { guestModel } from '../cpu/model.ts'
 import { HostError } from '../errors.ts'
 
+/** A guest that begins in a flash image with SEV metadata (OVMF). */
 export interface FirmwareLaunchOptions {
   readonly firmware: { readonly name: string, readonly bytes: Uint8Array }
   readonly vcpus: number

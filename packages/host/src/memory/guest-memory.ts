@@ -24,6 +24,7 @@ export interface RmpInstructions {
   psmash(page: number): number
 }
 
+/** What a guest's memory is made of: the host's pages, the RMP, the nested tables. Page numbers count 4 KiB. */
 export interface GuestMemoryOptions {
   readonly memory: HostMemory
   readonly rmp: RmpInstructions
@@ -67,6 +68,7 @@ export interface GuestMemoryCounts {
   implicit: number
 }
 
+/** Memory of one guest, page by page: who backs it, and who may see it. */
 export interface GuestMemory extends DmaMemory {
   readonly counts: GuestMemoryCounts
   isRam(guestPage: number): boolean
@@ -111,6 +113,7 @@ interface Region {
   readonly states: Uint8Array
 }
 
+/** Starts with nothing backed: a page is taken from the host when the guest first needs it. */
 export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
   const { memory, rmp, npt, asid, flush, charge } = options
   const ram = options.ram.map(({ start, length }) => ({ first: start / PAGE, end: (start + length) / PAGE }))

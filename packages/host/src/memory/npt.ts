@@ -6,6 +6,7 @@
 import { PageEntry } from '@cofferdam/spec'
 import { createWords, type HostMemory } from './words.ts'
 
+/** Where a guest's nested page tables are kept. */
 export interface NptOptions {
   readonly memory: HostMemory
   /** A page of the host's for a table: its system page number. */
@@ -15,6 +16,7 @@ export interface NptOptions {
   readonly physicalBits: number
 }
 
+/** Nested page tables of one guest: guest physical to system physical pages. */
 export interface Npt {
   /** System physical address of the topmost table, for VMCB.nCR3. */
   readonly root: number

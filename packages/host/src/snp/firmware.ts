@@ -10,6 +10,7 @@ export interface Psp {
   command(command: number, buffer: number): number
 }
 
+/** The PSP's firmware as a driver sees it: commands with a buffer. */
 export interface Firmware {
   /** Gives a command, and answers its status and the buffer as the firmware left it. */
   tryCommand(command: keyof typeof PspCommand, buffer: Uint8Array): { readonly status: number, readonly buffer: Uint8Array }
@@ -23,6 +24,7 @@ export interface Firmware {
   reclaim(page: number): void
 }
 
+/** Where commands go, and the page that their buffers are put in. */
 export interface FirmwareOptions {
   readonly psp: Psp
   readonly memory: HostMemory
@@ -41,6 +43,7 @@ export function statusName(status: number): string {
   return `${name} (${hex(status)})`
 }
 
+/** A driver for commands of the PSP: one page of the host's holds the buffer of each. */
 export function createFirmware(options: FirmwareOptions): Firmware {
   const { psp, memory, rmp, charge } = options
   const bufferPage = options.allocatePage()

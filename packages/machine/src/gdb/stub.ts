@@ -16,6 +16,7 @@ export type GdbStop =
   /** The guest ended, with a status. */
   | { readonly kind: 'exited'; readonly status: number }
 
+/** The server's end of gdb's remote protocol, without a connection. */
 export interface GdbStub {
   /** Bytes that gdb sent. What it asks of a machine that runs is answered when it stops. */
   receive(bytes: Uint8Array): void
@@ -29,6 +30,7 @@ export interface GdbStub {
   stopped(stop: GdbStop): void
 }
 
+/** Which machine is debugged, and where answers go. */
 export interface GdbStubOptions {
   readonly machine: Debuggable
   /** Sends characters that are bytes. */
@@ -53,6 +55,7 @@ const address = (text: string): bigint | null => (/^[0-9a-f]{1,16}$/i.test(text)
 /** Z packets: 0 and 1 break at instructions, 2 at writes, 3 and 4 at accesses (reads alone are not told apart). */
 const WATCH_KINDS: readonly (HostWatch['kind'] | undefined)[] = ['execute', 'execute', 'write', 'access', 'access']
 
+/** Serves gdb for a machine that its caller runs, as `running` says; `stopped` tells gdb why it came back. */
 export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
   const reader = createPacketReader(send)
   const linear = createLinearMemory(machine.memory)

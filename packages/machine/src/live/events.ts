@@ -10,6 +10,7 @@ export interface DroppedEvents {
   readonly to: number
 }
 
+/** Events of a machine as an async iterator. */
 export interface EventStream extends AsyncIterable<MachineEvent | DroppedEvents> {
   /** For the machine's options. */
   readonly onEvent: (event: MachineEvent) => void
@@ -17,6 +18,7 @@ export interface EventStream extends AsyncIterable<MachineEvent | DroppedEvents>
   close(): void
 }
 
+/** Which events are kept, and how many. */
 export interface EventStreamOptions {
   /** Events that are kept while nobody takes them. Default 65536. */
   readonly limit?: number

@@ -4,6 +4,7 @@ import type { RunResult } from '../options.ts'
 import type { EventStream } from './events.ts'
 import type { SerialStreams } from './serial.ts'
 
+/** When to come back, and whose streams are served. */
 export interface RunMachineOptions {
   /** Instructions after which to come back, about. Default: no limit. */
   readonly instructions?: number

@@ -21,6 +21,7 @@ export interface SerialStreams {
   close(): void
 }
 
+/** How much is kept of what nobody reads. */
 export interface SerialStreamsOptions {
   /**
    * Bytes of the guest's that are kept while nobody reads, at least; of more, the oldest are dropped. Default 1 MiB.

@@ -11,6 +11,7 @@ export interface SevJudge {
 
 const NONE: readonly Violation[] = []
 
+/** A judge for one guest: it is told what happens, and answers with the rules that this breaks. */
 export function createSevJudge(): SevJudge {
   const history = createPageHistory()
   return {

@@ -40,6 +40,7 @@ export function writePscProgress(bytes: Uint8Array, index: number, currentPage: 
   const at = PscHeader.size + 8 * index
   view.setBigUint64(at, PscEntry.set(view.getBigUint64(at, true), 'currentPage', BigInt(currentPage)), true)
 }
+/** Puts the entry that is next into a list's header, where the guest looks how far the host came. */
 export function writePscCurrent(bytes: Uint8Array, current: number): void {
   PscHeader.set(new DataView(bytes.buffer, bytes.byteOffset), 'currentEntry', current)
 }

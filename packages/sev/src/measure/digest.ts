@@ -6,6 +6,7 @@ import { sha384 } from '@noble/hashes/sha2.js'
 import { SNP_VMSA_GPA, SnpPageInfo, SnpPageType } from '@cofferdam/spec'
 
 const PAGE = 4096
+/** Bytes of a launch digest: SHA-384. */
 export const DIGEST_BYTES = 48
 
 /** One page as the digest sees it. */

@@ -51,6 +51,7 @@ export interface SevGuest {
   readonly tscScale: bigint
 }
 
+/** What SEV knows of one processor, and of the guest that it runs. */
 export interface SevProcessor {
   readonly shared: SevShared
   readonly processor: Processor

@@ -22,6 +22,7 @@ import { flushPages, sevMeanings, takenBefore, writeBack } from './instructions.
 import { createSevPolicy } from './keys.ts'
 import { sevMsrs } from './msrs.ts'
 
+/** The machine that gets SEV, and its secrets. */
 export interface SevSiliconOptions {
   readonly memory: PhysicalMemory
   /** The table that the processors' MSRs will point at; it is not enabled yet. */
@@ -52,6 +53,7 @@ export interface RmpUpdate {
   readonly immutable: boolean
 }
 
+/** SEV, SEV-ES and SEV-SNP as extensions of the processors of one machine. */
 export interface SevSilicon {
   /** For `extendedMeanings`, `extendedMsrs`, `extendSystem` and `attachExtensions`: SVM, then SEV. */
   readonly extensions: readonly Extension[]

@@ -17,6 +17,7 @@ import { restorePsp, savePsp } from './snapshot.ts'
 import type { Firmware, PspFacts, PspPlatform, PspState } from './types.ts'
 import { VLEK_SEED_BYTES } from './vlek.ts'
 
+/** The memory, RMP and secrets that the firmware works with. */
 export interface PspOptions {
   readonly memory: PhysicalMemory
   readonly rmp: RmpTable

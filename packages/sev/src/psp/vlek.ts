@@ -13,6 +13,7 @@ const WrappedVlek = layout(VLEK_HASHSTICK_BYTES, {
   iv: [0x000, 12], reserved1: [0x00c, 4, 'bytes'], hashstick: [0x010, 384], tcb: [0x190, 8], reserved2: [0x198, 8],
   tag: [0x1a0, 16],
 })
+/** Bytes of an unwrapped hashstick, from which the VLEK is made. */
 export const VLEK_SEED_BYTES = 384
 
 const wrappingKey = ({ derive }: SevIdentity): Uint8Array => derive('vlek wrapping key', 32)

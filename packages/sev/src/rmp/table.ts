@@ -31,6 +31,7 @@ export interface RmpTableState {
   readonly cfg: string
 }
 
+/** The RMP in memory: where it lies, and its entries as software and processors change them. */
 export interface RmpTable {
   /** Where the table lies, or null before `load`. */
   readonly geometry: RmpGeometry | null

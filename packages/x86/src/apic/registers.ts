@@ -10,7 +10,9 @@ export const APIC = {
 
 /** First x2APIC MSR. */
 export const X2APIC_MSR = 0x800
+/** IA32_APIC_BASE. */
 export const MSR_APIC_BASE = 0x1b
+/** IA32_TSC_DEADLINE: the time-stamp counter at which the timer fires; 0 disarms it. */
 export const MSR_TSC_DEADLINE = 0x6e0
 
 /** IA32_APIC_BASE (figure 11-26). */

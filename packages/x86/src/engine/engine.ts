@@ -21,6 +21,7 @@ import { createJit } from '../jit/jit.ts'
 import type { Jit } from '../jit/jit.ts'
 import { HANDLER, JUMP_CACHE_ENTRIES } from './uop.ts'
 
+/** In which memory instructions run, what they mean, and how they run. */
 export interface EngineOptions {
   readonly memory: PhysicalMemory
   readonly processors: number
@@ -50,6 +51,7 @@ const FORM_SLOTS = 8192
 /** Entries that make a block hot. */
 const THRESHOLDS = { interp: 0, jit: 32, auto: 24_000 } as const
 
+/** What the processors of a machine share: instruction handlers, decoded and compiled code. */
 export interface Engine {
   readonly memory: PhysicalMemory
   readonly cache: CodeCache
@@ -80,6 +82,7 @@ interface InterpreterExports {
   [name: string]: unknown
 }
 
+/** Generates the interpreter for a machine; processors are made on it by {@link createProcessor}. */
 export function createEngine(options: EngineOptions): Engine {
   const { memory, processors } = options
   const { u8, i64 } = memory.views

@@ -41,6 +41,7 @@ export interface MmuOptions {
   readonly afterIo: () => void
 }
 
+/** A processor's translations: its TLBs, and walks that fill them. */
 export interface Mmu {
   readonly context: WalkContext
   /** Base of this processor's TLBs. */

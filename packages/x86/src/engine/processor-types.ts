@@ -9,6 +9,7 @@ import type { Mmu, TranslationFaults } from './mmu-types.ts'
 import type { ProcessorSnapshot } from './processor-image.ts'
 import type { Supervisor } from './supervisor.ts'
 
+/** Which processor it is, on which engine. */
 export interface ProcessorOptions {
   readonly engine: Engine
   readonly index: number
@@ -52,6 +53,7 @@ export interface ProcessorCounts {
   pauses: number
 }
 
+/** One logical processor: runs instructions, takes interrupts, shows its state. */
 export interface Processor {
   readonly index: number
   readonly cpu: EngineCpu

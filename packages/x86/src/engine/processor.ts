@@ -25,6 +25,7 @@ import { createSingleStep } from './single-step.ts'
 import { createSliceRunner } from './slice.ts'
 import { EVENT_STOP } from './uop.ts'
 
+/** Makes a processor as after reset. */
 export function createProcessor(options: ProcessorOptions): Processor {
   const core = createCore(options)
   const { engine, mmu, cpu, counts, area, at, look, stop } = core

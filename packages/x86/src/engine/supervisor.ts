@@ -20,6 +20,7 @@ export const HOLD = {
  */
 export const LEAVE = 0x100
 
+/** Who stands above the code of a processor and may take it from there: SVM, for guests. */
 export interface Supervisor {
   /** `settle` has something to do at this instruction boundary, before anything else. */
   readonly pending: boolean

@@ -121,6 +121,7 @@ const VINTR = {
   irq: Number(V.V_IRQ), ignoresTpr: Number(V.V_IGN_TPR), masking: Number(V.V_INTR_MASKING),
 } as const
 
+/** Whether NP_ENABLE is set: guest addresses go through nested tables (APM vol. 2 §15.25). */
 export const usesNestedPaging = (control: GuestControl): boolean =>
   (control.nested & NestedControl.mask.NP_ENABLE) !== 0n
 export const usesLbrVirtualization = (control: GuestControl): boolean =>

@@ -21,6 +21,7 @@ const FEATURES = ([
   'NP', 'LbrVirt', 'NRIPS', 'TscRateMsr', 'FlushByAsid', 'DecodeAssists', 'PauseFilter', 'PauseFilterThreshold',
 ] as const).reduce((all, name) => all | Cpuid8000000aEdx.mask[name], 0)
 
+/** What of SVM varies between processors. */
 export interface SvmExtensionOptions {
   /** ASIDs, the host's 0 included. Default 32768, as EPYC processors have. */
   readonly asids?: number

@@ -25,6 +25,7 @@ const CACHED_WORDS = 9
 /** EXITCODE of a VMRUN that found illegal state. */
 export const VMEXIT_INVALID = -1
 
+/** The processor that gets SVM. */
 export interface SvmOptions {
   readonly processor: Processor
   readonly memory: PhysicalMemory

@@ -11,6 +11,7 @@ export const EXTERNAL = 1
 export const SOFTWARE = 2
 /** INT1 (ICEBP): saves the next instruction, but no DPL check, and EXT is 1 (SDM vol. 2, INT n). */
 export const INT1 = 3
+/** Where an event comes from, which decides what its delivery checks and pushes. */
 export type EventSource = typeof FAULT | typeof EXTERNAL | typeof SOFTWARE | typeof INT1
 
 /** EXT of error codes raised during delivery (SDM vol. 3 §6.13). */

@@ -42,6 +42,7 @@ export interface RmpDone {
   readonly flush: readonly TlbEffect[]
 }
 
+/** Why an instruction did nothing. */
 export type RmpRefusal =
   /** #UD or #GP(0), before any access. */
   | { readonly kind: 'exception'; readonly vector: 6 | 13 }
@@ -50,13 +51,18 @@ export type RmpRefusal =
   /** An RMP check failed; see `rmpFault`. */
   | { readonly kind: 'check'; readonly verdict: RmpVerdict; readonly at: RmpTranslation }
 
+/** What an instruction on the RMP did: EAX and CF, or a refusal. */
 export type RmpOutcome = RmpDone | RmpRefusal
 
+/** An instruction that ran: EAX = `status`, CF = `carry`, and which translations must go. */
 export const done = (status: number, flush: readonly TlbEffect[] = [], carry = false): RmpDone =>
   ({ kind: 'done', status, carry, flush })
 
+/** #UD, before any access. */
 export const UD: RmpRefusal = { kind: 'exception', vector: 6 }
+/** #GP(0), before any access. */
 export const GP: RmpRefusal = { kind: 'exception', vector: 13 }
+/** The operand's translation faulted. */
 export const TRANSLATION: RmpRefusal = { kind: 'translation' }
 
 /** Refuses an instruction of the guest's: #UD outside of SNP-active guests, #GP(0) above CPL 0. */

@@ -5,6 +5,7 @@ import type { RmpTable } from '../table.ts'
 import { done, hostOnly } from './common.ts'
 import type { InstructionAgent, RmpDone, RmpRefusal } from './common.ts'
 
+/** PSMASH's operand (APM vol. 3). */
 export interface PsmashRequest {
   readonly agent: InstructionAgent
   /** rAX: system physical address of the 2 MiB page. */

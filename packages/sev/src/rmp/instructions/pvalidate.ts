@@ -6,6 +6,7 @@ import type { RmpTable } from '../table.ts'
 import { GP, TRANSLATION, done, guestOnly } from './common.ts'
 import type { InstructionAgent, RmpOutcome, Translate } from './common.ts'
 
+/** PVALIDATE's operands (APM vol. 3). */
 export interface PvalidateRequest {
   readonly agent: InstructionAgent
   /** rAX: linear address. */

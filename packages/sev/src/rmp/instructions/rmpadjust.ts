@@ -7,6 +7,7 @@ import type { RmpTable } from '../table.ts'
 import { TRANSLATION, done, guestOnly } from './common.ts'
 import type { InstructionAgent, RmpOutcome, RmpTranslation, Translate } from './common.ts'
 
+/** RMPADJUST's operands (APM vol. 3). */
 export interface RmpadjustRequest {
   readonly agent: InstructionAgent
   /** rAX: linear address. */

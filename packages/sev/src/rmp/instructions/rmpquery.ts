@@ -6,6 +6,7 @@ import type { RmpTable } from '../table.ts'
 import { TRANSLATION, done, guestOnly } from './common.ts'
 import type { InstructionAgent, RmpDone, RmpRefusal, Translate } from './common.ts'
 
+/** RMPQUERY's operands (APM vol. 3). */
 export interface RmpqueryRequest {
   readonly agent: InstructionAgent
   /** rCX: the VMPL asked about. */

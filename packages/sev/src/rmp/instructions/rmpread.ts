@@ -4,6 +4,7 @@ import type { RmpTable } from '../table.ts'
 import { done, hostOnly } from './common.ts'
 import type { InstructionAgent, RmpDone, RmpRefusal } from './common.ts'
 
+/** RMPREAD's operands (APM vol. 3). */
 export interface RmpreadRequest {
   readonly agent: InstructionAgent
   /** rAX: system physical address of the page. */

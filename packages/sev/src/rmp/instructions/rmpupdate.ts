@@ -7,6 +7,7 @@ import type { RmpTable } from '../table.ts'
 import { done, hostOnly } from './common.ts'
 import type { InstructionAgent, RmpDone, RmpRefusal } from './common.ts'
 
+/** RMPUPDATE's operands (APM vol. 3). */
 export interface RmpupdateRequest {
   readonly agent: InstructionAgent
   /** rAX: system physical address of the page. */

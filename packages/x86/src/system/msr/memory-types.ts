@@ -23,6 +23,7 @@ function requireTypes(value: bigint, types: ReadonlySet<bigint>): void {
 export const VARIABLE_RANGES = 8
 const MTRR_CAP = BigInt(VARIABLE_RANGES) | (1n << 8n) | (1n << 10n)
 
+/** Numbers of the memory type range registers (SDM vol. 3 §12.11). */
 export const MTRR = {
   CAP: 0xfe, DEF_TYPE: 0x2ff, PHYS_BASE0: 0x200, PHYS_MASK0: 0x201,
   FIX64K_00000: 0x250, FIX16K_80000: 0x258, FIX16K_A0000: 0x259, FIX4K_C0000: 0x268,
