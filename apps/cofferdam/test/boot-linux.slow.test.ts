@@ -5,7 +5,7 @@ import { cocoKernel, complaints, debianMissing, runPerson, runReal } from './rea
 const [MiB, GiB] = [2 ** 20, 2 ** 30]
 
 /** The fewest bytes that Linux must have of a machine's memory: page structures and its image are not in MemTotal. */
-const leastMemory = (bytes: number): number => bytes * 0.98 - 96 * MiB
+const leastMemory = (bytes: number): number => bytes * 0.98 - 128 * MiB
 
 const quick = ['--append', 'cryptomgr.notests=1', '--timeout', '280']
 
@@ -31,7 +31,8 @@ describe.skipIf(debianMissing !== undefined)(`Linux${debianMissing === undefined
     const [, found] = /^memory: (\d+)\r$/m.exec(out) ?? []
     expect(Number(found)).toBeGreaterThan(leastMemory(bytes))
     expect(Number(found)).toBeLessThan(bytes)
-    expect(out).toMatch(/^clocks: tsc hpet acpi_pm ?\r$/m)
+    // Where CPUID does not tell the frequency (AMD), Linux measures it for a second before it trusts the counter.
+    expect(out).toMatch(/^clocks: tsc(?:-early)? hpet acpi_pm ?\r$/m)
     expect(out).toContain('clock: rtc0\r\n')
     expect(out).toContain('PCI: 0000:00:00.0 0000:00:1f.0\r\n')
     expect(out).not.toMatch(complaints)
@@ -73,13 +74,14 @@ describe.skipIf(debianMissing !== undefined)(`Linux${debianMissing === undefined
   })
 
   it('gives Ctrl-C to what runs at its console, and the rest of the session to its shell', { timeout: 300_000 }, async () => {
+    // The quotes keep the echo of what is typed from being taken for what it prints.
     const { code, out } = await runPerson(['--kernel', 'trixie-cloud', ...quick], [
-      ['shell ready', 'while :; do :; done\r'], ['done', '\x03'],
-      ['# ', 'sleep 1000; echo "slept $?"\r'], ['slept', '\x03'],
+      ['# ', 'echo sp""inning; while :; do :; done\r'], ['spinning', '\x03'],
+      ['# ', 'echo sl""eeping; sleep 1000; echo sl""ept\r'], ['sleeping', '\x03'],
       ['# ', 'echo "still $((40 + 2))"\r'], ['still 42', '\x01x'],
     ])
     expect(code).toBe(0)
     expect(out).toContain('still 42')
-    expect(out).not.toMatch(/slept 0/)
+    expect(out).not.toContain('slept')
   })
 })

@@ -7,7 +7,7 @@ import type { AcceptJob, AcceptFailure, FailedRange } from './acceptor.ts'
 import { freeRange, hasRun } from './buddy.ts'
 import { type Core, Mark } from './core.ts'
 import { link, unlink } from './lists.ts'
-import { BlockState, blocksAt } from './pages.ts'
+import { BlockState } from './pages.ts'
 import { BLOCK_BYTES, BLOCK_PAGES, PAGE_SIZE, type Range } from './units.ts'
 
 /** Pages of a block's `[from, to)` that cannot be used: those that failed, and the page before each of these ranges. */
@@ -110,11 +110,6 @@ export function acceptForRequest(c: Core, zone: number, order: number): boolean 
     worked = true
   }
   return worked
-}
-
-/** The unaccepted block around a page, or -1. */
-export function unacceptedBlockAt(c: Core, pfn: number): number {
-  return blocksAt(c.store, pfn).find((b) => c.store.blockState[b] === BlockState.unaccepted) ?? -1
 }
 
 /** A processor that accepts block after block, in steps that its caller carries out. */

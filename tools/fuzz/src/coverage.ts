@@ -88,6 +88,4 @@ export function createCoverage(): Coverage {
   }
 }
 
-/** What a form number means. */
-export const formText = (number: number): string => [...numbers].find(([, n]) => n === number)?.[0] ?? String(number)
 export const formCount = (): number => groups.length

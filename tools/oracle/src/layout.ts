@@ -76,9 +76,6 @@ export const STATE = {
   YMM: 400,
 } as const
 
-/** EFLAGS bits that a case may set; IF and bit 1 are always set, the others stay clear. */
-export const SETTABLE_FLAGS = 0x240cd5
-
 /** Selectors that Linux has for user code: 32-bit code, data, 64-bit code. */
 export const SELECTOR = { CODE32: 0x23, DATA: 0x2b, CODE64: 0x33 } as const
 

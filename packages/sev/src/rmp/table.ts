@@ -15,7 +15,6 @@ export const LARGE_PAGES = 512
 const TWO_20 = 2 ** 20
 /** `RmpEntryHigh.inUse` in the highest word of an entry. */
 const IN_USE = 0x400
-const TWO_32 = 2 ** 32
 
 /** What `find` found; filled again by every call. */
 export interface FoundEntry extends RmpFields {
@@ -252,7 +251,3 @@ export function createRmpTable(memory: PhysicalMemory): RmpTable {
 
 /** The largest guest physical address that an entry holds, as a page. */
 export const MAX_GUEST_PAGE = 2 ** 39 - 1
-
-/** Splits a permission word for tests and logs. */
-export const permissionWord = (perms: readonly number[]): number =>
-  perms.reduce((word, p, vmpl) => (word + p * 2 ** (8 * vmpl)) % TWO_32, 0)

@@ -2,17 +2,13 @@
  * Whether floating-point and vector instructions may run at all: SDM vol. 2, table 2-18 and following (exception
  * classes), vol. 3, table 2-2 (EM, MP, TS) and table 24-1 (MMX).
  */
+import { Cr0, Cr4 } from '@cofferdam/spec'
 import { raise, VECTOR, type Cpu } from '../cpu.ts'
 import { MMX_REG, type Insn } from '../insn.ts'
 import { CR0, CR4, FSW, XCR0 } from '../state.ts'
 
-const CR0_MP = 1 << 1
-const CR0_EM = 1 << 2
-const CR0_TS = 1 << 3
-const CR0_NE = 1 << 5
-const CR4_OSFXSR = 1 << 9
-const CR4_OSXMMEXCPT = 1 << 10
-const CR4_OSXSAVE = 1 << 18
+const { MP: CR0_MP, EM: CR0_EM, TS: CR0_TS, NE: CR0_NE } = Cr0.mask
+const { OSFXSR: CR4_OSFXSR, OSXMMEXCPT: CR4_OSXMMEXCPT, OSXSAVE: CR4_OSXSAVE } = Cr4.mask
 /** FSW.ES: an unmasked x87 exception is pending. */
 export const FSW_ES = 0x80
 

@@ -10,7 +10,7 @@ export type ValueType = typeof I32 | typeof I64 | typeof V128
 
 /** Opcodes that the emitter treats apart; all others are plain unary or binary operators. */
 export const OP = {
-  BLOCK_IF: 0x04, CALL: 0x10, SELECT: 0x1b, LOCAL_GET: 0x20, LOCAL_TEE: 0x22, CONST32: 0x41, CONST64: 0x42,
+  CALL: 0x10, SELECT: 0x1b, LOCAL_GET: 0x20, LOCAL_TEE: 0x22, CONST32: 0x41, CONST64: 0x42,
 } as const
 /** Vector operators are 0xfd00 + their number. */
 export const SIMD = 0xfd00
@@ -110,7 +110,6 @@ export const load64 = loader(0x29, I64)
 export const load8U = loader(0x2d, I32)
 export const load16U = loader(0x2f, I32)
 export const load32S64 = loader(0x34, I64)
-export const load32U64 = loader(0x35, I64)
 export const load128 = loader(SIMD | 0, V128)
 /** The zero-extending load of `size` bytes in the type that operands of that size have. */
 export const loadSized = (size: number, address: Expr, offset = 0): Expr =>
@@ -126,9 +125,6 @@ export const typeOf = (size: number): ValueType => (size === 16 ? V128 : size ==
 
 export const select = (condition: Expr, whenTrue: Expr, whenFalse: Expr): Expr =>
   new Expr(whenTrue.type, OP.SELECT, whenTrue, whenFalse, 0, condition)
-/** A value chosen by a real branch. */
-export const branchValue = (condition: Expr, whenTrue: Expr, whenFalse: Expr): Expr =>
-  new Expr(whenTrue.type, OP.BLOCK_IF, whenTrue, whenFalse, 0, condition)
 export const call = (callee: number, type: ValueType, args: readonly Expr[]): Expr =>
   new Expr(type, OP.CALL, null, null, callee, null, args)
 

@@ -75,15 +75,6 @@ export class WasmFunction {
         code.u8(OP.CALL)
         code.u32(Number(e.k))
         return
-      case OP.BLOCK_IF:
-        this.emit(e.c as Expr)
-        code.u8(OP.BLOCK_IF)
-        code.u8(e.type)
-        this.emit(e.a as Expr)
-        code.u8(0x05)
-        this.emit(e.b as Expr)
-        code.u8(0x0b)
-        return
       default:
         if (e.a !== null) this.emit(e.a)
         if (e.b !== null) this.emit(e.b)
