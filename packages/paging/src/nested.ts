@@ -81,6 +81,8 @@ export function createNestedStep(port: PageTablePort, walks: NestedWalks): Neste
           return -1
         }
       }
+      // The entry's flags may not be its walker's to set, which is a refusal at this address.
+      out.gpa = gpa
       return inner.page + (gpa % 4096)
     },
     final(nested, access, out) {

@@ -111,6 +111,26 @@ describe('a private access of a guest', () => {
     expect(npf(box)).toEqual({ info: RMP | TABLE | ENC | P | W | U, gpa: BigInt(table + 8) })
   })
 
+  it('needs the permission to write a table whose accessed flags it sets', () => {
+    const table = GUEST.tables + 3 * 4096
+    const under = (permissions: number, flags: bigint): SevBox => {
+      const box = createSevBox()
+      box.setState('vmpl', 1)
+      for (let gpa = 0; gpa < GUEST.size; gpa += 4096) {
+        if (gpa !== GUEST.shared) box.setEntry(gpa, { permissions: gpa === table ? permissions : 0x0f0f })
+      }
+      for (const gpa of [GUEST.code, GUEST.data]) {
+        const entry = table + 8 * (gpa / 4096)
+        box.poke(entry, (box.peek(entry) & ~0x60n) | flags)
+      }
+      box.program(`${READ} ${HLT}`)
+      return box
+    }
+    expect(under(0x0f0f, 0n).exit().code).toBe(SvmExit.HLT)
+    expect(under(0x010f, 0x20n).exit().code).toBe(SvmExit.HLT)
+    expect(npf(under(0x010f, 0n))).toEqual({ info: RMP | TABLE | ENC | VMPL | P | W | U, gpa: BigInt(table + 8) })
+  })
+
   it('is looked at once, when it is translated', () => {
     const box = createSevBox()
     box.program(`${READ} ${READ} ${HLT}`)

@@ -84,5 +84,11 @@ export function createSevPolicy(sev: SevProcessor): SevPolicy {
       if (refused !== 0) return -1
       return guest?.sev === true ? GUEST_TABLE + guest.asid : nestedKey
     },
+    setsFlag(key) {
+      if (key < GUEST_TABLE || !rmp.enabled || sev.guest?.snp !== true) return 0
+      // Accessed and dirty flags are writes, for which the VMPL needs the permission (§15.36.7).
+      request.access = 3
+      return guard.check(request)
+    },
   }
 }

@@ -26,6 +26,11 @@ export interface AccessPolicy {
   table(page: number): number
   /** Before an entry of a guest's own table is read or changed: see `PageTablePort`. */
   readonly guestTable: NonNullable<PageTablePort['guestTable']>
+  /**
+   * Before a flag is set in an entry, by the key that it is read with; of a guest's own table in the one that
+   * `guestTable` was last asked about. 0, or the reason why not, which ends the walk.
+   */
+  setsFlag(key: number): number
   /** Why `guestTable` last answered −1. */
   readonly refused: number
 }

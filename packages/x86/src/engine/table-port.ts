@@ -46,6 +46,7 @@ export function createTablePort(memory: PhysicalMemory, policy: () => AccessPoli
     },
     setBits(pa, key, bits) {
       const at = word(pa, key)
+      if (port.refused === 0) port.refused = policy()?.setsFlag(key) ?? 0
       if (port.refused !== 0) return false
       if (at >= 0) {
         u32[at] |= bits
