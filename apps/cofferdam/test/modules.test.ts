@@ -71,7 +71,9 @@ describe('the archive of modules', () => {
   })
 
   it('holds what a driver has the kernel ask for by name, only with that driver', () => {
-    const crypto = [file('gf128mul', ''), file('ghash_generic', 'gf128mul', 'crypto-ghash'), file('gcm', '', 'crypto-gcm')]
+    const crypto = [
+      file('gf128mul', ''), file('ghash_generic', 'gf128mul', 'crypto-ghash'), file('gcm', '', 'crypto-gcm'),
+    ]
     const text = new TextDecoder('latin1').decode(buildModules([...crypto, file('sev_guest', '')], ['coco']))
     expect(text).toContain('alias crypto-gcm gcm\n')
     expect(text).toContain('ghash_generic.ko: gf128mul.ko\n')

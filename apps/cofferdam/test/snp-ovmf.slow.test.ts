@@ -80,8 +80,8 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
     const measured: string[] = []
     for (const firmware of ['ovmf-amdsev', packed]) {
       const { code, out, err } = await runReal([
-        '--cc', 'snp', '--firmware', firmware, '--kernel', 'sid-cloud', '--initrd', initrd, '--vcpus', '2', '--append', append,
-        '--until', 'cofferdam: shell ready', '--stats', stats,
+        '--cc', 'snp', '--firmware', firmware, '--kernel', 'sid-cloud', '--initrd', initrd, '--vcpus', '2',
+        '--append', append, '--until', 'cofferdam: shell ready', '--stats', stats,
       ])
       expect(code, err).toBe(0)
       expect(out).toMatch(/smp: Brought up 1 node, 2 CPUs/)

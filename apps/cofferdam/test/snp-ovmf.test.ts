@@ -36,7 +36,8 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
   })
 
   it('has the same measurement when it is packed as an IGVM file', { timeout: 60_000 }, async () => {
-    const [image] = await fetchImages(['ovmf-amdsev'], { store: openStore(), refresh: false, onProgress: () => undefined })
+    const options = { store: openStore(), refresh: false, onProgress: () => undefined }
+    const [image] = await fetchImages(['ovmf-amdsev'], options)
     const packed = join(folder, 'ovmf.igvm')
     writeFileSync(packed, ovmfAsIgvm(new Uint8Array(readFileSync(image?.path ?? '')), 2))
     const direct = await runMeasure(['--firmware', 'ovmf-amdsev', '--vcpus', '2', '--cpu-sig', '0xa10f11'])

@@ -48,7 +48,8 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests under an SVSM${name}`, 
     expect(out).toContain(`SEV: SNP running at VMPL${level}.`)
   })
 
-  it.each(['sid-cloud', 'trixie-cloud'])('of %s get reports for their own level, by their own key', { timeout: 600_000 }, async (kernel) => {
+  const kernels = ['sid-cloud', 'trixie-cloud']
+  it.each(kernels)('of %s get reports for their own level, by their own key', { timeout: 600_000 }, async (kernel) => {
     const { out } = await boot('dmesg | grep VMPCK; sev-report nonce', '--kernel', kernel)
     expect(out).toContain('using VMPCK2 communication key')
     const [, text = ''] = /-----BEGIN SEV-SNP REPORT-----([^-]*)-----END/.exec(out) ?? []

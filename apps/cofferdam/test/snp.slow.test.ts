@@ -55,11 +55,10 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === unde
   it('panics when a processor goes away for the second time, by a bug of Linux', { timeout: 600_000 }, async () => {
     const { code, out } = await runReal([
       '--cc', 'snp', '--vcpus', '2', '--append', 'quiet cryptomgr.notests=1', '--run',
-      'cd /sys/devices/system/cpu/cpu1; for n in 1 2; do echo "time $n"; echo 0 >online; echo 1 >online; done; echo over',
+      'cd /sys/devices/system/cpu/cpu1; for n in 1 2; do echo "time $n"; echo 0 >online; echo 1 >online; done',
     ])
     expect(code).toBe(3)
     expect(out).toMatch(/time 1[^]*time 2[^]*Kernel panic[^]*GHCB and Backup GHCB are already in use/)
-    expect(out).not.toMatch(/^over/m)
   })
 
   it('says which feature a kernel does not know', { timeout: 600_000 }, async () => {

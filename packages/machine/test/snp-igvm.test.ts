@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
 import { igvmPages, writeIgvm } from '@cofferdam/boot'
 import type { IgvmDirective, IgvmImage } from '@cofferdam/boot'
 import { encodeEcdsaKey, measureLaunch } from '@cofferdam/sev'
@@ -95,8 +95,7 @@ function publicKey(key: KeyObject): Uint8Array {
 }
 
 describe('an ID block', () => {
-  const newKey = (): KeyObject =>
-    createPrivateKey(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey
   const [owner, author] = [newKey(), newKey()]
   const { directives } = igvmGuest('signed ')
   const policy = SnpPolicy.pack({ SMT: 1n, RESERVED_ONE: 1n })
@@ -110,7 +109,8 @@ describe('an ID block', () => {
       policy: change.policy ?? policy, familyId: new Uint8Array(16).fill(1), imageId: new Uint8Array(16).fill(2),
     })
     const auth = SnpIdAuth.create({
-      idKeyAlgorithm: ECDSA_P384_SHA384, idBlockSignature: signature(change.signer ?? owner, block), idKey: publicKey(owner),
+      idKeyAlgorithm: ECDSA_P384_SHA384, idKey: publicKey(owner),
+      idBlockSignature: signature(change.signer ?? owner, block),
       authorKeyAlgorithm: ECDSA_P384_SHA384, authorKey: publicKey(author),
       idKeySignature: signature(change.authorSigner ?? author, publicKey(owner)),
     })

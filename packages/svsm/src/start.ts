@@ -87,7 +87,8 @@ export function startSvsm(
   if (isFault(processor.store(configuration.guestSecrets, given))) return null
   if (isFault(processor.store(configuration.guestCpuid, cpuid))) return null
   if (!grantLaunch(processor, configuration)) return null
-  if (isFault(processor.load(places.guestVmsa, vmsa)) || !setTime(processor, channel, vmsa, places.guestVmsa)) return null
+  if (isFault(processor.load(places.guestVmsa, vmsa))) return null
+  if (!setTime(processor, channel, vmsa, places.guestVmsa)) return null
   if (!makeVmsa(processor, places.guestVmsa, vmpl)) return null
   const features = Vmsa.get(viewOf(vmsa), 'sevFeatures')
   // The other processors start as this one did, from pages that are the SVSM's.

@@ -97,7 +97,8 @@ const snp = (): number => {
       return stats
     }))
     const stats = boots.map((_, i) => medianRun(rounds.map((round) => round[i]).filter((run) => run !== undefined)))
-    writeJson({ kernel, rows: snpRows(boots, stats), runs: rounds.flatMap((round) => round.map((run, i) => ({ ...boots[i], ...run }))) })
+    const runs = rounds.flatMap((round) => round.map((run, i) => ({ ...boots[i], ...run })))
+    writeJson({ kernel, rows: snpRows(boots, stats), runs })
     process.stdout.write(`${snpTable(boots, stats)}\n`)
     return 0
   } finally {

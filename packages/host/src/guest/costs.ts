@@ -14,8 +14,8 @@ export const COSTS = {
   vmexit: 2000,
   /**
    * RMPUPDATE and PSMASH take the entry's lock and have the TLBs of all processors flushed. Once for 2 MiB here; hosts
-   * that back guests by 4 KiB pages, as KVM's guest_memfd does today, pay exit, allocation and entry for each: 1024 exits
-   * for 4 MiB (QEMU, "i386/kvm: Prefault memory on page state change").
+   * that back guests by 4 KiB pages, as KVM's guest_memfd does today, pay exit, allocation and entry for each: 1024
+   * exits for 4 MiB (QEMU, "i386/kvm: Prefault memory on page state change").
    */
   rmpupdate: 1500,
   psmash: 3000,

@@ -61,7 +61,8 @@ function seal(key: Uint8Array, sequence: bigint, { type, payload }: FirmwareMess
 }
 
 /** What an answer says; null when it is not the answer to `sequence`, or was tampered with. */
-function open(key: Uint8Array, sequence: bigint, { answerType, answerBytes }: FirmwareMessage, page: Uint8Array): Uint8Array | null {
+function open(key: Uint8Array, sequence: bigint, message: FirmwareMessage, page: Uint8Array): Uint8Array | null {
+  const { answerType, answerBytes } = message
   const header = GuestMessageHeader.read(viewOf(page))
   const isAnswer = header.sequence === sequence + 1n && header.messageType === answerType
     && header.algorithm === AEAD_AES_256_GCM && header.vmpck === 0 && header.messageSize <= PAGE - HEADER
@@ -76,7 +77,9 @@ function open(key: Uint8Array, sequence: bigint, { answerType, answerBytes }: Fi
   }
 }
 
-const refusedFor = ({ info2 }: GhcbAnswer): number => Number(info2 >> 32n)
+/** Pages that the host wants for its certificates and was not given. */
+const missingIn = ({ info2, rbx }: GhcbAnswer): number =>
+  (Number(info2 >> 32n) === GuestRequestVmmError.INVALID_LENGTH ? Number(rbx) : 0)
 
 /** @param key VMPCK0 */
 export function createFirmwareChannel(host: HostCalls, places: SvsmPlaces, key: Uint8Array): FirmwareChannel {
@@ -104,7 +107,7 @@ export function createFirmwareChannel(host: HostCalls, places: SvsmPlaces, key: 
       if (isFault(processor.store(places.request + SHARED, seal(key, sequence, message)))) return null
       broken = true
       let answer = carry(processor, certificates)
-      const missingPages = answer !== null && refusedFor(answer) === GuestRequestVmmError.INVALID_LENGTH ? Number(answer.rbx) : 0
+      const missingPages = answer === null ? 0 : missingIn(answer)
       // The message goes all the same, so that its number is used up for this and nothing else.
       if (missingPages > 0) answer = carry(processor, false)
       const page = new Uint8Array(PAGE)
