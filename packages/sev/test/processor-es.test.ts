@@ -133,6 +133,16 @@ describe.each(RMP_MODES)('an encrypted guest (%s)', (mode) => {
     expect(Number(rip)).toBeLessThan(GUEST.code + code.replaceAll(' ', '').length / 2)
   })
 
+  it('gets #VC for an intercepted #DB that is a trap, behind the instruction, with DR6 as #DB would have it', () => {
+    const box = createSevBox(mode)
+    box.intercept('interceptException', 1 << 1)
+    box.setState('rflags', 0x102)
+    box.program('90 90 f4')
+    expect(box.vc()).toBe(BigInt(SvmExit.EXCP0 + 1))
+    expect(box.peek(GUEST.stack - 40)).toBe(BigInt(GUEST.code + 1))
+    expect(box.state('dr6') & 0x4000n).toBe(0x4000n)
+  })
+
   it('comes back behind VMGEXIT, in both encodings', () => {
     for (const code of ['f30f01d9', 'f20f01d9']) {
       const box = createSevBox(mode)

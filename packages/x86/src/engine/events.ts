@@ -89,7 +89,8 @@ export function createEvents(core: Core, processor: () => Processor): Events {
       raiseHere(VECTOR.DB, -1)
       if (core.supervisor?.exception() === true) return
       core.nextRip = i64[RIP >>> 3]
-      deliverException(cpu, VECTOR.DB)
+      // Intercepted in a guest with SEV-ES it has become #VC.
+      deliverException(cpu, guestFault.vector, guestFault.errorCode)
       i64[RIP >>> 3] = core.nextRip
       // A stack that is watched: entering the handler is the next trap, for ever. That must take time, as far as
       // there is any

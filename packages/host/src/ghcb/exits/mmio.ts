@@ -17,19 +17,23 @@ function serve(
   const scratch = scratchOf(request, gpa, length)
   if (scratch === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
   const address = Number(request.info1)
-  if (memory.isRam(Math.floor(address / PAGE))) return { error: GhcbError.INVALID_INPUT }
+  const pageOf = (at: number): number => Math.floor(at / PAGE)
+  if (memory.isRam(pageOf(address)) || memory.isRam(pageOf(address + length - 1))) {
+    return { error: GhcbError.INVALID_INPUT }
+  }
   // Each processor has its own local APIC at one address.
-  const isApic = apic.mode() === 'xapic' && Math.floor(address / PAGE) === apic.baseAddress() / PAGE
+  const isApic = (at: number): boolean => apic.mode() === 'xapic' && pageOf(at) === apic.baseAddress() / PAGE
   const bytes = scratch.bytes.subarray(0, length)
   for (let done = 0; done < length;) {
     const size = step(address + done, length - done)
     if (isWrite) {
       let value = 0
       for (let i = size - 1; i >= 0; i--) value = value * 256 + bytes[done + i]
-      if (isApic) apic.mmio.write((address + done) % PAGE, size, value)
+      if (isApic(address + done)) apic.mmio.write((address + done) % PAGE, size, value)
       else mmio.write(address + done, size, value)
     } else {
-      const value = isApic ? apic.mmio.read((address + done) % PAGE, size) : mmio.read(address + done, size)
+      const at = address + done
+      const value = isApic(at) ? apic.mmio.read(at % PAGE, size) : mmio.read(at, size)
       for (let i = 0; i < size; i++) bytes[done + i] = value >>> (8 * i)
     }
     done += size

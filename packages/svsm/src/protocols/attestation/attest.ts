@@ -43,9 +43,9 @@ export function readRequest(
   const [report, nonce, manifest, certificates] =
     [fields.report, fields.nonce, fields.manifest, fields.certificates].map(bufferOf)
   if (report === null || nonce === null || manifest === null || certificates === null) return refuse('INVALID_PARAMETER')
-  if (report.gpa % PAGE !== 0n || manifest.gpa % PAGE !== 0n || certificates.gpa % PAGE !== 0n) {
-    return refuse('INVALID_PARAMETER')
-  }
+  if (report.gpa % PAGE !== 0n || manifest.gpa % PAGE !== 0n) return refuse('INVALID_PARAMETER')
+  // Who wants no certificates names no buffer for them: its address does not count then.
+  if (certificates.bytes > 0 && certificates.gpa % PAGE !== 0n) return refuse('INVALID_PARAMETER')
   if (nonce.bytes !== NONCE_BYTES || nonce.gpa % PAGE > PAGE - BigInt(NONCE_BYTES)) return refuse('INVALID_PARAMETER')
   const random = copyIn(svsm, processor, nonce.gpa, NONCE_BYTES)
   if (random === null) return refuse('INVALID_PARAMETER')
