@@ -2,20 +2,10 @@
  * What the TypeScript meanings of instructions (system, x87, long vector instructions) see of the processor.
  * State itself is read and written through `views` at the addresses of `state.ts`.
  */
+import type { MemoryViews } from '@cofferdam/memory'
 import type { Insn } from './insn.ts'
 import type { Supervisor } from './engine/supervisor.ts'
 import type { CpuSystem } from './system/cpu-system.ts'
-
-/** The WebAssembly memory, seen at every width. It never moves and never grows. */
-export interface Views {
-  readonly u8: Uint8Array
-  readonly u16: Uint16Array
-  readonly i32: Int32Array
-  readonly u32: Uint32Array
-  readonly i64: BigInt64Array
-  readonly u64: BigUint64Array
-  readonly f64: Float64Array
-}
 
 /** Exceptions by their vector (SDM vol. 3, table 6-1). */
 export const VECTOR = {
@@ -80,7 +70,7 @@ export interface CpuHost {
 
 /** A processor as instructions written in TypeScript see it. */
 export interface Cpu {
-  readonly views: Views
+  readonly views: MemoryViews
   readonly index: number
   readonly host: CpuHost
 

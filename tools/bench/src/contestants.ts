@@ -16,6 +16,8 @@ export interface Contestant {
   readonly version: string
   /** The program that boots with these kernel parameters. */
   program(append: string): Program
+  /** Boots with these kernel parameters to an idle shell, and answers the program that goes on there, and types a line. */
+  resume?(append: string, line: string): Program
 }
 
 const parameters = 'console=ttyS0,115200 panic=-1'
@@ -36,18 +38,29 @@ export const prepareImages = (folder: string, kernelName: string): Images => {
   return { kernel: list.find(({ name }) => name === kernelName)?.path ?? '', initramfs }
 }
 
-/** Our machine, as built, on this very Node. */
-export const ours = ({ kernel, initramfs }: Images, engine: string): Contestant => ({
-  name: 'cofferdam',
-  version: `${cofferdam('--version').trim()}, Node ${process.versions.node}`,
-  program: (append) => ({
-    command: process.execPath,
-    args: [
-      built, 'boot', '--kernel', kernel, '--initrd', initramfs, '--memory', '2G', '--vcpus', '1', '--engine', engine,
-      ...(append === '' ? [] : ['--append', append]),
-    ],
-  }),
-})
+// The kernel goes on with work of its own when the shell is there: three seconds later it rests.
+const rest = 'sleep 3; echo at-""rest\n'
+
+/** Our machine, as built, on this very Node; `folder` is for its snapshots. */
+export const ours = ({ kernel, initramfs }: Images, engine: string, folder: string): Contestant => {
+  const boot = (append: string): string[] => [
+    built, 'boot', '--kernel', kernel, '--initrd', initramfs, '--memory', '2G', '--vcpus', '1', '--engine', engine,
+    ...(append === '' ? [] : ['--append', append]),
+  ]
+  return {
+    name: 'cofferdam',
+    version: `${cofferdam('--version').trim()}, Node ${process.versions.node}`,
+    program: (append) => ({ command: process.execPath, args: boot(append) }),
+    resume(append, line) {
+      const snapshot = join(folder, 'shell.snap')
+      if (!existsSync(snapshot)) {
+        const args = [...boot(append), '--snapshot-at', 'at-rest', '--snapshot', snapshot, '--snapshot-stop']
+        execFileSync(process.execPath, args, { input: rest, stdio: ['pipe', 'ignore', 'inherit'] })
+      }
+      return { command: process.execPath, args: [built, 'boot', '--restore', snapshot, '--engine', engine], input: `${line}\n` }
+    },
+  }
+}
 
 /** QEMU's TCG with one processor and no devices that the boot would only look at; undefined if it is not installed. */
 export const qemu = ({ kernel, initramfs }: Images): Contestant | undefined => {

@@ -36,7 +36,9 @@ interface Run extends Watched {
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
 
 const once = async (contestant: Contestant, session: Session, round: number): Promise<Run> => {
-  const watched = await watch(contestant.program(session.append), session.marks, Number(options.timeout))
+  const { append, restores } = session
+  const program = (restores && contestant.resume?.(append, restores.line)) ?? contestant.program(append)
+  const watched = await watch(program, session.marks, Number(options.timeout))
   const seconds = Math.max(0, ...Object.values(watched.marks)).toFixed(2)
   say(`round ${round} ${session.name}, ${contestant.name}: ${watched.failure ?? `${seconds} s`}`)
   return { ...watched, contestant: contestant.name, session: session.name, round }
@@ -48,7 +50,9 @@ const runAll = async (chosen: readonly Session[], contestants: readonly Contesta
   for (let round = 1; round <= Number(options.rounds); round++) {
     const order = round % 2 === 1 ? contestants : contestants.toReversed()
     for (const session of chosen) {
-      for (const contestant of order) runs.push(await once(contestant, session, round))
+      for (const contestant of order) {
+        if (!session.restores || contestant.resume) runs.push(await once(contestant, session, round))
+      }
     }
   }
   return runs
@@ -110,7 +114,7 @@ const main = async (): Promise<number> => {
   const folder = mkdtempSync(join(tmpdir(), 'cofferdam-bench-'))
   try {
     const images = prepareImages(folder, options.kernel)
-    const us = ours(images, options.engine)
+    const us = ours(images, options.engine, folder)
     const them = qemu(images)
     if (!them) say('QEMU is not installed (Debian: qemu-system-x86): there is nothing to compare with')
     const contestants = [us, them].filter((one) => one !== undefined)

@@ -5,6 +5,8 @@ import { readFileSync } from 'node:fs'
 export interface Program {
   readonly command: string
   readonly args: readonly string[]
+  /** What its standard input holds; nothing by default. */
+  readonly input?: string
 }
 
 /** A moment to wait for in a program's output. */
@@ -48,7 +50,9 @@ export const watch = (program: Program, marks: readonly Mark[], timeout: number)
     let line = ''
     let errors = ''
     let failure: string | undefined
-    const child = spawn(program.command, program.args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(program.command, program.args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    // It may end without reading.
+    child.stdin.on('error', () => undefined).end(program.input ?? '')
     const give = (why: string): void => {
       failure ??= why
       child.kill('SIGKILL')

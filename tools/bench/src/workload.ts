@@ -4,6 +4,8 @@ import type { Mark } from './watch.ts'
 export interface Session {
   readonly name: string
   readonly append: string
+  /** It goes on from a snapshot of an idle shell, which our machine alone does; `line` is typed there. */
+  readonly restores?: { readonly line: string }
   readonly marks: readonly Mark[]
   readonly rows: readonly Row[]
 }
@@ -62,5 +64,12 @@ export const sessions: readonly Session[] = [
     append: `cryptomgr.notests=1 quiet cofferdam.run64=${Buffer.from(guestCommands).toString('base64')}`,
     marks: programMarks,
     rows: programs.map(([name, about]) => ({ name, about, from: `${name}-start`, to: `${name}-end` })),
+  },
+  {
+    name: 'restore',
+    append: 'cryptomgr.notests=1',
+    restores: { line: 'echo answer-$((6*7))' },
+    marks: [{ name: 'answer', line: /^answer-42$/ }],
+    rows: [{ name: 'restore', about: 'a shell that answers, from a snapshot', to: 'answer' }],
   },
 ]

@@ -19,6 +19,11 @@ describe('watch', () => {
     if (process.platform === 'linux') expect(peakMemory).toBeGreaterThan(2 ** 20)
   })
 
+  it('gives the program its input', async () => {
+    const echo = { ...program('process.stdin.pipe(process.stdout)'), input: 'typed\n' }
+    expect((await watch(echo, [{ name: 'a', line: /^typed$/ }], 20)).failure).toBeUndefined()
+  })
+
   it('says which mark never came and what the program said', async () => {
     const watched = await watch(program('console.error("no kernel"); process.exit(3)'), [{ name: 'a', line: /^a$/ }], 20)
     expect(watched.failure).toBe('left with 3 before a: no kernel')
@@ -50,6 +55,13 @@ describe('the workload', () => {
   it('fits the kernel\'s command line', () => {
     const longest = Math.max(...sessions.map(({ append }) => append.length))
     expect(longest).toBeLessThan(2048 - 'console=ttyS0,115200 panic=-1 '.length)
+  })
+
+  it('types a line whose echo is not taken for its answer', () => {
+    for (const { restores, marks } of sessions) {
+      if (restores) expect(marks.some(({ line }) => line.test(restores.line))).toBe(false)
+    }
+    expect(sessions.filter(({ restores }) => restores).map(({ name }) => name)).toEqual(['restore'])
   })
 
   it('prints every mark that its rows use', () => {

@@ -1,6 +1,6 @@
 /** Between a record of the oracle and the state of our processor. */
 import { STATE, type Batch } from '@cofferdam/oracle'
-import type { Views } from '@cofferdam/x86'
+import type { MemoryViews } from '@cofferdam/memory'
 import { S } from './inside.ts'
 import { descriptorOf } from './segments.ts'
 
@@ -14,7 +14,7 @@ const FS = 4
 const GS = 5
 const SEGMENTS = 6
 
-export function createTransfer({ u8, u16, u32, u64, i32 }: Views): Transfer {
+export function createTransfer({ u8, u16, u32, u64, i32 }: MemoryViews): Transfer {
   const placeSegments = (from: Batch, at: number): void => {
     for (let s = 0; s < SEGMENTS; s++) {
       const selector = from.u16[((at + STATE.SELECTORS) >> 1) + s]

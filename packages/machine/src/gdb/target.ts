@@ -1,7 +1,7 @@
 /** What the gdb stub does with a machine: memory as a processor sees it, watches, steps. */
-import { ACCESS_USER, WALK_OK, createWalkResult, createWalker } from '@cofferdam/paging'
-import type { PageTablePort } from '@cofferdam/paging'
 import type { PhysicalMemory } from '@cofferdam/memory'
+import { ACCESS_USER, WALK_OK, createWalkResult, createWalker } from '@cofferdam/paging'
+import { createQuietTablePort } from '@cofferdam/x86'
 import type { AccessPolicy, HostWatch, Processor } from '@cofferdam/x86'
 
 /** The part of a machine that a debugger needs. */
@@ -22,37 +22,6 @@ export interface Debuggable {
 
 const PAGE = 4096
 
-/**
- * Page tables as they are, without marking them accessed: a debugger must not change what it looks at. It sees what the
- * processor does, under the keys that `policy` says.
- */
-function createQuietPort(memory: PhysicalMemory, policy: () => AccessPolicy | null): PageTablePort {
-  const bytes = new Uint8Array(8)
-  const view = new DataView(bytes.buffer)
-  const port: PageTablePort = {
-    high: 0,
-    refused: 0,
-    load64(pa, key) {
-      memory.read(pa, bytes, policy()?.tableKey(key) ?? 0)
-      port.high = view.getInt32(4, true)
-      return view.getInt32(0, true)
-    },
-    load32(pa, key) {
-      memory.read(pa, bytes.subarray(0, 4), policy()?.tableKey(key) ?? 0)
-      return view.getInt32(0, true)
-    },
-    setBits: () => true,
-    guestTable(page, gpa, shift, key, nestedKey) {
-      const present = policy()
-      if (present === null) return key !== 0 ? key : nestedKey
-      const answer = present.guestTable(page, gpa, shift, key, nestedKey)
-      if (answer < 0) port.refused = present.refused
-      return answer
-    },
-  }
-  return port
-}
-
 /** Memory by linear addresses of a processor. */
 export interface LinearMemory {
   /** Bytes from `address` on, up to `length`: fewer where a page is not mapped. */
@@ -71,7 +40,7 @@ interface Part {
 
 export function createLinearMemory(memory: PhysicalMemory): LinearMemory {
   let policy: AccessPolicy | null = null
-  const walker = createWalker(createQuietPort(memory, () => policy))
+  const walker = createWalker(createQuietTablePort(memory, () => policy))
   const result = createWalkResult()
 
   /**

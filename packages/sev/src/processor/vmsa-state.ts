@@ -1,6 +1,7 @@
 /** State that SEV-ES swaps beside what the plain save area has (APM vol. 2, table B-4): offsets in a VMSA. */
 import { Vmsa } from '@cofferdam/spec'
-import type { EngineCpu, Views } from '@cofferdam/x86'
+import type { MemoryViews } from '@cofferdam/memory'
+import type { EngineCpu } from '@cofferdam/x86'
 import { loadExtra, loadGuest, saveExtra, saveGuest, state } from '@cofferdam/x86'
 
 const V = Vmsa.offset
@@ -22,22 +23,22 @@ const X87_WORDS = [
 const PROTECTED = [V.rax, V.rsp, ...GENERAL.map(([offset]) => offset)]
 
 /** Copies eight bytes; as words, because BigInts would be made for each. */
-function copy64(views: Views, to: number, from: number): void {
+function copy64(views: MemoryViews, to: number, from: number): void {
   const { i32 } = views
   i32[to >>> 2] = i32[from >>> 2]
   i32[(to >>> 2) + 1] = i32[(from >>> 2) + 1]
 }
 
 /** Sets a 64-bit register to 32 bits. */
-function set32(views: Views, to: number, value: number): void {
+function set32(views: MemoryViews, to: number, value: number): void {
   views.u32[to >>> 2] = value
   views.u32[(to >>> 2) + 1] = 0
 }
 
-const read16 = (views: Views, at: number): number => views.u16[at >>> 1]
+const read16 = (views: MemoryViews, at: number): number => views.u16[at >>> 1]
 
 /** The tag word as x87 has it (two bits a register, 11 empty) from one bit a register (1: valid), and back. */
-function fullTags(views: Views): number {
+function fullTags(views: MemoryViews): number {
   let tags = 0
   for (let n = 0; n < 8; n++) {
     const valid = ((views.u32[state.FTW >>> 2] >>> n) & 1) !== 0
@@ -47,7 +48,7 @@ function fullTags(views: Views): number {
 }
 
 /** 0 valid, 1 zero, 2 special (SDM vol. 1, §8.1.7). */
-function tagOf(views: Views, n: number): number {
+function tagOf(views: MemoryViews, n: number): number {
   const at = state.FPR + 16 * n
   const high = views.i32[(at >>> 2) + 1]
   const exponent = read16(views, at + 8) & 0x7fff
@@ -61,9 +62,9 @@ function abridgedTags(tags: number): number {
   return valid
 }
 
-const topOf = (views: Views): number => (views.u32[state.FSW >>> 2] >>> 11) & 7
+const topOf = (views: MemoryViews): number => (views.u32[state.FSW >>> 2] >>> 11) & 7
 
-function loadFloating(views: Views, at: number): void {
+function loadFloating(views: MemoryViews, at: number): void {
   const { u8, u32 } = views
   copy64(views, state.FDP, at + V.x87Dp)
   u32[state.MXCSR >>> 2] = u32[(at + V.mxcsr) >>> 2] & 0xffff
@@ -85,7 +86,7 @@ function loadFloating(views: Views, at: number): void {
   u8.copyWithin(state.YMMH, at + V.fpregYmm, at + V.fpregYmm + 256)
 }
 
-function saveFloating(views: Views, at: number): void {
+function saveFloating(views: MemoryViews, at: number): void {
   const { u8, u16, u32 } = views
   copy64(views, at + V.x87Dp, state.FDP)
   u32[(at + V.mxcsr) >>> 2] = u32[state.MXCSR >>> 2]
@@ -102,12 +103,12 @@ function saveFloating(views: Views, at: number): void {
 }
 
 /** Turns the protected registers round with the nonce: the same to hide and to show. */
-export function obfuscate(views: Views, at: number, nonce: bigint): void {
+export function obfuscate(views: MemoryViews, at: number, nonce: bigint): void {
   for (const offset of PROTECTED) views.u64[(at + offset) >>> 3] ^= nonce
 }
 
 /** Type B state but for segments and system-call registers: also what the host gets back. */
-function loadB(views: Views, at: number, debug: boolean): void {
+function loadB(views: MemoryViews, at: number, debug: boolean): void {
   for (const [offset, n] of GENERAL) copy64(views, GPR + 8 * n, at + offset)
   for (const [offset, to] of QWORDS) copy64(views, to, at + offset)
   set32(views, state.PKRU, views.u32[(at + V.pkru) >>> 2])
@@ -146,7 +147,7 @@ const CLEARED = [
 ] as const
 
 /** Type C state: what the host finds is what reset leaves, whatever the guest had. */
-export function resetC(views: Views): void {
+export function resetC(views: MemoryViews): void {
   const { u8, u32 } = views
   for (const at of CLEARED) u32[at >>> 2] = 0
   u32[state.FCW >>> 2] = FCW_RESET
@@ -165,6 +166,6 @@ export function loadHostB(cpu: EngineCpu, at: number, debug: boolean): void {
 }
 
 /** Wipes a guest's registers where there is no host to have others: a program in TypeScript. */
-export function wipe(views: Views): void {
+export function wipe(views: MemoryViews): void {
   views.u8.fill(0, GPR, GPR + 128)
 }

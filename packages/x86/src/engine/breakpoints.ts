@@ -2,7 +2,7 @@
  * The breakpoints that DR0–DR3 and DR7 name (SDM vol. 3 §18.2). Nobody looks for them on the way: pages with data
  * breakpoints are kept out of the TLBs, pages with instruction breakpoints are run instruction by instruction.
  */
-import type { Views } from '../cpu.ts'
+import type { MemoryViews } from '@cofferdam/memory'
 import { CR4, DR, EVENT } from '../state.ts'
 import { EVENT_STOP } from './uop.ts'
 
@@ -67,7 +67,7 @@ const join = (low: number, high: number): bigint => (BigInt(high >>> 0) << 32n) 
 /** The linear page number of an address, as the engine keeps them. */
 export const linearPage = (low: number, high: number): number => (high >>> 0) * 0x10_0000 + (low >>> 12)
 
-export function createBreakpoints(views: Views): Breakpoints {
+export function createBreakpoints(views: MemoryViews): Breakpoints {
   const { i32, u64 } = views
   const seen = new BigUint64Array(6)
   let code: Watch[] = []

@@ -6,6 +6,17 @@ import type { AccessPolicy } from './mmu-types.ts'
 
 const PAGE = 4096
 
+/** The key of a guest's own table, as `PageTablePort` asks for it: the policy's say where there is one. */
+const guestTableOf = (
+  policy: () => AccessPolicy | null, refuse: (reason: number) => void,
+): NonNullable<PageTablePort['guestTable']> => (page, gpa, shift, key, nestedKey) => {
+  const present = policy()
+  if (present === null) return key !== 0 ? key : nestedKey
+  const answer = present.guestTable(page, gpa, shift, key, nestedKey)
+  if (answer < 0) refuse(present.refused)
+  return answer
+}
+
 /** Page tables in physical memory, under whatever keys `policy` says. */
 export function createTablePort(memory: PhysicalMemory, policy: () => AccessPolicy | null): PageTablePort {
   const { u32 } = memory.views
@@ -55,13 +66,33 @@ export function createTablePort(memory: PhysicalMemory, policy: () => AccessPoli
       }
       return true
     },
-    guestTable(page, gpa, shift, key, nestedKey) {
-      const present = policy()
-      if (present === null) return key !== 0 ? key : nestedKey
-      const answer = present.guestTable(page, gpa, shift, key, nestedKey)
-      if (answer < 0) port.refused = present.refused
-      return answer
+    guestTable: guestTableOf(policy, (reason) => { port.refused = reason }),
+  }
+  return port
+}
+
+/**
+ * Page tables as they are, without marking them accessed: whoever looks through this changes nothing, and needs nobody's
+ * leave. The keys are those of `policy`.
+ */
+export function createQuietTablePort(memory: PhysicalMemory, policy: () => AccessPolicy | null): PageTablePort {
+  const bytes = new Uint8Array(8)
+  const view = new DataView(bytes.buffer)
+  const read = (pa: number, length: 4 | 8, key: number): number => {
+    memory.read(pa, bytes.subarray(0, length), policy()?.tableKey(key) ?? 0)
+    return view.getInt32(0, true)
+  }
+  const port: PageTablePort = {
+    high: 0,
+    refused: 0,
+    load64(pa, key) {
+      const low = read(pa, 8, key)
+      port.high = view.getInt32(4, true)
+      return low
     },
+    load32: (pa, key) => read(pa, 4, key),
+    setBits: () => true,
+    guestTable: guestTableOf(policy, (reason) => { port.refused = reason }),
   }
   return port
 }

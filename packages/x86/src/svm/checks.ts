@@ -1,6 +1,6 @@
 /** The consistency checks of VMRUN, in the manual's order (APM vol. 2, §15.5.1, §15.20, §15.25.3). */
 import { EventInject, Intercept4 } from '@cofferdam/spec'
-import type { Views } from '../cpu.ts'
+import type { MemoryViews } from '@cofferdam/memory'
 import { VECTOR } from '../cpu.ts'
 import { CR0, CR3, CR4, CS, DR, EFER, MSR_PAT, SEG, SEG_SIZE } from '../state.ts'
 import { ATTR, CR0_BITS, CR4_BITS, EFER_BITS } from '../system/bits.ts'
@@ -13,7 +13,7 @@ const MSRPM_BYTES = 0x2000n
 const LONG = EFER_BITS.LME | EFER_BITS.LMA
 
 /** PAT fields that exist: UC, WC, WT, WP, WB, UC−. */
-function isPat(views: Views, at: number): boolean {
+function isPat(views: MemoryViews, at: number): boolean {
   for (let i = 0; i < 8; i++) {
     const field = views.u8[at + i]
     if (field > 7 || field === 2 || field === 3) return false
@@ -22,11 +22,11 @@ function isPat(views: Views, at: number): boolean {
 }
 
 /** Bits of an upper half at `at` that no physical address has. */
-const isAbove = (views: Views, at: number, bits: number, key: bigint): boolean =>
+const isAbove = (views: MemoryViews, at: number, bits: number, key: bigint): boolean =>
   (views.u32[(at >>> 2) + 1] & ~Number(key >> 32n)) >>> (bits - 32) !== 0
 
 /** Guest state that has just been loaded. */
-function isStateLegal(views: Views, legal: LegalBits): boolean {
+function isStateLegal(views: MemoryViews, legal: LegalBits): boolean {
   const { u32 } = views
   const [efer, cr0, cr4] = [u32[EFER >>> 2], u32[CR0 >>> 2], u32[CR4 >>> 2]]
   const isHighSet = (at: number): boolean => u32[(at >>> 2) + 1] !== 0
@@ -46,12 +46,12 @@ function isStateLegal(views: Views, legal: LegalBits): boolean {
 }
 
 /** Exceptions that a guest in 64-bit code can't have: INTO and BOUND do not exist there. */
-const isImpossible = (views: Views, vector: number): boolean =>
+const isImpossible = (views: MemoryViews, vector: number): boolean =>
   (vector === VECTOR.OF || vector === VECTOR.BR) && (views.u32[EFER >>> 2] & EFER_BITS.LMA) !== 0
   && (views.u16[(SEG + CS * SEG_SIZE + 2) >>> 1] & ATTR.L) !== 0
 
 /** Whether EVENTINJ asks for something that may be injected (§15.20). */
-function isInjectionLegal(views: Views, event: bigint): boolean {
+function isInjectionLegal(views: MemoryViews, event: bigint): boolean {
   if ((event & EventInject.mask.V) === 0n) return true
   const type = Number(EventInject.get(event, 'type'))
   const vector = Number(EventInject.get(event, 'vector'))
@@ -60,7 +60,7 @@ function isInjectionLegal(views: Views, event: bigint): boolean {
 }
 
 /** Nested paging: the host must page, nCR3 and the guest's PAT must be legal (§15.25.3, §15.25.4). */
-const isNestingLegal = (views: Views, control: GuestControl, legal: LegalBits, host: HostFacts): boolean =>
+const isNestingLegal = (views: MemoryViews, control: GuestControl, legal: LegalBits, host: HostFacts): boolean =>
   host.pages && (control.nestedCr3 & ~host.key) >> BigInt(legal.physicalBits) === 0n
   && isPat(views, MSR_PAT)
 
@@ -75,7 +75,7 @@ export interface HostFacts {
  * @param asids how many ASIDs the processor has
  */
 export function isGuestLegal(
-  views: Views, control: GuestControl, legal: LegalBits, asids: number, host: HostFacts,
+  views: MemoryViews, control: GuestControl, legal: LegalBits, asids: number, host: HostFacts,
 ): boolean {
   const top = 1n << BigInt(legal.physicalBits)
   if (!isStateLegal(views, legal)) return false

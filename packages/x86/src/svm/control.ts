@@ -1,6 +1,6 @@
 /** The control area of a VMCB: what VMRUN reads of it, and what #VMEXIT writes. */
 import { EventInject, InterruptState, NestedControl, VirtualInterrupt, VirtualizationControl } from '@cofferdam/spec'
-import type { Views } from '../cpu.ts'
+import type { MemoryViews } from '@cofferdam/memory'
 import type { EventSource } from '../system/event.ts'
 import { hasErrorCode, INT1, SOFTWARE, EXTERNAL } from '../system/event.ts'
 import { VECTOR } from '../cpu.ts'
@@ -63,7 +63,7 @@ const REMEMBERED = 64
 /** Reads control areas, and what has not changed since the last time not again: exits come in tens of thousands. */
 export type ControlReader = (address: number, at: number) => GuestControl
 
-export function createControlReader(views: Views): ControlReader {
+export function createControlReader(views: MemoryViews): ControlReader {
   const { u8, u16, i32, u32 } = views
   const known = new Map<number, { readonly words: Int32Array; readonly control: GuestControl }>()
 
@@ -141,7 +141,7 @@ export interface Exit {
 }
 
 /** Writes what #VMEXIT leaves in the control area. */
-export function writeExit(views: Views, at: number, exit: Exit): void {
+export function writeExit(views: MemoryViews, at: number, exit: Exit): void {
   write64(views, at + CONTROL.exitCode, BigInt(exit.code))
   write64(views, at + CONTROL.exitInfo1, exit.info1)
   write64(views, at + CONTROL.exitInfo2, exit.info2)
@@ -154,7 +154,7 @@ export function writeExit(views: Views, at: number, exit: Exit): void {
 
 /** Writes back virtual interrupt and interrupt shadow; `guestIf` is RFLAGS.IF, which SEV-ES guests show there. */
 export function writeInterrupts(
-  views: Views, at: number, vintr: VirtualInterrupts, shadow: boolean, guestIf: boolean,
+  views: MemoryViews, at: number, vintr: VirtualInterrupts, shadow: boolean, guestIf: boolean,
 ): void {
   const { u32 } = views
   const word = (at + CONTROL.virtualInterrupt) >>> 2

@@ -1,5 +1,5 @@
 /** What VMRUN and #VMEXIT swap, and what VMLOAD and VMSAVE move (APM vol. 2, §15.5, §15.6, table B-2). */
-import type { Views } from '../cpu.ts'
+import type { MemoryViews } from '@cofferdam/memory'
 import type { EngineCpu } from '../engine/cpu-services.ts'
 import {
   CPL, CR0, CR2, CR3, CR4, CS, DR, DS, EFER, ES, FS, GDTR, GPR, GS, IDTR, LDTR, MSR_CSTAR, MSR_KERNEL_GS_BASE,
@@ -27,14 +27,14 @@ const EXTRA_REGISTERS = [
 const CONTROL_REGISTERS = [[SAVE.efer, EFER], [SAVE.cr0, CR0], [SAVE.cr3, CR3], [SAVE.cr4, CR4]] as const
 
 /** Copies eight bytes; as words, because BigInts would be made for each. */
-function copy64(views: Views, to: number, from: number): void {
+function copy64(views: MemoryViews, to: number, from: number): void {
   const { i32 } = views
   i32[to >>> 2] = i32[from >>> 2]
   i32[(to >>> 2) + 1] = i32[(from >>> 2) + 1]
 }
 
 /** Copies an address; VMRUN and #VMEXIT sign-extend bases to bit 63 (APM vol. 2, §15.5.1). */
-function copyBase(views: Views, to: number, from: number): void {
+function copyBase(views: MemoryViews, to: number, from: number): void {
   const { i32 } = views
   const unused = (i32[CR4 >>> 2] & 0x1000) !== 0 ? 7 : 16
   i32[to >>> 2] = i32[from >>> 2]
@@ -42,7 +42,7 @@ function copyBase(views: Views, to: number, from: number): void {
 }
 
 /** Segment records are the same here and there; only the base is sign-extended. */
-function loadSegment(views: Views, from: number, segment: number): void {
+function loadSegment(views: MemoryViews, from: number, segment: number): void {
   const to = SEG + segment * SEG_SIZE
   copy64(views, to, from)
   // Bits above the twelve that exist are nobody's.
@@ -50,18 +50,18 @@ function loadSegment(views: Views, from: number, segment: number): void {
   copyBase(views, to + SEG_BASE, from + SEG_BASE)
 }
 
-function saveSegment(views: Views, to: number, segment: number): void {
+function saveSegment(views: MemoryViews, to: number, segment: number): void {
   const from = SEG + segment * SEG_SIZE
   copy64(views, to, from)
   copy64(views, to + SEG_BASE, from + SEG_BASE)
 }
 
-function loadTable(views: Views, from: number, register: number): void {
+function loadTable(views: MemoryViews, from: number, register: number): void {
   views.u32[register >>> 2] = views.u32[(from + 4) >>> 2] & 0xffff
   copyBase(views, register + 8, from + SEG_BASE)
 }
 
-function saveTable(views: Views, to: number, register: number): void {
+function saveTable(views: MemoryViews, to: number, register: number): void {
   views.u32[to >>> 2] = 0
   views.u32[(to + 4) >>> 2] = views.u32[register >>> 2]
   copy64(views, to + SEG_BASE, register + 8)
@@ -133,13 +133,13 @@ export function loadHost(cpu: EngineCpu, at: number): bigint {
 }
 
 /** VMLOAD. */
-export function loadExtra(views: Views, at: number): void {
+export function loadExtra(views: MemoryViews, at: number): void {
   for (const [offset, segment] of EXTRA_SEGMENTS) loadSegment(views, at + offset, segment)
   for (const [offset, register] of EXTRA_REGISTERS) copy64(views, register, at + offset)
 }
 
 /** VMSAVE. */
-export function saveExtra(views: Views, at: number): void {
+export function saveExtra(views: MemoryViews, at: number): void {
   for (const [offset, segment] of EXTRA_SEGMENTS) saveSegment(views, at + offset, segment)
   for (const [offset, register] of EXTRA_REGISTERS) copy64(views, at + offset, register)
 }

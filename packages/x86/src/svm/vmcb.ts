@@ -1,8 +1,7 @@
 /** Where a VMCB's fields are once its page is found in RAM. */
-import type { PhysicalMemory } from '@cofferdam/memory'
+import type { MemoryViews, PhysicalMemory } from '@cofferdam/memory'
 import { FRAME_NONE, FRAME_WATCHED } from '@cofferdam/memory'
 import { VMCB_SAVE_OFFSET, VmcbControl, VmcbSave } from '@cofferdam/spec'
-import type { Views } from '../cpu.ts'
 
 const PAGE = 4096
 
@@ -48,7 +47,7 @@ export function byteAt(memory: PhysicalMemory, address: number): number {
   return word < PAGE ? 0 : memory.views.u8[word - (word % PAGE) + (address % PAGE)]
 }
 
-export const read64 = (views: Views, at: number): bigint => views.u64[at >>> 3]
-export const write64 = (views: Views, at: number, value: bigint): void => {
+export const read64 = (views: MemoryViews, at: number): bigint => views.u64[at >>> 3]
+export const write64 = (views: MemoryViews, at: number, value: bigint): void => {
   views.u64[at >>> 3] = BigInt.asUintN(64, value)
 }
