@@ -30,8 +30,10 @@ export function createImaging(
   /** Calls `visit` with every RAM page in use and its word, in order; packed pages are not unpacked. */
   const eachUsed = (visit: (page: number, word: number) => void): void => {
     deferred.fetchAll()
+    const { low } = words
+    const covered = covers.any
     for (let page = 0; page < LOW_PAGES; page++) {
-      if (words.low[page] < PAGE && !covers.any) continue
+      if (low[page] < PAGE && !covered) continue
       const word = covers.ramWord(page)
       if (word >= PAGE) visit(page, word)
     }
