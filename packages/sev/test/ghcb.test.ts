@@ -3,7 +3,7 @@ import { GhcbError, GhcbMsr, SvmExit, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import {
   GHCB_EXITS, decodeGhcbMsrRequest, decodeGhcbMsrResponse, describeGhcb, describeGhcbMsr, encodeGhcbMsrRequest,
-  encodeGhcbMsrResponse, encodePsc, ghcbFlaw, ghcbPage, ghcbScratch, readPscEntry, readPscHeader, terminationText,
+  encodeGhcbMsrResponse, encodePsc, ghcbExposed, ghcbFlaw, ghcbPage, ghcbScratch, readPscEntry, readPscHeader, terminationText,
   writePscCurrent, writePscProgress,
 } from '../src/index.ts'
 import type { GhcbMsrRequest, GhcbMsrResponse, GhcbPage } from '../src/index.ts'
@@ -123,6 +123,21 @@ describe('the GHCB page', () => {
     silent.start(2)
     expect(ghcbFlaw(silent)?.error).toBe(GhcbError.MISSING_INPUT)
   })
+  it('should show no register that its exit has no use for, and no bits of RAX beyond a port\'s size', () => {
+    const shown = (code: number, fields = {}) => ghcbExposed(asking(code, fields))
+    expect(shown(SvmExit.CPUID, { rax: 1n, rcx: 2n, xcr0: 7n })).toEqual([])
+    expect(shown(SvmExit.CPUID, { rax: 1n, rcx: 2n, rdx: 0n, rbx: 3n, r15: 4n })).toEqual(['RBX', 'R15'])
+    expect(shown(SvmExit.MSR, { rcx: 1n, rax: 5n })).toEqual(['RAX'])
+    expect(shown(SvmExit.MSR, { rcx: 1n, rax: 5n, rdx: 6n, swExitInfo1: 1n })).toEqual([])
+    const [out8, out16, out32, in8] = [0x3f8_0010n, 0x3f8_0020n, 0x3f8_0040n, 0x3f8_0011n]
+    expect(shown(SvmExit.IOIO, { swExitInfo1: out8, rax: 0xffn })).toEqual([])
+    expect(shown(SvmExit.IOIO, { swExitInfo1: out8, rax: 0x100n })).toEqual(['bits of RAX beyond the port\'s size'])
+    expect(shown(SvmExit.IOIO, { swExitInfo1: out16, rax: 0x1_0000n })).toHaveLength(1)
+    expect(shown(SvmExit.IOIO, { swExitInfo1: out32, rax: 0xffff_ffffn })).toEqual([])
+    expect(shown(SvmExit.IOIO, { swExitInfo1: in8, rax: 0n })).toEqual([])
+    expect(shown(SvmExit.IOIO, { swExitInfo1: in8, rax: 1n })).toEqual(['RAX'])
+    expect(shown(SvmExit.VMMCALL, { rax: 1n, cpl: 0n, rbx: 1n })).toEqual([])
+  })
   it('keeps its scratch area in the shared buffer', () => {
     const scratch = (at: bigint, bytes: number) => ghcbScratch(asking(1, { swScratch: at }), 0x7000n, bytes)
     expect(scratch(0x7800n, 0x7f0)).toEqual({ ok: true, offset: 0x800, room: 0x7f0 })
@@ -139,6 +154,7 @@ describe('the GHCB page', () => {
         page.set('swExitCode', BigInt(code))
         expect(describeGhcb(page)).not.toBe('')
         ghcbFlaw(page)
+        ghcbExposed(page)
       }))
   })
 })

@@ -1,5 +1,7 @@
 /** Serves VMGEXIT: the MSR protocol, or the GHCB page that the MSR names (56421 §2 and §4). */
-import { decodeGhcbMsrRequest, encodeGhcbMsrResponse, ghcbPage, type GhcbFact, type GhcbPage } from '@cofferdam/sev'
+import {
+  decodeGhcbMsrRequest, encodeGhcbMsrResponse, GHCB_EXITS, ghcbExposed, ghcbPage, type GhcbFact, type GhcbPage,
+} from '@cofferdam/sev'
 import { Ghcb, GhcbAnswer, GhcbError } from '@cofferdam/spec'
 import { hex } from '../errors.ts'
 import { GHCB_SERVERS } from './exits/index.ts'
@@ -73,6 +75,11 @@ function servePage(gpa: number, copy: GhcbPage, guest: GuestServices, vcpu: Vcpu
     return refuse('ghcb', GhcbError.NOT_REGISTERED, `${MALFORMED[GhcbError.NOT_REGISTERED]}, ${registered} is`)
   }
   if ('error' in request) return refuse('ghcb', request.error, request.text)
+  const registers = ghcbExposed(copy)
+  if (registers.length > 0) {
+    const exit = GHCB_EXITS.get(request.code)?.name ?? ''
+    guest.fact(vcpu.index, { kind: 'ghcb-exposed', gpa: BigInt(gpa), exit, registers })
+  }
   const { name, reply } = dispatch(request, guest, vcpu, gpa)
   if ('error' in reply) return refuse(name, reply.error, MALFORMED[reply.error])
   answerGhcb(guest.memory, gpa, copy, reply)

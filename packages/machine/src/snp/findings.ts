@@ -5,10 +5,10 @@ import type { SnpGuest } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createAccessRepeats, createSevJudge, entryOf } from '@cofferdam/sev'
 import type { RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
-import { Vmsa } from '@cofferdam/spec'
+import { PageFaultError, Vmsa } from '@cofferdam/spec'
 import { judgeSvsm } from '@cofferdam/svsm'
 import type { SvsmFact } from '@cofferdam/svsm'
-import { saveState, state } from '@cofferdam/x86'
+import { guestFault, saveState, state, VECTOR } from '@cofferdam/x86'
 import type { Processor } from '@cofferdam/x86'
 
 export interface SnpFindingsOptions {
@@ -34,6 +34,8 @@ export interface SnpFindings extends Findings {
   fromHost(vcpu: number, fact: SevFact): void
   /** A fact from the SVSM, about the caller whose VMSA is at a guest physical address. */
   fromSvsm(vcpu: number, vmsa: number, fact: SvsmFact): void
+  /** A processor is about to take the exception in `guestFault`. */
+  raised(processor: Processor): void
   /** A processor of the guest left for the host; the name is the exit's. */
   exited(vcpu: number, name: string): void
   /** What the RMP says of the system page behind a guest page, for a person. */
@@ -56,6 +58,19 @@ const RSP = (state.GPR >>> 3) + 4
 const LARGE = 512
 /** Exits that a guest has not asked for: nothing in them is its doing. */
 const INVOLUNTARY = /^(interrupt|npf:|pause)/
+
+/** Where Linux maps its text, data and modules (Documentation/arch/x86/x86_64/mm.rst), and where addresses are low. */
+const KERNEL_MAPPING = { start: 0xffff_ffff_8000_0000n, end: 0xffff_ffff_ff00_0000n } as const
+const LOW_HALF = 2n ** 47n
+
+/** The address that supervisor code at a low address has found nothing at, inside of the kernel's own mapping. */
+function earlyReference(processor: Processor): bigint | null {
+  if (guestFault.vector !== VECTOR.PF || (guestFault.errorCode & PageFaultError.mask.P) !== 0) return null
+  const gva = BigInt.asUintN(64, guestFault.address)
+  if (gva < KERNEL_MAPPING.start || gva >= KERNEL_MAPPING.end) return null
+  const isEarly = BigInt.asUintN(64, processor.cpu.rip()) < LOW_HALF && processor.privilege() === 0
+  return isEarly && processor.width() === 8 ? gva : null
+}
 
 /** The gate of #PF in an IDT of long mode. */
 const PAGE_FAULT_GATE = 14n * 16n
@@ -200,6 +215,12 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
       }
       add(fact, () => resident(processor))
       lookForRepeats(processor, fact)
+    },
+    raised(processor) {
+      const gva = earlyReference(processor)
+      if (gva === null) return
+      const fetch = (guestFault.errorCode & PageFaultError.mask.I) !== 0
+      add({ kind: 'early-reference', gva, fetch }, () => resident(processor))
     },
     exited(vcpu, name) { if (!INVOLUNTARY.test(name)) repeats.asked(vcpu) },
     describePage(guestPage) {

@@ -90,7 +90,16 @@ export function createSnpMachine(options: MachineOptions): Machine {
     holeStart: lowMemory(hostBytes),
     now: () => loop.now(), interrupted: () => loop.interrupted(), random64: createRandom(seed, 'processors').next64,
     picAcknowledge: () => -1, eoiBroadcast: () => undefined, onChange: () => undefined,
-    listen: (processor) => handlerListener(processor, account),
+    listen: (processor) => {
+      const handlers = handlerListener(processor, account)
+      return {
+        ...handlers,
+        onException() {
+          handlers.onException?.()
+          findings.raised(processor())
+        },
+      }
+    },
     emit: emit === undefined && moments === undefined ? undefined : (cpu, kind, name, data) => {
       emit?.({ at: loop.now(), cpu, kind, name, data })
       if (kind === 'exception') moments?.raised(name, data)

@@ -18,6 +18,8 @@ export interface DeniedFact {
   readonly encrypted: boolean
   /** The processor read or changed an entry of the guest's own page tables. */
   readonly table: boolean
+  /** Bytes of the same access that lie on the page before, where the guest may be; 0 when it began on this page. */
+  readonly before: number
 }
 
 /** PVALIDATE was executed. */
@@ -72,6 +74,23 @@ export interface GhcbFact {
   readonly text: string
 }
 
+/** A request through a GHCB page that shows the host registers which the exit has no use for. */
+export interface GhcbExposedFact {
+  readonly kind: 'ghcb-exposed'
+  readonly gpa: bigint
+  /** As the document names the exit. */
+  readonly exit: string
+  /** Registers that are marked as valid, are not zero, and are no input of the exit; or bits of one that are none. */
+  readonly registers: readonly string[]
+}
+
+/** Code outside of the kernel's own mapping used an address inside, where nothing is mapped yet. */
+export interface EarlyReferenceFact {
+  readonly kind: 'early-reference'
+  readonly gva: bigint
+  readonly fetch: boolean
+}
+
 /** Something the guest asked its host to do to pages, and what the host says that it did. */
 export interface PscFact {
   readonly kind: 'psc'
@@ -100,4 +119,6 @@ export interface StuckFact {
 }
 
 /** A fact about a guest with SEV-SNP. */
-export type SevFact = DeniedFact | PvalidateFact | TakenFact | MsrRequestFact | GhcbFact | PscFact | CpuidFact | StuckFact
+export type SevFact =
+  | DeniedFact | PvalidateFact | TakenFact | MsrRequestFact | GhcbFact | GhcbExposedFact | EarlyReferenceFact | PscFact
+  | CpuidFact | StuckFact

@@ -5,6 +5,7 @@ import type { SevFact } from './facts.ts'
 
 /** Pages that are remembered at most, of each kind; the oldest are forgotten first. */
 const MOST = 4096
+const PAGE = 4096n
 /** Pages of 4 KiB in one of 2 MiB. */
 const LARGE = 512
 
@@ -15,8 +16,11 @@ export interface PageHistory {
   taken(guestPage: number): RmpFields | undefined
   /** The host has said that this page is private now: if it is not, that is the host's lie. */
   promised(guestPage: number): boolean
-  /** The page was touched as a private one while it was shared: what follows from that is no news. */
-  mistaken(guestPage: number): boolean
+  /**
+   * That a guest physical address is not validated is the guest's own doing: no host has taken the page (#VC is what the
+   * guest should get then), and it does not follow from a mistake that was seen before.
+   */
+  isOwnDoing(gpa: bigint): boolean
   /** Takes a fact in, after the rules have seen it. */
   note(fact: SevFact): void
 }
@@ -39,6 +43,7 @@ function boundedMap<T>() {
 
 export function createPageHistory(): PageHistory {
   const unanswered = boundedMap<'failed' | 'left'>()
+  /** Pages that were touched as private ones while they were shared. */
   const mistaken = boundedMap<true>()
   /** Page changes to private that were answered as done; true for 2 MiB. */
   const promised = boundedMap<boolean>()
@@ -68,11 +73,14 @@ export function createPageHistory(): PageHistory {
   return {
     unanswered: (page) => unanswered.map.get(page),
     taken: takenAt,
-    mistaken: (page) => mistaken.map.has(page),
+    isOwnDoing(gpa) {
+      const page = Number(gpa / PAGE)
+      return takenAt(page) === undefined && !mistaken.map.has(page)
+    },
     promised: (page) => promised.map.has(page) || promised.map.get(page - page % LARGE) === true,
     note(fact) {
       if (fact.kind === 'denied') {
-        if (fact.verdict === RmpCheck.REVERSE_MAP && fact.encrypted) mistaken.set(Number(fact.gpa / 4096n), true)
+        if (fact.verdict === RmpCheck.REVERSE_MAP && fact.encrypted) mistaken.set(Number(fact.gpa / PAGE), true)
       } else if (fact.kind === 'taken') taken.set(fact.guestPage, { entry: fact.entry, large: fact.large })
       else if (fact.kind === 'psc') {
         if (fact.answer === 'done') {

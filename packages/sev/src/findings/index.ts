@@ -1,5 +1,5 @@
 export type {
-  CpuidFact, DeniedFact, GhcbFact, MsrRequestFact, PscFact, PvalidateFact, SevFact, StuckFact, TakenFact,
+  CpuidFact, DeniedFact, EarlyReferenceFact, GhcbExposedFact, GhcbFact, MsrRequestFact, PscFact, PvalidateFact, SevFact, StuckFact, TakenFact,
 } from './facts.ts'
 export type { SevRule } from './rule.ts'
 export { createPageHistory } from './history.ts'

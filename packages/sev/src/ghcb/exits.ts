@@ -65,6 +65,37 @@ export const GHCB_EXITS: ReadonlyMap<number, GhcbExit> = new Map([
   exit(VmgExit.UNSUPPORTED_EVENT, 'unsupported non-automatic event'),
 ].map((e) => [e.code, e]))
 
+/** General registers of the page. */
+const REGISTERS: readonly GhcbField[] = [
+  'rsp', 'rax', 'rcx', 'rdx', 'rbx', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip',
+]
+const ALL = 2n ** 64n - 1n
+
+/** Bits of RAX that an OUT has use for. */
+function outMask(page: GhcbPage): bigint {
+  const { SZ8, SZ16 } = IoioInfo.mask
+  const info = Number(page.peek('swExitInfo1') & 0xffff_ffffn)
+  return (info & SZ8) !== 0 ? 0xffn : (info & SZ16) !== 0 ? 0xffffn : 0xffff_ffffn
+}
+
+/**
+ * What a sound request shows the host without need: registers that are valid, not zero, and no input of the exit; or
+ * bits
+ * of RAX beyond the size of an OUT. Hypercalls (VMMCALL) may take any register.
+ */
+export function ghcbExposed(page: GhcbPage): readonly string[] {
+  const code = Number(page.peek('swExitCode'))
+  const found = GHCB_EXITS.get(code)
+  if (found === undefined || code === SvmExit.VMMCALL) return []
+  const inputs = found.inputs(page)
+  const needed = (field: GhcbField): bigint => (!inputs.includes(field) ? 0n : code === SvmExit.IOIO ? outMask(page) : ALL)
+  return REGISTERS.flatMap((field) => {
+    const beyond = (page.get(field) ?? 0n) & ~needed(field)
+    if (beyond === 0n) return []
+    return [needed(field) === 0n ? field.toUpperCase() : `bits of ${field.toUpperCase()} beyond the port's size`]
+  })
+}
+
 /** What is wrong with a request before anybody looks at what it asks; a code of `GhcbError`. */
 export interface GhcbFlaw {
   readonly error: number

@@ -40,7 +40,7 @@ export function deniedByRmp(sev: SevProcessor, verdict: RmpVerdict, denied: Deni
   if (sev.guest?.snp === true && sev.shared.fact !== null) {
     sev.denied = {
       kind: 'denied', verdict, access, gva: linear, gpa: BigInt(denied.gpa), encrypted: denied.encrypted,
-      table: denied.table,
+      table: denied.table, before: sev.processor.mmu.bytesBefore(),
     }
   }
   const fault = rmpFault(verdict, sev.guest !== null, denied.encrypted)

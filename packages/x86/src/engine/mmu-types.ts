@@ -87,6 +87,10 @@ export interface Mmu {
   probe(low: number, high: number, access: number): boolean
   /** Physical page for fetching at a linear page, or −1 and `guestFault`; `result` then tells about it. */
   fetch(low: number, high: number): number
+  /**
+   * While a page is looked up for an access that began on the page before: how many of its bytes lie there. Else 0.
+   */
+  bytesBefore(): number
   /** Whether an access may lie where it does; false and `guestFault` where alignment is checked, and it may not. */
   isAligned(low: number, high: number, size: number): boolean
   /** Copies between linear memory and `bytes`; false and `guestFault` when any of it faults (then nothing was done). */

@@ -16,7 +16,7 @@ const PAGE = 4096
 export const HEARD = FRAME_WATCHED | FRAME_ROM
 const TWO_32 = 0x1_0000_0000
 
-export type SlowAccess = Pick<Mmu, 'slow' | 'commit' | 'isAligned' | 'copyIn' | 'copyOut'>
+export type SlowAccess = Pick<Mmu, 'slow' | 'commit' | 'isAligned' | 'copyIn' | 'copyOut' | 'bytesBefore'>
 
 interface Part {
   /** Physical address. */
@@ -30,6 +30,8 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
   /** What `split` found: one part, or two with `second.length` > 0. Kept from access to access. */
   const first: Part = { address: 0, length: 0 }
   const second: Part = { address: 0, length: 0 }
+  /** Of the access that is being translated: bytes on the page before the one that is looked up. */
+  let before = 0
 
   const userAccess = (): number => (i32[CPL >>> 2] === 3 ? ACCESS_USER : 0)
 
@@ -51,7 +53,9 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
     if (length < size) {
       const nextLow = (low & ~0xfff) + PAGE
       const wraps = nextLow >= TWO_32 || (nextLow | 0) === 0
+      before = length
       const next = walk.page(nextLow | 0, wraps ? (high + 1) | 0 : high, access)
+      before = 0
       if (next < 0) return false
       second.address = next * PAGE
       second.length = size - length
@@ -176,6 +180,7 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
 
   return {
     isAligned,
+    bytesBefore: () => before,
     copyIn: (low, high, bytes, access) => copy(low, high, bytes, access),
     copyOut: (low, high, bytes, access) => copy(low, high, bytes, access | ACCESS_WRITE),
     slow(low, high, info) {

@@ -2,9 +2,12 @@
 import type { SevRule } from '../rule.ts'
 import { cpuidOutsideTable } from './cpuid-outside-table.ts'
 import { doubleValidation } from './double-validation.ts'
+import { earlyReference } from './early-reference.ts'
+import { ghcbExposed } from './ghcb-exposed.ts'
 import { ghcbMalformed } from './ghcb-malformed.ts'
 import { ghcbPrivate } from './ghcb-private.ts'
 import { ghcbUnregistered } from './ghcb-unregistered.ts'
+import { loadPastEnd } from './load-past-end.ts'
 import { msrUndefinedBits } from './msr-undefined-bits.ts'
 import { noProgress } from './no-progress.ts'
 import { privateAsShared } from './private-as-shared.ts'
@@ -18,7 +21,7 @@ import { vmplAccess } from './vmpl-access.ts'
 import { vmsaTouched } from './vmsa-touched.ts'
 
 export const SEV_RULES: readonly SevRule[] = [
-  unvalidatedAccess, doubleValidation, sharedAsPrivate, privateAsShared, sharedWhileValidated, replacedPage, pscUnchecked,
-  ghcbPrivate, ghcbUnregistered, ghcbMalformed, msrUndefinedBits, cpuidOutsideTable, pvalidateVmpl, vmplAccess,
-  vmsaTouched, noProgress,
+  unvalidatedAccess, loadPastEnd, doubleValidation, sharedAsPrivate, privateAsShared, sharedWhileValidated, replacedPage, pscUnchecked,
+  ghcbPrivate, ghcbUnregistered, ghcbMalformed, ghcbExposed, msrUndefinedBits, cpuidOutsideTable, pvalidateVmpl,
+  vmplAccess, vmsaTouched, noProgress, earlyReference,
 ]
