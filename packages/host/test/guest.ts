@@ -1,12 +1,13 @@
 /** A guest's host side without silicon: memory is a buffer, the RMP a record of what was done to it. */
 import { createIoBus } from '@cofferdam/memory'
 import type { SevFact } from '@cofferdam/sev'
-import { RmpStatus } from '@cofferdam/spec'
+import { RmpStatus, VmcbControl } from '@cofferdam/spec'
 import { createLocalApic } from '@cofferdam/x86'
 import {
   createGuestCpu, createGuestMemory, createNpt, encryptionLeaf, ENCRYPTION_LEAF, guestModel,
   type ApRequest, type GuestMemory, type GuestServices, type HostMemory, type RmpInstructions, type VcpuServices,
 } from '../src/index.ts'
+import type { Vmcb } from '../src/guest/vmcb.ts'
 
 const PAGE = 4096
 export const MiB = 2 ** 20
@@ -19,6 +20,16 @@ export function hostMemory(bytes: number): HostMemory & { readonly bytes: Uint8A
     read(address, out) { out.set(all.subarray(address, address + out.length)) },
     write(address, bytes) { all.set(bytes, address) },
     fill(address, length, value) { all.fill(value, address, address + length) },
+  }
+}
+
+/** A VMCB that no processor runs. */
+export function looseVmcb(): Vmcb {
+  const view = new DataView(new ArrayBuffer(VmcbControl.size))
+  return {
+    address: 0,
+    get: (field) => VmcbControl.get(view, field),
+    set(field, value) { VmcbControl.set(view, field, value) },
   }
 }
 

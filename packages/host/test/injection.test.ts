@@ -1,19 +1,8 @@
-import { EventInject, EventType, VmcbControl } from '@cofferdam/spec'
+import { EventInject, EventType } from '@cofferdam/spec'
 import { createLocalApic } from '@cofferdam/x86'
 import { describe, expect, it } from 'vitest'
 import { createInjection } from '../src/guest/injection.ts'
-import type { Vmcb } from '../src/guest/vmcb.ts'
-
-/** A VMCB without a processor, whose guest was left in the middle of delivering an event. */
-function interruptedBy(exitIntInfo: bigint): Vmcb {
-  const view = new DataView(new ArrayBuffer(VmcbControl.size))
-  VmcbControl.write(view, { exitIntInfo })
-  return {
-    address: 0,
-    get: (field) => VmcbControl.get(view, field),
-    set(field, value) { VmcbControl.set(view, field, value) },
-  }
-}
+import { looseVmcb } from './guest.ts'
 
 const event = (type: number, vector: number, errorCode?: bigint): bigint => EventInject.pack({
   V: 1n, type: BigInt(type), vector: BigInt(vector), EV: errorCode === undefined ? 0n : 1n, errorCode: errorCode ?? 0n,
@@ -21,7 +10,8 @@ const event = (type: number, vector: number, errorCode?: bigint): bigint => Even
 
 /** EVENTINJ of the next entry. */
 function injected(exitIntInfo: bigint): bigint {
-  const vmcb = interruptedBy(exitIntInfo)
+  const vmcb = looseVmcb()
+  vmcb.set('exitIntInfo', exitIntInfo)
   const apic = createLocalApic({
     id: 0, bootstrap: true, now: () => 0, send: () => undefined, eoiBroadcast: () => undefined,
     onChange: () => undefined,

@@ -1,10 +1,13 @@
 /** The VMCB of a guest's processor, in host memory (APM vol. 2, appendix B). */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import {
-  Intercept3, Intercept4, NestedControl, VirtualInterrupt, VirtualizationControl, VmcbControl, type FieldValue,
+  Intercept3, Intercept4, InterceptDr, NestedControl, SevFeatures, VirtualInterrupt, VirtualizationControl, VmcbControl,
+  type FieldValue,
 } from '@cofferdam/spec'
 
 const PAGE = 4096
+/** Vectors. */
+const [DB, AC] = [1, 17]
 
 type Fields = (typeof VmcbControl)['fields']
 
@@ -69,6 +72,7 @@ export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, sevFeature
   vmcb.set('intercept4', Intercept4.pack({
     VMRUN: 1, VMMCALL: 1, VMLOAD: 1, VMSAVE: 1, STGI: 1, CLGI: 1, SKINIT: 1, WBINVD: 1, MONITOR: 1, MWAIT: 1, RDPRU: 1,
   }))
+  interceptDebugging(vmcb, sevFeatures)
   vmcb.set('pauseFilterCount', PAUSE.count)
   vmcb.set('pauseFilterThreshold', PAUSE.threshold)
   vmcb.set('iopmBasePa', BigInt(iopm))
@@ -79,6 +83,17 @@ export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, sevFeature
   vmcb.set('nestedCr3', BigInt(nestedCr3))
   vmcb.set('allowedSevFeatures', sevFeatures | (1n << 63n))
   vmcb.set('virtualizationControl', VirtualizationControl.mask.LBR)
+}
+
+/**
+ * Intercepts of what could keep a processor in its microcode for ever (#AC, #DB), and of DR7, without which a guest
+ * cannot use breakpoints: hosts do not switch DR0 to DR3. Debug swap does (Linux arch/x86/kvm/svm/sev.c,
+ * sev_es_init_vmcb).
+ */
+function interceptDebugging(vmcb: Vmcb, sevFeatures: bigint): void {
+  const swaps = (sevFeatures & SevFeatures.mask.DebugSwap) !== 0n
+  vmcb.set('interceptException', (1 << AC) | (swaps ? 0 : 1 << DB))
+  vmcb.set('interceptDr', swaps ? 0 : InterceptDr.pack({ reads: 1 << 7, writes: 1 << 7 }))
 }
 
 /** Bytes of the permission maps (§15.10.1, §15.11). */
