@@ -123,7 +123,12 @@ export function mutateSealed(file: Uint8Array, seed: number): Uint8Array {
     directory.sections[0] = [state.length, state.length, crc32(state)]
     packed = pack(directory)
   }
-  const made = Uint8Array.of(...file.subarray(0, HEADER), ...packed, ...state, ...file.subarray(end + stateLength))
+  const parts = [file.subarray(0, HEADER), packed, state, file.subarray(end + stateLength)]
+  const made = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  parts.reduce((at, part) => {
+    made.set(part, at)
+    return at + part.length
+  }, 0)
   const view = new DataView(made.buffer)
   view.setUint32(20, packed.length, true)
   view.setUint32(24, crc32(packed), true)

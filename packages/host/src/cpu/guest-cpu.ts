@@ -55,7 +55,11 @@ export function createGuestCpu(options: GuestCpuOptions): GuestCpu {
   }
   views.u64[state.MSR_PAT >>> 3] = 0x0007_0406_0007_0406n
   // Registers and leaves look at state, at the system side and at the time; a host never executes on this record.
-  const cpu = { views, index, system, timestamp: () => BigInt(Math.floor(now())) } as unknown as Cpu
+  const cpu = {
+    views, index, system, timestamp: () => BigInt(Math.floor(now())),
+    // A guest may ask for EFER, which is in its VMSA: what is kept here has no translations and no mode.
+    flushTlb: () => undefined, modeChanged: () => undefined,
+  } as unknown as Cpu
   const out = new Uint32Array(4)
 
   /** Runs a register's own code; a fault that it raises is the guest's. */

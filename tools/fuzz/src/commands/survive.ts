@@ -1,18 +1,26 @@
 /** `fuzz survive`: whatever a guest or a file does, there is an architectural result or a clear error. */
 import { writeSync } from 'node:fs'
+import { snpEndorsement } from '@cofferdam/machine'
 import { namesOf, readOptions, wholeNumber } from '../options.ts'
 import { createImageSurvivor } from '../survive/machine/images.ts'
 import { createQueueSurvivor } from '../survive/machine/queues.ts'
 import { createRegisterSurvivor } from '../survive/machine/registers.ts'
-import { createProcessorSurvivor, type Survivor } from '../survive/processor.ts'
+import { createSnapshotSurvivor } from '../survive/machine/snapshots.ts'
+import { createProcessorSurvivor, type LateSurvivor, type Survivor } from '../survive/processor.ts'
+import { SEED } from '../survive/snp/bench.ts'
 import { createSnpSurvivor } from '../survive/snp/guest.ts'
 import { createPspSurvivor } from '../survive/snp/psp.ts'
 import { runWatched, type CaseLine } from '../survive/watched.ts'
 
-export const SURVIVORS: Readonly<Record<string, () => Survivor>> = {
+export const SURVIVORS: Readonly<Record<string, () => Survivor | LateSurvivor>> = {
   processor: () => createProcessorSurvivor(), system: () => createProcessorSurvivor({ system: true }),
-  registers: createRegisterSurvivor, queues: createQueueSurvivor, images: createImageSurvivor,
-  snp: createSnpSurvivor, psp: createPspSurvivor,
+  registers: createRegisterSurvivor, queues: createQueueSurvivor, images: () => createImageSurvivor({ chip: snpEndorsement(SEED) }), snapshots: createSnapshotSurvivor,
+  snp() {
+    // The chip's keys are found once, and no case has to wait for that.
+    snpEndorsement(SEED)
+    return createSnpSurvivor()
+  },
+  psp: createPspSurvivor,
 }
 /** What the process may grow by after its first cases, in bytes: compiled code comes and goes. */
 const GROWTH = 512 * 2 ** 20
@@ -30,10 +38,10 @@ export interface SurviveResult {
 }
 
 /** Runs cases in this process. */
-export function survive(what: string, options: { seed: number; from: number; cases: number; each: (line: CaseLine) => void }): void {
+export async function survive(what: string, options: { seed: number; from: number; cases: number; each: (line: CaseLine) => void }): Promise<void> {
   const survivor = SURVIVORS[what]()
   for (let number = options.from; number < options.from + options.cases; number++) {
-    options.each({ number, ...survivor.run(options.seed, number), resident: number % 64 === 0 ? process.memoryUsage.rss() : 0 })
+    options.each({ number, ...await survivor.run(options.seed, number), resident: number % 64 === 0 ? process.memoryUsage.rss() : 0 })
   }
 }
 
@@ -54,7 +62,7 @@ export async function runSurvive(args: string[]): Promise<number> {
   const [seed, from, cases] = [wholeNumber('seed', values.seed), wholeNumber('from', values.from), wholeNumber('cases', values.cases)]
   const kinds = namesOf('what', values.what, Object.keys(SURVIVORS))
   if (values.inside) {
-    for (const what of kinds) survive(what, { seed, from, cases, each: (line) => { writeSync(1, `${JSON.stringify(line)}\n`) } })
+    for (const what of kinds) await survive(what, { seed, from, cases, each: (line) => { writeSync(1, `${JSON.stringify(line)}\n`) } })
     return 0
   }
   const deadline = values.minutes === '' ? Infinity : performance.now() + 60_000 * wholeNumber('minutes', values.minutes)

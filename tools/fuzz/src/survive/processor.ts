@@ -18,6 +18,11 @@ export interface Survivor {
   run(seed: number, number: number): Survived
 }
 
+/** One whose cases wait for something. */
+export interface LateSurvivor {
+  run(seed: number, number: number): Promise<Survived>
+}
+
 const SLICES = 6
 const SLICE = 400
 

@@ -1,6 +1,7 @@
 /** Cases that share what they run on, so that it need not be made anew for each: a case is repeated with those before it. */
 import type { Random } from '@cofferdam/oracle'
 import { createRandom } from '@cofferdam/oracle'
+import { computed } from './clock.ts'
 import { caseSeed, type Survivor } from './processor.ts'
 
 /** What no case may take, in milliseconds. */
@@ -15,11 +16,9 @@ export interface SeriesOptions<T> {
    * @param again makes another one for the cases that follow, because this one has ended
    */
   readonly run: (on: T, random: Random, again: () => void) => string
-  /** A problem behind which the cases go on with another one, as they do in every repetition. */
-  readonly isClear?: (error: unknown) => string | null
 }
 
-export function createSeries<T>({ length, begin, run, isClear }: SeriesOptions<T>): Survivor {
+export function createSeries<T>({ length, begin, run }: SeriesOptions<T>): Survivor {
   let on: T | null = null
   let place = { seed: -1, next: -1 }
 
@@ -31,8 +30,6 @@ export function createSeries<T>({ length, begin, run, isClear }: SeriesOptions<T
       return run(shared, createRandom(one), () => { on = null })
     } catch (error) {
       on = null
-      const clear = isClear?.(error)
-      if (typeof clear === 'string') return clear
       throw error
     }
   }
@@ -53,10 +50,10 @@ export function createSeries<T>({ length, begin, run, isClear }: SeriesOptions<T
     run(seed, number) {
       comeTo(seed, number)
       place = { seed, next: number + 1 }
-      const began = performance.now()
+      const began = computed()
       try {
         const ended = runOne(seed, number)
-        const took = performance.now() - began
+        const took = computed() - began
         return { ended, problem: took > HANG ? `took ${Math.round(took)} ms` : null }
       } catch (error) {
         return { ended: 'exception', problem: (error as Error).stack ?? String(error) }

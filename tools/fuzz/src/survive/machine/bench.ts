@@ -6,6 +6,7 @@ import { createMemoryFiles } from '@cofferdam/ninep'
 import type { Random } from '@cofferdam/oracle'
 import { loadState } from '@cofferdam/x86'
 import { flatKernel } from '../../inside.ts'
+import { computed } from '../clock.ts'
 
 /** Where things lie in a case's memory. */
 export const AT = {
@@ -18,7 +19,7 @@ export const CODE_LIMIT = 0x1_0000
 /** Instructions of a run, and runs until a case is over. */
 const SLICE = 5_000
 const SLICES = 4
-/** Wall milliseconds that no case can take. */
+/** Milliseconds that no case can take. */
 const HANG = 10_000
 
 /** One of each disk and device; virtio devices come in this order, from slot 1 of the root bus on. */
@@ -94,10 +95,10 @@ export function createBench(random: Random, firmware = random.below(3) === 0): B
   const put = (address: number, bytes: Uint8Array): void => { machine.memory.write(address, bytes) }
 
   const idle = (): string => {
-    const began = performance.now()
+    const began = computed()
     for (let i = 0; i < SLICES; i++) {
       const result = machine.run({ instructions: SLICE })
-      if (performance.now() - began > HANG) throw new Error(`took ${Math.round(performance.now() - began)} ms`)
+      if (computed() - began > HANG) throw new Error(`took ${Math.round(computed() - began)} ms`)
       if (result.reason !== 'budget' && result.reason !== 'idle') return result.reason
       if (result.reason === 'idle' && result.idleUntil === undefined) return 'waits for ever'
     }

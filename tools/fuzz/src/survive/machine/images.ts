@@ -1,15 +1,23 @@
 /**
- * Damaged files: kernels of every format, initramfs archives, firmware with its variables, kernel modules and programs.
- * Each is loaded or refused by name, field and expectation; a part of what is loaded runs for a while, as a plain
+ * Damaged files: kernels of every format, initramfs archives, firmware with its variables, IGVM files, kernel modules and
+ * programs, symbols, attestation reports and certificates. Each is loaded or refused by name, field and expectation; a part of what is loaded runs for a while, as a plain
  * machine.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { BootError, checkInitrd, layOutFirmware, loadKernel, pcMemoryMap, snpDirectBoot } from '@cofferdam/boot'
-import { createMachine, MachineError } from '@cofferdam/machine'
+import {
+  BootError, checkInitrd, igvmLaunch, layOutFirmware, loadKernel, pcMemoryMap, snpDirectBoot,
+} from '@cofferdam/boot'
+import { parseSymbols, SymbolsError } from '@cofferdam/findings'
+import { createMachine, MachineError, type SnpEndorsement } from '@cofferdam/machine'
 import { createRandom, type Random } from '@cofferdam/oracle'
-import { elfNeeds, flatKernel, isCliError, readModuleInfo, syntheticBzImage, syntheticCpio, syntheticElf } from '../../inside.ts'
+import {
+  certificateTable, describeReport, parseCertificateTable, parseReport, SevInputError, verifyReport,
+} from '@cofferdam/sev'
+import { AttestationReport, CertGuid } from '@cofferdam/spec'
+import { elfNeeds, flatKernel, igvmFile, isCliError, readModuleInfo, syntheticBzImage, syntheticCpio, syntheticElf } from '../../inside.ts'
+import { computed } from '../clock.ts'
 import { caseSeed, type Survivor } from '../processor.ts'
 import { mutate } from './mutate.ts'
 
@@ -66,6 +74,19 @@ const loadSnp: Load = (_random, bytes) => {
   })
   return 'loaded'
 }
+const loadIgvm: Load = (random, bytes) => {
+  const file = { name: 'file', bytes }
+  if (random.below(RUNS) === 0) return runFor({ firmware: file, cc: 'snp', cpu: 'amd' })
+  const ram = [{ start: 0, length: MEMORY }]
+  const mmio = [{ start: MEMORY, length: MEMORY }, { start: 2 ** 32, length: MEMORY }] as const
+  igvmLaunch({ file, vcpus: 1, ram, mmio, cmdline: 'a', acpi: { ...acpi, nodes: [{ ranges: ram, apicIds: [0] }] } })
+  return 'loaded'
+}
+/** In the places of a report and of each certificate in its chain; all are the same bytes here. */
+const loadChain: Load = (random, bytes) => {
+  const report = random.below(2) === 0 ? bytes : new Uint8Array(AttestationReport.size)
+  return verifyReport({ report, endorsement: bytes, intermediate: bytes, root: bytes }).ok ? 'accepted' : 'refused'
+}
 const loadFirmware: Load = (random, bytes) => {
   if (random.below(RUNS) === 0) return runFor({ firmware: { name: 'file', bytes } })
   layOutFirmware({ name: 'file', bytes })
@@ -80,10 +101,22 @@ function cached(prefix: string, file: string): Uint8Array | null {
   return name === undefined ? null : new Uint8Array(readFileSync(join(folder, name, file)))
 }
 
+const SYMBOLS = Array.from({ length: 60 }, (_, i) => `ffffffff81${(i * 64).toString(16).padStart(6, '0')} T name_${i}`).join('\n')
+
 const HEADER = [0, ...span(0x1f1, 0x270, 1), 0x800, 0xa00]
 
+/** What vouches for a chip. */
+const chipKinds = ({ ark, ask, vcek }: SnpEndorsement): Kind[] => [
+  {
+    name: 'certificates', hot: span(0, 0x100, 1), load: (_random, bytes) => `${parseCertificateTable(bytes).length} of them`,
+    image: certificateTable([{ guid: CertGuid.ARK, bytes: ark }, { guid: CertGuid.ASK, bytes: ask }, { guid: CertGuid.VCEK, bytes: vcek }]),
+  },
+  { name: 'certificate, RSA', image: ask, hot: span(0, 0x80, 1), load: loadChain },
+  { name: 'certificate, ECDSA', image: vcek, hot: span(0, 0x200, 1), load: loadChain },
+]
+
 /** Everything that can be damaged; real files where the cache has them. */
-function kinds(): Kind[] {
+function kinds(chip: SnpEndorsement | undefined): Kind[] {
   const code = Uint8Array.of(0xf4, 0xeb, 0xfd)
   const elf = (bits: 32 | 64): Uint8Array => syntheticElf({
     bits, entry: 0x10_0000,
@@ -115,6 +148,16 @@ function kinds(): Kind[] {
       },
     },
     { name: 'firmware', image: variables, hot: [...span(0, 0x48, 4), ...span(0x1_fff0, 0x2_0000, 1)], load: loadFirmware },
+    { name: 'IGVM', image: igvmFile('a').bytes, hot: span(0, 0x400, 2), load: loadIgvm },
+    {
+      name: 'symbols', image: new TextEncoder().encode(SYMBOLS), hot: [], load: (_random, bytes) => { parseSymbols('file', bytes); return 'read' },
+    },
+    { name: 'symbols, ELF', image: elf(64), hot: span(0, 0x120, 2), load: (_random, bytes) => { parseSymbols('file', bytes); return 'read' } },
+    {
+      name: 'report', image: AttestationReport.create({ version: 3, signatureAlgorithm: 1, policy: 0x3_0000n }), hot: span(0, 0x200, 4),
+      load: (_random, bytes) => `${describeReport(parseReport(bytes)).length > 0 ? 'read' : 'empty'}`,
+    },
+    ...chip === undefined ? [] : chipKinds(chip),
     ...real('a real bzImage', cached('sid-cloud', 'vmlinuz'), HEADER, loadAny),
     ...real('OVMF', firmware, firmware === null ? [] : [...span(0, 0x48, 4), ...span(firmware.length - 0x400, firmware.length, 4)], loadFirmware),
     ...real('a program', program, span(0, 0x400, 4), (_random, bytes) => { elfNeeds('file', bytes); return 'read' }),
@@ -126,10 +169,15 @@ function kinds(): Kind[] {
 
 /** What files are refused with: it names the file and the field. */
 const isClear = (error: unknown): boolean =>
-  error instanceof BootError || error instanceof MachineError || isCliError(error)
+  error instanceof BootError || error instanceof SymbolsError || error instanceof SevInputError || error instanceof MachineError || isCliError(error)
 
-export function createImageSurvivor(): Survivor {
-  const all = kinds()
+export interface ImageOptions {
+  /** A chip's certificates, which are damaged as well. */
+  readonly chip?: SnpEndorsement
+}
+
+export function createImageSurvivor({ chip }: ImageOptions = {}): Survivor {
+  const all = kinds(chip)
   return {
     run(seed, number) {
       const random = createRandom(caseSeed(seed, number))
@@ -138,10 +186,10 @@ export function createImageSurvivor(): Survivor {
       const bytes = image.length > 2 ** 20 && random.below(20) !== 0 ? mutate(
         random, all[0].image, HEADER,
       ) : mutate(random, image, hot)
-      const began = performance.now()
+      const began = computed()
       try {
         const ended = load(random, bytes)
-        const took = performance.now() - began
+        const took = computed() - began
         return { ended: `${name}: ${ended}`, problem: took > HANG ? `${name}: took ${Math.round(took)} ms` : null }
       } catch (error) {
         if (isClear(error)) return { ended: `${name}: refused`, problem: null }
