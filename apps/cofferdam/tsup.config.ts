@@ -6,7 +6,9 @@ import { defineConfig } from 'tsup'
 const collectLicences = (inputs: readonly string[]): string => {
   const roots = new Set(inputs.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? []))
   return [...roots].sort().flatMap((root) => {
-    const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { name: string, version: string }
+    const { name, version } = JSON.parse(
+      readFileSync(join(root, 'package.json'), 'utf8')
+    ) as { name: string, version: string }
     if (name.startsWith('@cofferdam/')) return []
     const file = readdirSync(root).find((entry) => /^licen[cs]e/i.test(entry))
     if (file === undefined) throw new Error(`${name}: expected a file with its licence`)

@@ -15,7 +15,9 @@ const groups: Readonly<Record<string, DriverGroup>> = {
 }
 
 /** Groups of drivers that a guest needs for its devices, and for its way to the firmware that vouches for it. */
-export const driversOf = (devices: readonly DeviceOption[], disks: number, cc: 'none' | 'snp' = 'none'): DriverGroup[] => {
+export const driversOf = (
+  devices: readonly DeviceOption[], disks: number, cc: 'none' | 'snp' = 'none',
+): DriverGroup[] => {
   const found = devices.flatMap(({ kind }) => groups[kind] ?? [])
   return [...(disks > 0 ? ['disk'] as const : []), ...found, ...(cc === 'snp' ? ['coco'] as const : [])]
 }

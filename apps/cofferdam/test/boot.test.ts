@@ -77,7 +77,8 @@ describe('cofferdam boot --firmware', () => {
     let given: MachineOptions | undefined
     const guest: FakeGuest = { boot: [{ reason: 'poweroff' }], onCreate: (options) => { given = options } }
     const { code } = await run(['--kernel', 'none', '--firmware', firmware], guest)
-    expect({ code, kernel: given?.kernel, initrd: given?.initrd }).toEqual({ code: 0, kernel: undefined, initrd: undefined })
+    expect({ code, kernel: given?.kernel, initrd: given?.initrd })
+      .toEqual({ code: 0, kernel: undefined, initrd: undefined })
   })
 
   it.each([
@@ -97,7 +98,10 @@ describe('cofferdam boot --firmware', () => {
 
   it('shows the debug console, in a file or among the messages', async () => {
     const log = join(folder, 'debug.log')
-    const guest: FakeGuest = { ...shell, onCreate: ({ onDebugConsole }) => { for (const byte of Buffer.from('SecCoreStartup\n')) onDebugConsole?.(byte) } }
+    const guest: FakeGuest = {
+      ...shell,
+      onCreate: ({ onDebugConsole }) => { for (const byte of Buffer.from('SecCoreStartup\n')) onDebugConsole?.(byte) },
+    }
     await run(['--debug-console', log], guest)
     expect(readFileSync(log, 'utf8')).toBe('SecCoreStartup\n')
     expect((await run(['--debug-console'], guest)).err).toContain('SecCoreStartup\n')
@@ -177,7 +181,8 @@ describe('cofferdam boot --disk', () => {
       onCreate: (options) => disks.push(options.disks),
     }, pipeInput('reboot\n'))
     expect([code, disks.length, disks[0] === disks[1]]).toEqual([0, 2, true])
-    expect(disks[0]?.map(({ serial, backend }) => [serial, backend.readOnly])).toEqual([['a', true], [undefined, false]])
+    expect(disks[0]?.map(({ serial, backend }) => [serial, backend.readOnly]))
+      .toEqual([['a', true], [undefined, false]])
   })
 
   it.each([

@@ -19,7 +19,8 @@ it('keeps compiled code in the cache folder, or where NODE_COMPILE_CACHE says', 
   const [first, second] = [join(folder, 'first'), join(folder, 'second')]
   const cached = start({ XDG_CACHE_HOME: first })
   expect(readdirSync(join(first, 'cofferdam/compiled'))).not.toHaveLength(0)
-  expect(start({ XDG_CACHE_HOME: first, NODE_COMPILE_CACHE: second })).toMatchObject({ stdout: cached.stdout, status: 0 })
+  expect(start({ XDG_CACHE_HOME: first, NODE_COMPILE_CACHE: second }))
+    .toMatchObject({ stdout: cached.stdout, status: 0 })
   expect(readdirSync(second)).not.toHaveLength(0)
 })
 

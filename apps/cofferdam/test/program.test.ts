@@ -23,7 +23,9 @@ const surroundings = (): { around: Surroundings; out: () => string; err: () => s
 
 /** Each command with its parents' names: `['images', 'fetch']`. */
 const commands = (program = createProgram(surroundings().around, () => undefined)): string[][] =>
-  program.commands.flatMap((command) => [[command.name()], ...commands(command).map((rest) => [command.name(), ...rest])])
+  program.commands.flatMap(
+    (command) => [[command.name()], ...commands(command).map((rest) => [command.name(), ...rest])]
+  )
 
 describe('help', () => {
   it.each(commands().map((words) => [words.join(' '), words] as const))('of %s names it and exits with 0', async (_, words) => {

@@ -32,7 +32,9 @@ describe.skipIf(debianMissing !== undefined)(`Linux on a machine with a PSP${deb
     expect(code, `${err}\n${out}`).toBe(0)
     const text = out.replaceAll('\r', '')
     const answers = (name: string) =>
-      sevAnswers(Uint8Array.from(Buffer.from(new RegExp(`^${name} ([0-9a-f]+)$`, 'm').exec(text)?.[1] ?? '', 'hex')), commands)
+      sevAnswers(
+        Uint8Array.from(Buffer.from(new RegExp(`^${name} ([0-9a-f]+)$`, 'm').exec(text)?.[1] ?? '', 'hex')), commands,
+      )
 
     // The BIOS has kept memory for a reverse map of 512 MiB, up to the end of RAM.
     expect(text).toContain('SEV-SNP: RMP table physical range [0x000000001fc00000 - 0x000000001fffffff]')
@@ -51,7 +53,8 @@ describe.skipIf(debianMissing !== undefined)(`Linux on a machine with a PSP${deb
     }
     const currentTcb = encodeTcb('Genoa', tcb)
     expect(SnpPlatformStatus.read(viewOf(snp.data))).toMatchObject({
-      apiMajor: major, apiMinor: minor, buildId: build, state: SnpPlatformState.UNINIT, rmp: 0, currentTcb, reportedTcb: currentTcb,
+      apiMajor: major, apiMinor: minor, buildId: build, state: SnpPlatformState.UNINIT, rmp: 0, currentTcb,
+      reportedTcb: currentTcb,
     })
     const chip = createSevIdentity(Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0), 'Genoa')
     expect(Buffer.from(id.data.subarray(0x10, 0x50)).toString('hex')).toBe(Buffer.from(chip.chipId).toString('hex'))
@@ -64,7 +67,9 @@ describe.skipIf(debianMissing !== undefined)(`Linux on a machine with a PSP${deb
     // There is no IOMMU, without which Linux is no host of SNP guests.
     expect(text).toContain('kvm_amd: SEV-SNP disabled')
     // An interrupt for each command: the driver waits for nothing else.
-    expect(Number(/^ *\d+: +(\d+) +(\d+) +PCI-MSIX\S+ +0-edge +psp-1$/m.exec(text)?.slice(1).reduce((a, b) => `${+a + +b}`)))
+    expect(
+      Number(/^ *\d+: +(\d+) +(\d+) +PCI-MSIX\S+ +0-edge +psp-1$/m.exec(text)?.slice(1).reduce((a, b) => `${+a + +b}`))
+    )
       .toBeGreaterThan(10)
     expect(answers('after').map(({ result }) => result)).toEqual(answers('answers').map(({ result }) => result))
   })

@@ -141,7 +141,9 @@ export function createPlatform(options: PlatformOptions): Platform {
   const hostBridge = createQ35HostBridge({
     mapper, ecam, ...(firmware === undefined ? { ecamBase: Q35_MMIO.ecam.start } : { onPam: firmware.onPam }),
   })
-  const lpc = createIch9Lpc({ mapper, pm: power, pirq, pmBase: firmware === undefined ? Q35_PORTS.pm.start : undefined })
+  const lpc = createIch9Lpc({
+    mapper, pm: power, pirq, pmBase: firmware === undefined ? Q35_PORTS.pm.start : undefined,
+  })
   pci.add(...Q35_SLOTS.hostBridge, hostBridge)
   pci.add(...Q35_SLOTS.lpc, lpc)
 

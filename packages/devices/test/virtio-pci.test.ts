@@ -395,7 +395,8 @@ describe('many virtio devices', () => {
     const bridge = 29 << 15
     expect(host.ecam.read(bridge + 8, 4) >>> 8).toBe(0x06_0400)
     host.ecam.write(bridge + 0x18, 4, 0x0001_0100)
-    expect([1, 2, 3, 4].map((slot) => host.ecam.read(1 << 20 | slot << 15, 2))).toEqual([0x1af4, 0x1af4, 0x1af4, 0xffff])
+    expect([1, 2, 3, 4].map((slot) => host.ecam.read(1 << 20 | slot << 15, 2)))
+      .toEqual([0x1af4, 0x1af4, 0x1af4, 0xffff])
   })
 
   it('leave as many slots of the root bus as others need', () => {

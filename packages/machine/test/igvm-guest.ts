@@ -8,7 +8,9 @@ const { rax, rbx, rdx, rsi, rbp } = Reg
 const PAGE = 4096
 const C_BIT = 1n << 51n
 /** Guest physical addresses. */
-export const PLACES = { code: 0x10_0000, parameters: 0x10_1000, gdt: 0x10_2000, tables: 0x10_3000, ghcb: 0x20_0000 } as const
+export const PLACES = {
+  code: 0x10_0000, parameters: 0x10_1000, gdt: 0x10_2000, tables: 0x10_3000, ghcb: 0x20_0000,
+} as const
 const SERIAL = 0x3f8
 /** Of the code page. */
 const TEXT_AT = 0x800
@@ -19,7 +21,9 @@ export const PARAMETERS = { vpCount: 0, memoryMap: 0x10, commandLine: 0x800 } as
 function pageTables(): Uint8Array {
   const bytes = new Uint8Array(4 * PAGE)
   const view = new DataView(bytes.buffer)
-  const entry = (page: number, index: number, value: bigint): void => { view.setBigUint64(page * PAGE + 8 * index, value, true) }
+  const entry = (page: number, index: number, value: bigint): void => {
+    view.setBigUint64(page * PAGE + 8 * index, value, true)
+  }
   const table = (page: number): bigint => BigInt(PLACES.tables + page * PAGE) | C_BIT | 3n
   entry(0, 0, table(1))
   entry(1, 0, table(2))
@@ -96,7 +100,9 @@ function vmsa(): Uint8Array {
 
 /** The file's contents. */
 export function igvmGuest(text: string, more: readonly IgvmDirective[] = []): IgvmImage {
-  const page = (gpa: number, bytes: Uint8Array): IgvmDirective => ({ kind: 'page', gpa, length: PAGE, type: 'normal', bytes })
+  const page = (gpa: number, bytes: Uint8Array): IgvmDirective => ({
+    kind: 'page', gpa, length: PAGE, type: 'normal', bytes,
+  })
   const tables = pageTables()
   return {
     policy: SnpPolicy.pack({ SMT: 1n, RESERVED_ONE: 1n }),
@@ -117,5 +123,7 @@ export function igvmGuest(text: string, more: readonly IgvmDirective[] = []): Ig
 }
 
 /** The file. */
-export const igvmFile = (text: string, more?: readonly IgvmDirective[]): { readonly name: string, readonly bytes: Uint8Array } =>
+export const igvmFile = (text: string, more?: readonly IgvmDirective[]): {
+  readonly name: string, readonly bytes: Uint8Array,
+} =>
   ({ name: 'guest.igvm', bytes: writeIgvm(igvmGuest(text, more)) })

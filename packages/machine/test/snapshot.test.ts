@@ -4,7 +4,8 @@ import type { Machine, MachineOptions, SnapshotCodec } from '../src/index.ts'
 import { ENTRY, flatKernel } from './kernels.ts'
 
 const options = (code: string): MachineOptions => ({
-  kernel: flatKernel(code), append: '', memory: 16 * 2 ** 20, vcpus: 1, seed: 1, engine: 'auto', cpu: 'intel', traceHash: true,
+  kernel: flatKernel(code), append: '', memory: 16 * 2 ** 20, vcpus: 1, seed: 1, engine: 'auto', cpu: 'intel',
+  traceHash: true,
 })
 
 const lengthOf = (code: string): number => code.replaceAll(/;.*$/gm, '').replaceAll(/\s+/g, '').length / 2
@@ -110,8 +111,7 @@ describe('a snapshot', () => {
 
   it('keeps translations that software has not asked to forget, and what follows from them', () => {
     // Identity-mapped 4 MiB pages. The page at 400000h is written, then its accessed flag cleared without INVLPG: the
-    // next
-    // read finds the translation, and sets no flag.
+    // next read finds the translation, and sets no flag.
     const code = `
       b8 10000000 0f22e0                                      ; CR4.PSE
       c705 00002000 83000000 c705 04002000 83004000           ; page directory at 200000h

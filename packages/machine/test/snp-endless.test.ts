@@ -79,6 +79,7 @@ describe('an SNP guest that takes the same #VC for ever', () => {
       asm.set(r8, PAGE)
       asm.load(rax, r8)
     }
-    expect(run(fetches).message).toMatch(/no progress: an instruction fetch of 0x2000000 by the instruction at 0x2000000 was #VC 10000 times/)
+    expect(run(fetches).message)
+      .toMatch(/no progress: an instruction fetch of 0x2000000 by the instruction at 0x2000000 was #VC 10000 times/)
   })
 })

@@ -49,7 +49,9 @@ function kernel(asm: Assembler): void {
   report(asm)
 }
 
-function run(hostile: readonly HostileOption[], code: (asm: Assembler) => void = kernel, more: Partial<MachineOptions> = {}) {
+function run(
+  hostile: readonly HostileOption[], code: (asm: Assembler) => void = kernel, more: Partial<MachineOptions> = {},
+) {
   const machine = createMachine({
     kernel: bzImage(code), append: '', memory: 128 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
     accept: 'eager', hostile, onSerial: () => undefined, ...more,
@@ -86,7 +88,8 @@ describe('a guest whose host is hostile', () => {
   it('reads garbage where bits of its ciphertext were flipped, and nobody says so (flip)', () => {
     const { message, did, unvalidatedAccesses } = attack('flip')
     expect(message).toMatch(reason(0xff))
-    expect([did?.replace(/0x\w+/, ''), unvalidatedAccesses]).toEqual([expect.stringMatching(/^flipped bit \d of the ciphertext/), 0])
+    expect([did?.replace(/0x\w+/, ''), unvalidatedAccesses])
+      .toEqual([expect.stringMatching(/^flipped bit \d of the ciphertext/), 0])
   })
 
   it('gets #VC for an instruction that it has not executed (inject-vc)', () => {
@@ -160,7 +163,10 @@ describe('a guest whose host is hostile', () => {
     const honest = answer(run([], ask).message)
     expect(honest).toBe('A'.charCodeAt(0)) // AuthenticAMD
     const answers = [1, 2, 3, 4, 5, 6, 7, 8].map((seed) => run([{ mode: 'cpuid' }], ask, { seed }))
-    for (const { did } of answers) expect(did).toMatch(/^claimed features that there are not in the CPUID page, and changed a bit of each CPUID answer/)
+    for (const { did } of answers) {
+      expect(did)
+        .toMatch(/^claimed features that there are not in the CPUID page, and changed a bit of each CPUID answer/)
+    }
     expect(answers.some(({ message }) => answer(message) !== honest)).toBe(true)
   })
 

@@ -7,8 +7,10 @@ import { createPageTables } from '@cofferdam/paging'
 import type { PageTables } from '@cofferdam/paging'
 import { Intercept3, Intercept4, Msr, NestedControl, SevFeatures, SysCfg, VmcbControl, Vmsa } from '@cofferdam/spec'
 import {
-  ATTR, attachExtensions, CR0_BITS, CR4_BITS, createCpuSystem, createEngine, createPlainApic, createProcessor, EFER_BITS,
-  engineOverhead, epycGenoa, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault, loadState, resetCpu, state,
+  ATTR, attachExtensions, CR0_BITS, CR4_BITS, createCpuSystem, createEngine, createPlainApic, createProcessor,
+  EFER_BITS,
+  engineOverhead, epycGenoa, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault, loadState,
+  resetCpu, state,
 } from '@cofferdam/x86'
 import type { Processor, SvmCore, SvmRun } from '@cofferdam/x86'
 import { createRmpTable, createSevSilicon } from '../src/index.ts'
@@ -17,7 +19,8 @@ import type { RmpFields, RmpTable, SevSilicon, SevSiliconOptions } from '../src/
 /** System physical addresses. */
 export const HOST = {
   code: 0x1_0000, tables: 0x2_0000, stack: 0x6_0000, idt: 0x7_0000, gdt: 0x7_1000, handler: 0x7_2000, rmp: 0x10_0000,
-  vmcb: 0x20_0000, iopm: 0x21_0000, msrpm: 0x22_0000, save: 0x23_0000, nested: 0x24_0000, guest: 0x80_0000, vmsa: 0xa0_0000,
+  vmcb: 0x20_0000, iopm: 0x21_0000, msrpm: 0x22_0000, save: 0x23_0000, nested: 0x24_0000, guest: 0x80_0000,
+  vmsa: 0xa0_0000,
 } as const
 /** Guest physical addresses; the guest has 1 MiB. `shared` is mapped without the C-bit. */
 export const GUEST = {
@@ -68,7 +71,8 @@ export interface SevBox {
   register(n: number): bigint
 }
 
-const hex = (text: string): Uint8Array => Uint8Array.from(text.match(/[0-9a-f]{2}/g) ?? [], (byte) => parseInt(byte, 16))
+const hex = (text: string): Uint8Array =>
+  Uint8Array.from(text.match(/[0-9a-f]{2}/g) ?? [], (byte) => parseInt(byte, 16))
 const segment = (selector: number, attributes: number): bigint =>
   BigInt(selector) | (BigInt(attributes) << 16n) | (0xffff_ffffn << 32n)
 const CODE = ATTR.P | ATTR.S | ATTR.L | 0xb
@@ -86,10 +90,12 @@ export function createSevBox(mode: Mode = 'snp', features = 0n, more: Partial<Se
   const processor = createProcessor({
     engine, index: 0, physicalBits: epycGenoa.physicalBits,
     system: extendSystem(createCpuSystem({
-      model: epycGenoa, topology: flatTopology(1), index: 0, apic: createPlainApic(), msrs: extendedMsrs(epycGenoa, extensions),
+      model: epycGenoa, topology: flatTopology(1), index: 0, apic: createPlainApic(),
+      msrs: extendedMsrs(epycGenoa, extensions),
     }), extensions),
     host: {
-      portRead: () => 0, portWrite: () => undefined, random64: () => (random = BigInt.asUintN(64, random * 0x5851_f42d_4c95_7f2dn + 1n)),
+      portRead: () => 0, portWrite: () => undefined, random64: () =>
+        (random = BigInt.asUintN(64, random * 0x5851_f42d_4c95_7f2dn + 1n)),
       externalVector: () => -1,
     },
     acknowledge: () => -1,
@@ -113,7 +119,9 @@ function createControls(memory: PhysicalMemory, processor: Processor, silicon: S
     return new DataView(bytes.buffer).getBigUint64(0, true)
   }
   const store = (address: number, value: bigint | number, size: number, key: number): void => {
-    memory.write(address, new Uint8Array(BigUint64Array.of(BigInt.asUintN(64, BigInt(value))).buffer).subarray(0, size), key)
+    memory.write(
+      address, new Uint8Array(BigUint64Array.of(BigInt.asUintN(64, BigInt(value))).buffer).subarray(0, size), key,
+    )
   }
   const control = (field: ControlField): readonly [number, number] =>
     [HOST.vmcb + VmcbControl.offset[field], VmcbControl.fields[field][1]]
@@ -122,7 +130,8 @@ function createControls(memory: PhysicalMemory, processor: Processor, silicon: S
   const nested = createPageTables({
     levels: 4,
     memory: {
-      allocate: () => (free += PAGE) - PAGE, load64: (at) => load(at, 8, 0), store64: (at, value) => { store(at, value, 8, 0) },
+      allocate: () => (free += PAGE) - PAGE, load64: (at) => load(at, 8, 0),
+      store64: (at, value) => { store(at, value, 8, 0) },
     },
   })
   const msr = (index: number) => processor.cpu.system?.msrs.get(index)
@@ -161,7 +170,9 @@ function createControls(memory: PhysicalMemory, processor: Processor, silicon: S
     run: (instructions = 10_000) => svm.vmrun(HOST.vmcb, instructions),
     exit() {
       const run = box.run()
-      if (run.exit !== 'vmexit') throw new Error(`no exit: stopped '${processor.stopped}', rip ${cpu.rip().toString(16)}`)
+      if (run.exit !== 'vmexit') {
+        throw new Error(`no exit: stopped '${processor.stopped}', rip ${cpu.rip().toString(16)}`)
+      }
       return run
     },
     vc() {
@@ -198,13 +209,18 @@ function setUpHost(box: SevBox): void {
     const coded = [8, 10, 11, 12, 13, 14, 17, 29].includes(vector)
     box.memory.write(handler, hex(coded ? '415841b8000000004989e0 5f f4' : '6a00 5f f4'))
     box.memory.write(handler, hex(coded ? '5f f4' : '6a00 5f f4'))
-    box.pokeHost(HOST.idt + vector * 16, BigInt(handler & 0xffff) | (8n << 16n) | (0x8e00n << 32n) | (BigInt(handler >>> 16) << 48n))
+    box.pokeHost(
+      HOST.idt + vector * 16,
+      BigInt(handler & 0xffff) | (8n << 16n) | (0x8e00n << 32n) | (BigInt(handler >>> 16) << 48n),
+    )
   }
   box.pokeHost(HOST.gdt + 8, 0x00af_9b00_0000_ffffn)
   box.writeMsr(Msr.AMD_RMP_BASE, BigInt(HOST.rmp))
   box.writeMsr(Msr.AMD_RMP_END, BigInt(HOST.rmp + RMP_BYTES - 1))
   const sysCfg = box.readMsr(Msr.AMD_SYSCFG) as bigint
-  box.writeMsr(Msr.AMD_SYSCFG, sysCfg | SysCfg.mask.MemEncryptionModeEn | SysCfg.mask.VMPLEn | SysCfg.mask.SecureNestedPagingEn)
+  box.writeMsr(
+    Msr.AMD_SYSCFG, sysCfg | SysCfg.mask.MemEncryptionModeEn | SysCfg.mask.VMPLEn | SysCfg.mask.SecureNestedPagingEn,
+  )
 }
 
 function runHost(box: SevBox, code: string, registers: Parameters<SevBox['host']>[1]): ReturnType<SevBox['host']> {
@@ -215,9 +231,13 @@ function runHost(box: SevBox, code: string, registers: Parameters<SevBox['host']
   loadState(processor, {
     registers: { ...registers, rsp: BigInt(HOST.stack) }, rip: BigInt(HOST.code), rflags: 2n, cr3: BigInt(HOST.tables),
     cr0: BigInt((CR0_BITS.PE | CR0_BITS.PG | CR0_BITS.WP | CR0_BITS.ET | CR0_BITS.NE) >>> 0),
-    cr4: BigInt(CR4_BITS.PAE | CR4_BITS.OSFXSR), efer: BigInt(EFER_BITS.LME | EFER_BITS.LMA | EFER_BITS.NXE | EFER_BITS.SVME),
+    cr4: BigInt(CR4_BITS.PAE | CR4_BITS.OSFXSR),
+    efer: BigInt(EFER_BITS.LME | EFER_BITS.LMA | EFER_BITS.NXE | EFER_BITS.SVME),
     gdtr: { base: BigInt(HOST.gdt), limit: 0xf }, idtr: { base: BigInt(HOST.idt), limit: 0x1ff },
-    segments: { cs: { ...flat, selector: 8, attributes: CODE }, ss: flat, ds: flat, es: flat, fs: flat, gs: flat, ldtr: none, tr: none },
+    segments: {
+      cs: { ...flat, selector: 8, attributes: CODE }, ss: flat, ds: flat, es: flat, fs: flat, gs: flat, ldtr: none,
+      tr: none,
+    },
   })
   processor.mmu.context.nested = null
   processor.cpu.flushTlb(1)
@@ -236,7 +256,8 @@ function setUpGuest(box: SevBox, mode: Mode, features: bigint): void {
   const tables = createPageTables({
     levels: 4, tableBits: C_BIT,
     memory: {
-      allocate: () => (free += PAGE) - PAGE, load64: (gpa) => box.peek(gpa), store64: (gpa, value) => { box.poke(gpa, value) },
+      allocate: () => (free += PAGE) - PAGE, load64: (gpa) => box.peek(gpa),
+      store64: (gpa, value) => { box.poke(gpa, value) },
     },
   })
   tables.map({ from: 0, length: GUEST.size, largest: 12, bits: C_BIT })

@@ -2,7 +2,9 @@
 import { FOREIGN, IN, OUT, RECORD_HEAD, SELECTOR, SIGNAL, STATE, type Batch } from '@cofferdam/oracle'
 import { PROCESSOR_NUMBER } from './segments.ts'
 
-const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
+const NAMES = [
+  'rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
+]
 /** Status flags, DF, NT, AC, ID. TF and RF are the harness's, IF and IOPL nobody's. */
 export const FLAGS_COMPARED = 0x24_4cd5
 
@@ -15,8 +17,10 @@ export const FIELDS: readonly Field[] = [
   ...NAMES.map((name, i) => ({ name, offset: STATE.GPR + 8 * i, size: 8 })),
   { name: 'fsbase', offset: STATE.FS_BASE, size: 8 }, { name: 'gsbase', offset: STATE.GS_BASE, size: 8 },
   { name: 'mxcsr', offset: STATE.MXCSR, size: 4 },
-  { name: 'fcw', offset: STATE.FCW, size: 2 }, { name: 'fsw', offset: STATE.FSW, size: 2 }, { name: 'ftw', offset: STATE.FTW, size: 2 },
-  { name: 'fop', offset: STATE.FOP, size: 2 }, { name: 'fip', offset: STATE.FIP, size: 8 }, { name: 'fdp', offset: STATE.FDP, size: 8 },
+  { name: 'fcw', offset: STATE.FCW, size: 2 }, { name: 'fsw', offset: STATE.FSW, size: 2 },
+  { name: 'ftw', offset: STATE.FTW, size: 2 },
+  { name: 'fop', offset: STATE.FOP, size: 2 }, { name: 'fip', offset: STATE.FIP, size: 8 },
+  { name: 'fdp', offset: STATE.FDP, size: 8 },
   ...['es', 'cs', 'ss', 'ds', 'fs', 'gs'].map((name, i) => ({ name, offset: STATE.SELECTORS + 2 * i, size: 2 })),
   ...Array.from({ length: 8 }, (_, i) => ({ name: `st${i}`, offset: STATE.ST + 16 * i, size: 10 })),
   ...Array.from({ length: 16 }, (_, i) => ({ name: `ymm${i}`, offset: STATE.YMM + 32 * i, size: 32 })),
@@ -52,8 +56,7 @@ const hangs = (b: Batch, at: number): boolean => signalOf(b, at) === SIGNAL.ALRM
 
 /**
  * Whether our answer is a page fault where the real processor has the oracle's own memory, or (outside 64-bit mode)
- * where
- * Linux takes the fault for the kernel's and tries again for ever: nothing can be said then.
+ * where Linux takes the fault for the kernel's and tries again for ever: nothing can be said then.
  */
 export function isForeign(real: Batch, ours: Batch, index: number): boolean {
   const at = ours.at(index)
@@ -72,7 +75,9 @@ export function same(real: Batch, ours: Batch, index: number, leave: Leave): boo
   if (hangs(real, at) && hangs(ours, at)) return true
   if (leave.lastPlace) levelLastPlace(real, ours, at)
   const faulted = signalOf(real, at) !== 0
-  if (faulted !== (signalOf(ours, at) !== 0)) return leave.mayFault && isAddressFault((faulted ? real : ours).u32[(at + OUT.VECTOR) >> 2])
+  if (faulted !== (signalOf(ours, at) !== 0)) {
+    return leave.mayFault && isAddressFault((faulted ? real : ours).u32[(at + OUT.VECTOR) >> 2])
+  }
   if (faulted && !sameFault(real, ours, at, leave)) return false
   const mask = FLAGS_COMPARED & ~leave.flags
   if (((real.u32[(at + STATE.RFLAGS) >> 2] ^ ours.u32[(at + STATE.RFLAGS) >> 2]) & mask) !== 0) return false
@@ -130,7 +135,8 @@ export function identical(one: Batch, other: Batch, index: number): boolean {
 /** Makes our ST(0), ST(1) and C1 the real ones where they are next to each other. */
 function levelLastPlace(real: Batch, ours: Batch, at: number): void {
   for (const slot of [at + STATE.ST, at + STATE.ST + 16]) {
-    const value = (b: Batch): bigint => BigInt(b.u16[(slot + 8) >> 1]) << 63n | b.u64[slot >> 3] & 0x7fff_ffff_ffff_ffffn
+    const value = (b: Batch): bigint =>
+      BigInt(b.u16[(slot + 8) >> 1]) << 63n | b.u64[slot >> 3] & 0x7fff_ffff_ffff_ffffn
     const distance = value(real) - value(ours)
     if (distance > 1n || distance < -1n) continue
     ours.u64[slot >> 3] = real.u64[slot >> 3]
@@ -153,7 +159,9 @@ function sameFault(real: Batch, ours: Batch, at: number, { vagueAddress, anyFaul
   if (vector !== other) return anyFault && isPartFault(vector) && isPartFault(other)
   // For addresses above user space Linux reports P whatever the tables say (arch/x86/mm/fault.c, set_signal_archinfo).
   if (vector === 14 && real.u32[(at + OUT.CR2 + 4) >> 2] >>> 15 !== 0) ours.u32[(at + OUT.ERROR) >> 2] |= 1
-  if ((CARRIES_ERROR >> vector & 1) !== 0 && real.u32[(at + OUT.ERROR) >> 2] !== ours.u32[(at + OUT.ERROR) >> 2]) return false
+  if ((CARRIES_ERROR >> vector & 1) !== 0 && real.u32[(at + OUT.ERROR) >> 2] !== ours.u32[(at + OUT.ERROR) >> 2]) {
+    return false
+  }
   if (vector !== 14) return true
   const distance = real.u64[(at + OUT.CR2) >> 3] - ours.u64[(at + OUT.CR2) >> 3]
   return distance === 0n || (vagueAddress && distance < 4096n && distance > -4096n)
@@ -181,7 +189,9 @@ export function differences(before: Batch, real: Batch, ours: Batch, index: numb
     if (is(real) !== is(ours)) parts.push(`${name} is ${is(ours)} not ${is(real)} (was ${is(before)})`)
   }
   const flags = (b: Batch): number => b.u32[(at + STATE.RFLAGS) >> 2] & FLAGS_COMPARED
-  if (flags(real) !== flags(ours)) parts.push(`flags are ${flagNames(flags(ours))} not ${flagNames(flags(real))} (were ${flagNames(flags(before))})`)
+  if (flags(real) !== flags(ours)) {
+    parts.push(`flags are ${flagNames(flags(ours))} not ${flagNames(flags(real))} (were ${flagNames(flags(before))})`)
+  }
   const memory = memoryDifference(before, real, ours, at)
   if (memory !== null) parts.push(memory)
   const stray = (b: Batch): string => b.u32[(at + OUT.STRAY) >> 2].toString(16)
@@ -203,9 +213,11 @@ function memoryDifference(before: Batch, real: Batch, ours: Batch, at: number): 
 }
 
 const FLAG_NAMES: readonly (readonly [number, string])[] = [
-  [1, 'c'], [4, 'p'], [0x10, 'a'], [0x40, 'z'], [0x80, 's'], [0x400, 'd'], [0x800, 'o'], [0x4000, 'n'], [0x4_0000, 'A'], [0x20_0000, 'i'],
+  [1, 'c'], [4, 'p'], [0x10, 'a'], [0x40, 'z'], [0x80, 's'], [0x400, 'd'], [0x800, 'o'], [0x4000, 'n'], [0x4_0000, 'A'],
+  [0x20_0000, 'i'],
 ]
-const flagNames = (flags: number): string => FLAG_NAMES.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name).join('') || '-'
+const flagNames = (flags: number): string =>
+  FLAG_NAMES.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name).join('') || '-'
 
 /** Bytes of a case. */
 export const codeOf = (batch: Batch, index: number): Uint8Array => {

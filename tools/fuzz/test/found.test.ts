@@ -19,7 +19,8 @@ const recorded = JSON.parse(readFileSync(file, 'utf8')) as CaseText[]
  * `partial`).
  */
 const exactly = {
-  vagueAddress: false, lastPlace: false, partial: false, anyFault: false, partialState: false, mayFault: false, processorNumber: false, flags: 0,
+  vagueAddress: false, lastPlace: false, partial: false, anyFault: false, partialState: false, mayFault: false,
+  processorNumber: false, flags: 0,
 }
 
 const isPartial = (text: CaseText): boolean => text.flags?.includes('partial') === true

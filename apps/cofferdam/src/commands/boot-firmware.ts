@@ -32,7 +32,9 @@ const loadImage = async (name: string, around: Surroundings): Promise<NamedBytes
   const entry = findEntry(name)
   if (!entry) {
     const bytes = await readInput('firmware', name, names)
-    if (bytes.length > largestImage && !isIgvm(bytes)) throw inputError(`firmware ${name}`, `it has ${bytes.length} bytes`, 'at most 16 MiB')
+    if (bytes.length > largestImage && !isIgvm(bytes)) {
+      throw inputError(`firmware ${name}`, `it has ${bytes.length} bytes`, 'at most 16 MiB')
+    }
     return { name, bytes }
   }
   if (entry.kind !== 'firmware') throw inputError(`firmware ${name}`, `it is a ${entry.kind}`, names.join(', '))
@@ -58,7 +60,9 @@ export const loadFirmware = async (
 /** Writes the variable store as the guest has left it. */
 export const writeVariables = (path: string, machine: Machine | undefined): void => {
   const bytes = machine?.variables()
-  if (bytes === undefined) throw inputError(`save-vars ${path}`, 'the firmware has no variable store', 'firmware with one')
+  if (bytes === undefined) {
+    throw inputError(`save-vars ${path}`, 'the firmware has no variable store', 'firmware with one')
+  }
   try {
     writeFileSync(path, bytes)
   } catch (error) {

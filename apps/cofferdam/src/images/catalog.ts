@@ -66,7 +66,9 @@ export const catalog: readonly CatalogEntry[] = [
   kernel('bookworm-cloud', 'bookworm', 'cloud-', 'cloud kernel of Debian 12 (6.1)'),
   kernel('sid-generic', 'sid', '', 'newest generic kernel of Debian unstable'),
   firmware('ovmf', 'ovmf-generic', /^usr\/share\/ovmf\/OVMF\.fd$/, 'OVMF.fd', 'UEFI firmware'),
-  firmware('ovmf-amdsev', 'ovmf-amdsev', /^usr\/share\/ovmf\/OVMF\.amdsev\.fd$/, 'OVMF.amdsev.fd', 'the same for SEV-SNP'),
+  firmware(
+    'ovmf-amdsev', 'ovmf-amdsev', /^usr\/share\/ovmf\/OVMF\.amdsev\.fd$/, 'OVMF.amdsev.fd', 'the same for SEV-SNP',
+  ),
   firmware(
     'ovmf-inteltdx',
     'ovmf-inteltdx',

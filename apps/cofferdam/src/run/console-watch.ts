@@ -89,7 +89,9 @@ const createFinder = (wanted: string | undefined): { see: (text: string) => void
 }
 
 /** Follows the text on a serial console line by line. */
-export const createConsoleWatch = ({ until, snapshotAt, before, onMilestone }: ConsoleWatchOptions = {}): ConsoleWatch => {
+export const createConsoleWatch = (
+  { until, snapshotAt, before, onMilestone }: ConsoleWatchOptions = {},
+): ConsoleWatch => {
   const decoder = new TextDecoder()
   const lines: string[] = [...(before?.lines ?? [])]
   const reached = new Set<string>(before?.reached)

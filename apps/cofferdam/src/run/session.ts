@@ -247,7 +247,9 @@ const save = async ({ saving, machine, script }: Session): Promise<Outcome | und
 /** A session that ended well without the snapshot that it was to take. */
 const withoutSnapshot = (session: Session, outcome: Outcome): Outcome => {
   const missed = session.saving?.missed
-  if (missed === undefined || outcome.kind !== 'ok' || outcome.how === 'left' || outcome.how === 'interrupted') return outcome
+  if (missed === undefined || outcome.kind !== 'ok' || outcome.how === 'left' || outcome.how === 'interrupted') {
+    return outcome
+  }
   return guest(session, 'snapshot', `the console did not show '${missed}': no snapshot was written`)
 }
 

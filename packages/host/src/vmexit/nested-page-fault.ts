@@ -8,7 +8,8 @@ const { P, W, I, RMP, ENC, SIZEM, VMPL, final } = NestedFaultInfo.mask
 
 /** What the host could do about a fault, for a person. */
 const HELP: Readonly<Record<MemoryOutcome, string>> = {
-  done: 'and nothing that the host may change of the entry helps', refused: 'and the entry is not the host\'s to change',
+  done: 'and nothing that the host may change of the entry helps',
+  refused: 'and the entry is not the host\'s to change',
   'not-ram': 'and no RAM is there', 'no-memory': 'and the host has no memory left',
 }
 

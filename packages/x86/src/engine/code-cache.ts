@@ -206,7 +206,9 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
       frame = { number: physical, views: [], lines: [], count: 0 }
       physicalPages.set(physical, frame)
     }
-    const found = frame.views.find((v) => v.linear === linear && v.mode === mode && v.base === base && v.limit === limit)
+    const found = frame.views.find(
+      (v) => v.linear === linear && v.mode === mode && v.base === base && v.limit === limit
+    )
     if (found !== undefined) return found
     const words = nextWord
     nextWord += wordStep
@@ -225,7 +227,9 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     newBlock(page, offset) {
       const header = allocate(1)
       if (header === 0) throw new CodeCacheFull()
-      const block: Block = { id: blocks.length, header, page, offset, length: 0, count: 0, next: null, alive: true, onDeath: null }
+      const block: Block = {
+        id: blocks.length, header, page, offset, length: 0, count: 0, next: null, alive: true, onDeath: null,
+      }
       blocks.push(block)
       i32[(header + HEADER.PAGE) >>> 2] = page.words
       i32[(header + HEADER.BLOCK) >>> 2] = block.id
@@ -250,7 +254,9 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
         }
         const start = Math.max(0, block.offset - n * PAGE)
         const end = Math.min(PAGE, block.offset - n * PAGE + block.length)
-        for (let line = start >>> LINE_SHIFT; line << LINE_SHIFT < end; line++) (physical.lines[line] ??= []).push(block)
+        for (let line = start >>> LINE_SHIFT; line << LINE_SHIFT < end; line++) {
+          (physical.lines[line] ??= []).push(block)
+        }
       })
     },
     temporarily(make) {

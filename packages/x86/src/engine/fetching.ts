@@ -21,8 +21,7 @@ export interface Fetching {
   locate(): void
   /**
    * The code page at the address that was located, and the one behind it, for a single instruction; null and
-   * `guestFault`
-   * when they fault.
+   * `guestFault` when they fault.
    */
   here(): CodePage | null
   behind(): CodePage | null

@@ -176,7 +176,9 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
         f.unreachable()
       })
       // A TLB miss: 1 = filled, run the micro-op again; 0 = the cold function must serve it (or its fault).
-      f.emit(call(parts.miss, I32, [wrap(local(missEa, I64)), wrap(shrU(local(missEa, I64), i64(32))), local(missWant, I32)]))
+      f.emit(
+        call(parts.miss, I32, [wrap(local(missEa, I64)), wrap(shrU(local(missEa, I64), i64(32))), local(missWant, I32)])
+      )
       f.code.u8(0x0d)
       f.code.u32(1)
     })
@@ -195,7 +197,9 @@ interface SpecialParts {
   cold: number
 }
 
-function writeSpecial(f: WasmFunction, handler: number, { pc, budget, coldType, leave, enter, cold, top }: SpecialParts): void {
+function writeSpecial(
+  f: WasmFunction, handler: number, { pc, budget, coldType, leave, enter, cold, top }: SpecialParts,
+): void {
   switch (handler) {
     case HANDLER.LINK:
       f.store(8, none, loadImmediate(pc), RIP)
@@ -233,9 +237,14 @@ function writeSpecial(f: WasmFunction, handler: number, { pc, budget, coldType, 
 const loadImmediate = (pc: Expr): Expr => load64(pc, UOP.IMM)
 
 /** Runs compiled code; it answers the micro-op to go on at, or (odd) the block to enter. */
-function writeJitCall(f: WasmFunction, { pc, budget, coldType, enter, top }: Pick<SpecialParts, 'pc' | 'budget' | 'coldType' | 'enter' | 'top'>): void {
+function writeJitCall(
+  f: WasmFunction, { pc, budget, coldType, enter, top }: Pick<SpecialParts,
+  'pc' | 'budget' | 'coldType' | 'enter' | 'top'>,
+): void {
   const result = f.newLocal(I32)
-  f.callIndirect(coldType, [load32(pc, JIT_UOP.ENTRY), add(budget, load32(pc, JIT_UOP.COUNT))], load32(pc, JIT_UOP.FUNCTION))
+  f.callIndirect(
+    coldType, [load32(pc, JIT_UOP.ENTRY), add(budget, load32(pc, JIT_UOP.COUNT))], load32(pc, JIT_UOP.FUNCTION),
+  )
   f.code.u8(0x21)
   f.code.u32(result)
   f.set(BUDGET_LOCAL, load32(none, BUDGET))

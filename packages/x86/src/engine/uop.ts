@@ -1,7 +1,6 @@
 /**
  * Micro-ops: what a guest instruction becomes when it is decoded. A block is a header of 32 bytes and then one record
- * of
- * 32 bytes for each micro-op; all live in the WebAssembly memory.
+ * of 32 bytes for each micro-op; all live in the WebAssembly memory.
  *
  * header  0 i32 hotness (counts down)   4 i32 instructions   8 i32 its code page's validity words   12 i32 block number
  *        16 i32 where execution starts: the first micro-op, or one that enters compiled code
@@ -18,7 +17,9 @@ export const UOP_SIZE = 32
 export const HEADER_SIZE = 32
 
 export const HEADER = { HOTNESS: 0, COUNT: 4, PAGE: 8, BLOCK: 12, ENTRY: 16 } as const
-export const UOP = { HANDLER: 0, FORM: 2, REG0: 4, REG1: 5, BASE: 6, INDEX: 7, DISP: 8, SCALE: 12, REG2: 13, IMM: 16, LINK: 24, LINK2: 28 } as const
+export const UOP = {
+  HANDLER: 0, FORM: 2, REG0: 4, REG1: 5, BASE: 6, INDEX: 7, DISP: 8, SCALE: 12, REG2: 13, IMM: 16, LINK: 24, LINK2: 28,
+} as const
 /** Offset of operand `slot`'s register byte. */
 export const regByte = (slot: number): number => (slot === 2 ? UOP.REG2 : UOP.REG0 + slot)
 
@@ -47,8 +48,7 @@ export const FIRST_FORM_HANDLER = 9
 
 /**
  * The micro-op that enters compiled code: function at LINK2 of the table, entry number at DISP; the block's
- * instructions at
- * LINK are given back, because compiled code charges for itself.
+ * instructions at LINK are given back, because compiled code charges for itself.
  */
 export const JIT_UOP = { ENTRY: 8, COUNT: 24, FUNCTION: 28 } as const
 

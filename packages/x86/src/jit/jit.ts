@@ -1,7 +1,6 @@
 /**
- * Which code is compiled, and when. A block that was entered often becomes the seed of a region, which grows along
- * the ways
- * that execution takes; several regions are compiled together as one module that imports the memory alone.
+ * Which code is compiled, and when. A block that was entered often becomes the seed of a region, which grows along the
+ * ways that execution takes; several regions are compiled together as one module that imports the memory alone.
  */
 import { OP, OPS } from '../ops.ts'
 import { MODE64, REL } from '../insn.ts'
@@ -82,7 +81,9 @@ interface Region {
 }
 
 /** Has a WebAssembly meaning, but one that only the interpreter can carry out. */
-const interpreterOnly = new Set<number>([OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps, OP.popf, OP.sti, OP.rdtsc, OP.rdtscp])
+const interpreterOnly = new Set<number>([
+  OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps, OP.popf, OP.sti, OP.rdtsc, OP.rdtscp,
+])
 const isInterpreterOnly: readonly boolean[] = OPS.map((_, op) => interpreterOnly.has(op))
 
 export function createJit(options: JitOptions): Jit {
@@ -116,7 +117,9 @@ export function createJit(options: JitOptions): Jit {
 
   const blockOfHeader = (header: number): Block | null => {
     const block = cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]] as Block | undefined
-    return block?.header === header && block.alive && decodeMode(block.page.mode) === MODE64 && block.next === null ? block : null
+    return block?.header === header && block.alive && decodeMode(block.page.mode) === MODE64 && block.next === null
+      ? block
+      : null
   }
 
   const expanded = new Map<Block, readonly ExpandedInsn[]>()
@@ -139,7 +142,9 @@ export function createJit(options: JitOptions): Jit {
     if (insn.kind0 === REL && isBranch(insn.op)) {
       return { taken: uop + UOP.LINK, next: insn.op === OP.jmp || insn.op === OP.call ? 0 : uop + UOP.LINK2 }
     }
-    return { taken: 0, next: insn.op === OP.jmp || insn.op === OP.call || insn.op === OP.ret ? 0 : uop + UOP_SIZE + UOP.LINK }
+    return {
+      taken: 0, next: insn.op === OP.jmp || insn.op === OP.call || insn.op === OP.ret ? 0 : uop + UOP_SIZE + UOP.LINK,
+    }
   }
 
   /** The block behind a call, if decoded. */
@@ -172,9 +177,9 @@ export function createJit(options: JitOptions): Jit {
   }
 
   /**
-   * Grows a region from its seeds, most entered first. Code that another region has is left to it, until this one
-   * turns out
-   * to be entered often: then it takes in those regions that it leads to, whole, so that no block is compiled twice.
+   * Grows a region from its seeds, most entered first. Code that another region has is left to it, until this one turns
+   * out to be entered often: then it takes in those regions that it leads to, whole, so that no block is compiled
+   * twice.
    */
   const grow = (region: Region): Growth => {
     const chosen = new Set<Block>()
@@ -228,7 +233,9 @@ export function createJit(options: JitOptions): Jit {
           continue
         }
         const slots = linkSlots(own)
-        const next = op === OP.call ? [returnSite(block, own)] : [slots.taken, slots.next].map((slot) => (slot === 0 ? null : linked(slot)))
+        const next = op === OP.call ? [returnSite(block, own)] : [slots.taken, slots.next].map(
+          (slot) => (slot === 0 ? null : linked(slot))
+        )
         for (const b of next) if (b !== null) seen.add(b)
       }
     }
@@ -329,7 +336,9 @@ export function createJit(options: JitOptions): Jit {
       const name = `r${made.length}`
       const described = describe(chosen)
       if (described.every((b) => b.compiled === 0)) continue
-      made.push({ region, name, entries: writeRegion(module, name, described, entriesOf(region, chosen), options, library) })
+      made.push({
+        region, name, entries: writeRegion(module, name, described, entriesOf(region, chosen), options, library),
+      })
       counts.blocks += chosen.length
       counts.instructions += described.reduce((sum, b) => sum + b.compiled, 0)
     }
