@@ -8,9 +8,8 @@ import type { PageTables } from '@cofferdam/paging'
 import { Intercept3, Intercept4, Msr, NestedControl, SevFeatures, SysCfg, VmcbControl, Vmsa } from '@cofferdam/spec'
 import {
   ATTR, attachExtensions, CR0_BITS, CR4_BITS, createCpuSystem, createEngine, createPlainApic, createProcessor,
-  EFER_BITS,
-  engineOverhead, epycGenoa, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault, loadState,
-  resetCpu, state,
+  EFER_BITS, engineOverhead, epycGenoa, extendedMeanings, extendedMsrs, extendSystem, flatTopology, guestFault,
+  loadState, resetCpu, state,
 } from '@cofferdam/x86'
 import type { Processor, SvmCore, SvmRun } from '@cofferdam/x86'
 import { createRmpTable, createSevSilicon } from '../src/index.ts'
@@ -94,8 +93,8 @@ export function createSevBox(mode: Mode = 'snp', features = 0n, more: Partial<Se
       msrs: extendedMsrs(epycGenoa, extensions),
     }), extensions),
     host: {
-      portRead: () => 0, portWrite: () => undefined, random64: () =>
-        (random = BigInt.asUintN(64, random * 0x5851_f42d_4c95_7f2dn + 1n)),
+      portRead: () => 0, portWrite: () => undefined,
+      random64: () => (random = BigInt.asUintN(64, random * 0x5851_f42d_4c95_7f2dn + 1n)),
       externalVector: () => -1,
     },
     acknowledge: () => -1,
