@@ -82,8 +82,8 @@ function createHost() {
       host, memory, rmp: silicon.rmp, svms: physical.map(({ cpu }) => silicon.svmOf(cpu)),
       image: createLaunch(options, ram, silicon.encryption.cBit), ram,
       holeStart: lowMemory(options.memory), encryption: silicon.encryption, ports: createIoBus(0x1_0000),
-      mmio: createIoBus(2 ** 52), now: () => 0, charge: none, picAcknowledge: () =>
-        -1, eoiBroadcast: none, onChange: none,
+      mmio: createIoBus(2 ** 52), now: () => 0, charge: none, picAcknowledge: () => -1, eoiBroadcast: none,
+      onChange: none,
       onEnd: (end) => { why = end.why },
     })
     const run = (): string => {
