@@ -65,19 +65,29 @@ function createShare({ tag, files, onLost }: ShareOption): VirtioDevice {
   }
 }
 
-/** Memory as devices reach it: RAM and nothing else. */
-export function createDma(memory: PhysicalMemory): DmaMemory {
+/** How an address says that memory is encrypted: by a bit, and under which slot of `memory.keys`. */
+export interface DmaEncryption {
+  readonly bit: number
+  readonly key: number
+}
+
+/** Memory as devices reach it: RAM and nothing else, under the host's key where an address has the C-bit. */
+export function createDma(memory: PhysicalMemory, encryption?: DmaEncryption): DmaMemory {
+  const cBit = encryption === undefined ? Infinity : 2 ** encryption.bit
+  const isEncrypted = (address: number): boolean => address >= cBit && address < 2 * cBit
   const isRam = (address: number, length: number): boolean =>
     memory.ram.some((range) => address >= range.start && address + length <= range.start + range.length)
   return {
     read(address, target) {
-      if (!isRam(address, target.length)) return false
-      memory.read(address, target)
+      const at = isEncrypted(address) ? address - cBit : address
+      if (!isRam(at, target.length)) return false
+      memory.read(at, target, at === address ? 0 : encryption?.key)
       return true
     },
     write(address, bytes) {
-      if (!isRam(address, bytes.length)) return false
-      memory.write(address, bytes)
+      const at = isEncrypted(address) ? address - cBit : address
+      if (!isRam(at, bytes.length)) return false
+      memory.write(at, bytes, at === address ? 0 : encryption?.key)
       return true
     },
   }

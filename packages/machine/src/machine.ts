@@ -84,10 +84,12 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const forget = (): void => { for (const { processor } of seats) processor.mmu.flush(true) }
   const firmware = layout && attachFirmware({ memory, layout, observation, onRemap: forget })
 
-  const dma = createDma(memory)
-  const virtio = createDevices(options, dma, clock, (device, reason) => {
+  const dma = createDma(memory, sev?.dma)
+  const virtioDevices = createDevices(options, dma, clock, (device, reason) => {
     tell('device', `${device} broken`, { reason })
   })
+  // A host may encrypt its memory then, and drivers have to say so in the addresses that they give.
+  const virtio = virtioDevices && { ...virtioDevices, accessPlatform: sev !== undefined }
   const platform = createPlatform({
     ...observation, memory, clock, firmware, cmos: memoryCmos(memory.ram), testDevices: testDevices(options.devices),
     fwCfg: (placed) => createMachineConfig(dma, observation, {

@@ -6,6 +6,7 @@ import { configureModel, epycGenoa, systemOf } from '@cofferdam/x86'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createRam } from '../src/board.ts'
+import { createDma } from '../src/devices.ts'
 import { createMachine } from '../src/index.ts'
 import type { DeviceOption, MachineOptions } from '../src/index.ts'
 import { createProcessors, processorsOverhead } from '../src/processors.ts'
@@ -106,6 +107,24 @@ describe('the firmware behind the mailbox', () => {
       const status = box.give(command, address)
       expect(Object.values<number>(PspStatus)).toContain(status)
     }), { numRuns: 500 })
+  })
+})
+
+describe('devices of a host that encrypts its memory', () => {
+  it('read and write under its key where an address has the C-bit', () => {
+    const { memory, silicon } = createBox(16 * MiB)
+    const dma = createDma(memory, silicon.dma)
+    const encrypted = 0x3000 + 2 ** silicon.dma.bit
+    const seen = (address: number): number[] => {
+      const bytes = new Uint8Array(4)
+      expect(dma.read(address, bytes)).toBe(true)
+      return [...bytes]
+    }
+    expect(dma.write(encrypted, Uint8Array.of(1, 2, 3, 4))).toBe(true)
+    expect(seen(encrypted)).toEqual([1, 2, 3, 4])
+    expect(seen(0x3000)).not.toEqual([1, 2, 3, 4])
+    expect([dma.write(encrypted + 16 * MiB, Uint8Array.of(1)), dma.write(2 * encrypted, Uint8Array.of(1))]).toEqual([false, false])
+    expect(createDma(memory).write(encrypted, Uint8Array.of(1))).toBe(false)
   })
 })
 

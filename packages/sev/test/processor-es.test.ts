@@ -1,7 +1,7 @@
 /** SEV and SEV-ES: state in the VMSA, automatic exits, #VC for all others (APM vol. 2, §15.34, §15.35). */
 import { Intercept3, Intercept4, Msr, SevFeatures, SvmExit, Vmsa } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
-import { ASID, createSevBox, GUEST, HOST } from './processor-box.ts'
+import { ASID, C_BIT, createSevBox, GUEST, HOST } from './processor-box.ts'
 
 const F = SevFeatures.mask
 const I3 = Intercept3.mask
@@ -239,7 +239,7 @@ describe.each(RMP_MODES)('an encrypted guest (%s)', (mode) => {
     }
   })
 
-  it('gives a host in machine code back what it left in its save area, and nothing of the guest', () => {
+  it.each([['', 0n], [', named with the C-bit', C_BIT]])('gives a host in machine code back what it left in its save area%s, and nothing of the guest', (_, key) => {
     const box = createSevBox(mode)
     box.program('bb 2a000000 0f20c0 f4')
     const area = HOST.save + 0x400
@@ -247,10 +247,12 @@ describe.each(RMP_MODES)('an encrypted guest (%s)', (mode) => {
     box.pokeHost(area + Vmsa.offset.r12, 0x8888n)
     box.pokeHost(area + Vmsa.offset.kernelGsBase, 0x9999n)
     box.pokeHost(area + Vmsa.offset.xcr0, 1n)
-    box.writeMsr(Msr.AMD_VM_HSAVE_PA, BigInt(HOST.save))
-    expect(box.host('0f01d8 f4', { rax: BigInt(HOST.vmcb) })).toBeNull()
+    const [save, vmcb] = [BigInt(HOST.save) | key, BigInt(HOST.vmcb) | key]
+    box.writeMsr(Msr.AMD_VM_HSAVE_PA, save)
+    expect(box.readMsr(Msr.AMD_VM_HSAVE_PA)).toBe(save)
+    expect(box.host('0f01d8 f4', { rax: vmcb })).toBeNull()
     expect(box.control('exitCode')).toBe(BigInt(SvmExit.HLT))
-    expect([box.register(0), box.register(3), box.register(12)]).toEqual([BigInt(HOST.vmcb), 0x7777n, 0x8888n])
+    expect([box.register(0), box.register(3), box.register(12)]).toEqual([vmcb, 0x7777n, 0x8888n])
     expect(box.readMsr(Msr.KERNEL_GS_BASE)).toBe(0x9999n)
     expect(box.state('rbx')).toBe(42n)
   })

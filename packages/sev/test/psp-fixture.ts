@@ -50,11 +50,13 @@ export interface PspFixture {
 export interface FixtureOptions {
   readonly facts?: Partial<PspFacts>
   readonly who?: SevIdentity
+  /** Position of the C-bit. */
+  readonly cBit?: number
   /** Leaves SNP off. */
   readonly raw?: boolean
 }
 
-export function pspFixture({ facts, who = identity, raw = false }: FixtureOptions = {}): PspFixture {
+export function pspFixture({ facts, who = identity, raw = false, cBit }: FixtureOptions = {}): PspFixture {
   const memory = createPhysicalMemory({ ram: [{ start: 0, length: 32 * 2 ** 20 }], overhead: 2 ** 17, fill: 5 })
   const rmp = createRmpTable(memory)
   const machine: Machine = {
@@ -72,7 +74,7 @@ export function pspFixture({ facts, who = identity, raw = false }: FixtureOption
   }
   const forgotten: [number, number][] = []
   const psp = createPsp({
-    memory, rmp, platform, identity: who, facts, forget: (page, pages) => { forgotten.push([page, pages]) },
+    memory, rmp, platform, identity: who, facts, cBit, forget: (page, pages) => { forgotten.push([page, pages]) },
   })
   const fixture: PspFixture = {
     memory, rmp, psp, machine, forgotten,

@@ -1,10 +1,10 @@
 import {
   PspCommand, PspStatus, SevGetId, SevInit, SevInitEx, SevPlatformStatus, SnpAddress, SnpCommit, SnpConfig,
   SnpFeatureInfo, SnpInitEx, SnpInitExFlags, SnpPlatformStatus, SnpRange, SnpRangeListHeader, SnpShutdownEx,
-  SnpVlekLoad,
+  SnpVlekLoad, SysCfg,
 } from '@cofferdam/spec'
 import { describe, expect, it, vi } from 'vitest'
-import { createSevIdentity, describeRmpEntry, encodeTcb, pspCommandName, wrapVlek } from '../src/index.ts'
+import { createSevIdentity, describeRmpEntry, HOST_KEY, encodeTcb, pspCommandName, wrapVlek } from '../src/index.ts'
 import { concat, toHex, viewOf } from '../src/bytes.ts'
 import { PSP_COMMANDS } from '../src/psp/commands/index.ts'
 import { CONTEXT, RMP_BASE, identity, initialise, pspFixture, startGuest } from './psp-fixture.ts'
@@ -31,6 +31,39 @@ describe('commands', () => {
     expect(f.psp.command(PspCommand.SNP_CONFIG, 32 * 2 ** 20 - 8)).toBe(S.INVALID_ADDRESS)
     expect(f.run('LAUNCH_START')).toBe(S.UNSUPPORTED)
     expect(f.run('NOP')).toBe(S.SUCCESS)
+  })
+})
+
+describe('an address with the C-bit', () => {
+  const C_BIT = 2 ** 51
+  const fixture = (encrypts: boolean): PspFixture => {
+    const f = pspFixture({ raw: true, cBit: 51 })
+    f.machine.syscfg[0] = encrypts ? SysCfg.mask.MemEncryptionModeEn : 0n
+    return f
+  }
+  const version = (bytes: Uint8Array): number[] => [...bytes.subarray(0, 2)]
+
+  it('names what the key of the host sees, in the mailbox and in buffers', () => {
+    const f = fixture(true)
+    expect(f.psp.command(PspCommand.PLATFORM_STATUS, 0x8000 + C_BIT)).toBe(S.SUCCESS)
+    expect(version(f.bytes(0x8000, 2, HOST_KEY))).toEqual([1, 55])
+    expect(version(f.bytes(0x8000, 2))).not.toEqual([1, 55])
+    f.memory.write(0x8000, SnpAddress.create({ address: 0x9000n + BigInt(C_BIT) }), HOST_KEY)
+    expect(f.psp.command(PspCommand.SNP_PLATFORM_STATUS, 0x8000 + C_BIT)).toBe(S.SUCCESS)
+    expect(version(f.bytes(0x9000, 2, HOST_KEY))).toEqual([1, 55])
+  })
+  it('is none of memory while nothing is encrypted, or when what is left is not', () => {
+    expect(fixture(false).psp.command(PspCommand.PLATFORM_STATUS, 0x8000 + C_BIT)).toBe(S.INVALID_ADDRESS)
+    expect(fixture(true).psp.command(PspCommand.PLATFORM_STATUS, 2 ** 40 + C_BIT)).toBe(S.INVALID_ADDRESS)
+    expect(fixture(true).psp.command(PspCommand.PLATFORM_STATUS, 0x8000 + 2 * C_BIT)).toBe(S.INVALID_ADDRESS)
+  })
+  it('has its page checked in the RMP', () => {
+    const f = pspFixture({ cBit: 51 })
+    f.machine.syscfg[0] |= SysCfg.mask.MemEncryptionModeEn
+    const status = (): number => f.run('SNP_PLATFORM_STATUS', SnpAddress.create({ address: 0x30_0000n + BigInt(C_BIT) }))
+    expect(status()).toBe(S.INVALID_PAGE_STATE)
+    f.firmwarePage(0x300)
+    expect(status()).toBe(S.SUCCESS)
   })
 })
 

@@ -5,8 +5,10 @@
 import type { MemoryRegion } from '@cofferdam/boot'
 import type { PspFirmware } from '@cofferdam/devices'
 import { readMsr, RMP_ALIGNMENT, rmpTableBytes, writeMsr } from '@cofferdam/host'
+import { HOST_KEY } from '@cofferdam/sev'
 import { E820Type, Msr, SysCfg } from '@cofferdam/spec'
 import type { Extension, Processor } from '@cofferdam/x86'
+import type { DmaEncryption } from '../devices.ts'
 import { createSnpSilicon } from './silicon.ts'
 import type { SnpSiliconOptions } from './silicon.ts'
 
@@ -27,6 +29,8 @@ export interface HostSilicon {
   readonly extensions: readonly Extension[]
   /** The firmware, for the mailbox. */
   readonly psp: PspFirmware
+  /** How devices name the host's own key (SME). */
+  readonly dma: DmaEncryption
   /** The memory map that is handed over. */
   readonly map: readonly MemoryRegion[]
   /** What a BIOS programs, once the processors are there. */
@@ -72,6 +76,7 @@ export function createHostSilicon(options: HostSiliconOptions): HostSilicon {
   return {
     extensions: silicon.extensions,
     psp: { command: (id, buffer) => silicon.psp.command(id, buffer) },
+    dma: { bit: silicon.encryption.cBit, key: HOST_KEY },
     map: reserved?.map ?? map,
     start() { program(processors(), reserved?.rmp) },
   }

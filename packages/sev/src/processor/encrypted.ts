@@ -19,7 +19,6 @@ const TWO_32 = 2 ** 32
 /** EXITCODE: the VMSA is in use, or marked so. */
 const VMEXIT_BUSY = -2
 /** MSR that holds the address of the host save area. */
-const VM_HSAVE_PA = 0xc001_0117
 const TSC_ONE = 1n << 32n
 const SEV_STATUS = 0xc001_0131
 const EVENT_VALID = Number(EventInject.mask.V)
@@ -314,6 +313,6 @@ function createKind(
 
 /** What the host left for itself in its save area (§15.35.9). */
 function restoreHost(sev: SevProcessor, debug: boolean): void {
-  const area = Number(sev.system.held.get(VM_HSAVE_PA) ?? 0n)
-  loadHostB(sev.processor.cpu, pageAt(sev.shared.memory, area).frame + SAVE_AT, debug)
+  const { frame } = pageAt(sev.shared.memory, sev.svm().hostSave)
+  loadHostB(sev.processor.cpu, frame + SAVE_AT, debug)
 }

@@ -5,13 +5,14 @@
  */
 import type { Plain } from '@cofferdam/devices'
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { PspStatus, SevPlatformState, SnpPlatformState } from '@cofferdam/spec'
+import { PspStatus, SevPlatformState, SnpPlatformState, SysCfg } from '@cofferdam/spec'
 import { viewOf } from '../bytes.ts'
 import type { SevIdentity } from '../identity/machine.ts'
 import { encodeTcb } from '../identity/tcb.ts'
 import type { RmpTable } from '../rmp/table.ts'
 import { PSP_COMMANDS } from './commands/index.ts'
 import { emptyContext } from './commands/snp-guest.ts'
+import { createPspMemory } from './memory.ts'
 import { isRam } from './pages.ts'
 import { restorePsp, savePsp } from './snapshot.ts'
 import type { Firmware, PspFacts, PspPlatform, PspState } from './types.ts'
@@ -23,6 +24,8 @@ export interface PspOptions {
   readonly rmp: RmpTable
   readonly platform: PspPlatform
   readonly identity: SevIdentity
+  /** Position of the C-bit: addresses that have it name what the host's own key sees, once SYSCFG has it. */
+  readonly cBit?: number
   /** What differs from `DEFAULT_FACTS`. */
   readonly facts?: Partial<PspFacts>
   /** Every processor has to forget translations to these system pages. */
@@ -67,7 +70,9 @@ export const pspCommandName = (id: number): string => PSP_COMMANDS.get(id)?.name
 
 /** Creates the firmware of a machine, nothing initialised. */
 export function createPsp(options: PspOptions): Psp {
-  const { memory, rmp, platform, identity } = options
+  const { rmp, platform, identity } = options
+  const memory = createPspMemory(options.memory, () =>
+    ((platform.syscfg(0) & SysCfg.mask.MemEncryptionModeEn) === 0n ? undefined : options.cBit))
   const facts = { ...DEFAULT_FACTS, ...options.facts }
   const state = initialState(encodeTcb(identity.product, facts.tcb))
   const firmware: Firmware = {

@@ -10,16 +10,22 @@ export const PAGE = 4096
 /** The page of an address that has to be aligned and in RAM, or −1. */
 export function pageAt(firmware: Firmware, address: bigint, alignment = BigInt(PAGE)): number {
   if (address % alignment !== 0n || address >= 2n ** 52n) return -1
-  const page = Number(address >> 12n)
+  const page = firmware.memory.pageOf(address)
   return firmware.memory.frameWord(page) === FRAME_NONE ? -1 : page
+}
+
+/** First and last page of a range, which has one at least. */
+function pagesOf({ memory }: Firmware, address: bigint, bytes: number): { first: number, last: number } {
+  const first = memory.pageOf(address)
+  return { first, last: first + Math.floor((Number(address & 0xfffn) + Math.max(bytes, 1) - 1) / PAGE) }
 }
 
 /** Whether `bytes` at an address lie in RAM. */
 export function isRam(firmware: Firmware, address: bigint, bytes: number): boolean {
   if (address + BigInt(bytes) > 2n ** 52n) return false
-  const last = (address + BigInt(Math.max(bytes, 1)) - 1n) >> 12n
-  for (let page = address >> 12n; page <= last; page++) {
-    if (firmware.memory.frameWord(Number(page)) === FRAME_NONE) return false
+  const { first, last } = pagesOf(firmware, address, bytes)
+  for (let page = first; page <= last; page++) {
+    if (firmware.memory.frameWord(page) === FRAME_NONE) return false
   }
   return true
 }
@@ -35,8 +41,8 @@ export const stateOf = (firmware: Firmware, page: number): RmpPageState =>
 export function writableStatus(firmware: Firmware, address: bigint, bytes: number): number {
   if (!isRam(firmware, address, bytes)) return PspStatus.INVALID_ADDRESS
   if (firmware.state.snp !== SnpPlatformState.INIT) return PspStatus.SUCCESS
-  const last = Number((address + BigInt(Math.max(bytes, 1)) - 1n) >> 12n)
-  for (let page = Number(address >> 12n); page <= last; page++) {
+  const { first, last } = pagesOf(firmware, address, bytes)
+  for (let page = first; page <= last; page++) {
     if (stateOf(firmware, page) !== 'firmware') return PspStatus.INVALID_PAGE_STATE
   }
   return PspStatus.SUCCESS

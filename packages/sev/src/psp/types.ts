@@ -1,9 +1,9 @@
 /** What the firmware in the PSP keeps, uses and is told. */
-import type { PhysicalMemory } from '@cofferdam/memory'
 import type { SevIdentity } from '../identity/machine.ts'
 import type { TcbParts } from '../identity/tcb.ts'
 import type { RmpMsrs } from '../rmp/geometry.ts'
 import type { RmpTable } from '../rmp/table.ts'
+import type { PspMemory } from './memory.ts'
 
 /** The rest of the machine, as the firmware sees it. Processors are numbered from 0. */
 export interface PspPlatform {
@@ -108,7 +108,7 @@ export interface PspState {
 
 /** What commands work on. */
 export interface Firmware {
-  readonly memory: PhysicalMemory
+  readonly memory: PspMemory
   readonly rmp: RmpTable
   readonly platform: PspPlatform
   readonly facts: PspFacts

@@ -9,7 +9,7 @@ import type { CpuidLeaf } from '../system/cpuid/leaves.ts'
 import type { Msr } from '../system/msr/msr.ts'
 import { gp, held } from '../system/msr/msr.ts'
 import { efer } from '../system/msr/system-calls.ts'
-import { svmMeanings } from './instructions.ts'
+import { pageAddress, svmMeanings } from './instructions.ts'
 import type { SvmHooks } from './kind.ts'
 import { createSvm, SVM_MSR, TSC_RATIO_ONE } from './svm.ts'
 import type { SvmCore } from './svm.ts'
@@ -65,9 +65,7 @@ const eferWithSvm = (svmOf: (cpu: Cpu) => SvmCore): Msr => ({
 const MSRS: readonly Msr[] = [
   vmCr,
   held(SVM_MSR.VM_HSAVE_PA, 'VM_HSAVE_PA', {
-    check: (value, cpu) => {
-      if ((value & 0xfffn) !== 0n || value >> BigInt(systemOf(cpu).legal.physicalBits) !== 0n) gp()
-    },
+    check: (value, cpu) => { if (pageAddress(cpu, value) < 0) gp() },
   }),
   held(SVM_MSR.TSC_RATIO, 'TSC_RATIO', { initial: TSC_RATIO_ONE, legal: 0xff_ffff_ffffn }),
 ]

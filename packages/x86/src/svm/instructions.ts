@@ -14,12 +14,22 @@ export function checkSvm(cpu: Cpu): void {
   requireCpl0(cpu)
 }
 
+/**
+ * The physical address of a page that software hands to SVM, without the key that the host may name in it (§7.10.2); −1
+ * for what is none.
+ */
+export function pageAddress(cpu: Cpu, value: bigint): number {
+  const { physicalBits, cr3Key } = systemOf(cpu).legal
+  const address = value & ~cr3Key
+  return (address & 0xfffn) !== 0n || address >> BigInt(physicalBits) !== 0n ? -1 : Number(address)
+}
+
 /** The same, and #GP(0) for a VMCB that is not aligned to 4 KiB or past the last address; answers the address. */
 export function checkSvmAddress(cpu: Cpu, insn: Insn): number {
   checkSvm(cpu)
-  const address = addressRegister(cpu, insn, RAX)
-  if ((address & 0xfffn) !== 0n || address >> BigInt(systemOf(cpu).legal.physicalBits) !== 0n) raise(VECTOR.GP, 0)
-  return Number(address)
+  const address = pageAddress(cpu, addressRegister(cpu, insn, RAX))
+  if (address < 0) raise(VECTOR.GP, 0)
+  return address
 }
 
 const undefinedInstruction: Meaning = () => raise(VECTOR.UD)

@@ -11,6 +11,7 @@ import type { Exit, GuestControl } from './control.ts'
 import { createControlReader, usesLbrVirtualization, usesNestedPaging, writeExit, writeInterrupts } from './control.ts'
 import { loadExtra, loadGuest, loadHost, saveExtra, saveGuest, saveHost } from './guest-state.ts'
 import type { AccessOutcome, GuestKind, SvmHooks } from './kind.ts'
+import { pageAddress } from './instructions.ts'
 import { createSupervisor } from './supervise.ts'
 import type { Svm, SvmPerformed, SvmRun } from './types.ts'
 import { isRam, pageAt, read64, SAVE, SAVE_AT, write64, written } from './vmcb.ts'
@@ -39,6 +40,8 @@ export interface SvmOptions {
 export interface SvmCore extends Svm {
   /** The guest that is resident, or was last, was entered by VMRUN and not by a program in TypeScript. */
   readonly hostIsCode: boolean
+  /** Address of the page with the host's state, which VMRUN by machine code saved there; −1 before the first. */
+  readonly hostSave: number
   /** A guest with SEV-ES is resident. */
   readonly encryptedGuest: boolean
   /** Ends the present instruction as an access with this outcome ends: with an exception, or the guest leaves. */
@@ -102,7 +105,8 @@ export function createSvm(options: SvmOptions): SvmCore {
   let direct = true
 
   const held = (index: number): bigint => system.held.get(index) ?? 0n
-  const hostSave = (): number => Number(held(SVM_MSR.VM_HSAVE_PA))
+  /** Where the host's state is while its guest runs, without the key that VM_HSAVE_PA may name. */
+  let hostSave = -1
   const tscRatio = (): bigint => system.held.get(SVM_MSR.TSC_RATIO) ?? TSC_RATIO_ONE
   const hostTsc = (): bigint => cpu.timestamp() + kept.tscOffset
 
@@ -251,7 +255,7 @@ export function createSvm(options: SvmOptions): SvmCore {
 
   const resumeHost = (): void => {
     mmu.context.nested = null
-    const rip = loadHost(cpu, pageAt(memory, hostSave()).frame + SAVE_AT)
+    const rip = loadHost(cpu, pageAt(memory, hostSave).frame + SAVE_AT)
     cachedTag = null
     cpu.modeChanged()
     cpu.retranslate(true)
@@ -291,6 +295,7 @@ export function createSvm(options: SvmOptions): SvmCore {
     get inGuest() { return guest !== null },
     get gif() { return gif },
     get hostIsCode() { return !direct },
+    get hostSave() { return hostSave },
     get encryptedGuest() { return guest?.kind?.encryptedState === true },
     deny: (outcome) => supervisor.deny(outcome),
     vmrun(vmcb, instructions, part = false) {
@@ -315,9 +320,9 @@ export function createSvm(options: SvmOptions): SvmCore {
       leave(supervisor.kicked())
     },
     enter(vmcb) {
-      const area = hostSave()
-      if (!accepts(area)) raise(VECTOR.GP, 0)
-      const page = pageAt(memory, area)
+      hostSave = pageAddress(cpu, held(SVM_MSR.VM_HSAVE_PA))
+      if (hostSave < 0 || !accepts(hostSave)) raise(VECTOR.GP, 0)
+      const page = pageAt(memory, hostSave)
       saveHost(cpu, page.frame + SAVE_AT, BigInt.asUintN(64, cpu.nextRip()))
       written(memory, page)
       load(vmcb, false)
