@@ -33,7 +33,9 @@ const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
 
 /** What a machine with a PSP can't be. */
 const checkPsp = ({ cc, cpu, snapshotAt, snapshotEvery, restore }: BootOptions): void => {
-  if (cc !== 'none') throw usageError(`--device psp: the guest of --cc ${cc} has none; it reaches its host's by messages. Leave one of them out`)
+  if (cc !== 'none') {
+    throw usageError(`--device psp: the guest of --cc ${cc} has none; its host's takes its messages. Leave one of them out`)
+  }
   if (cpu !== 'amd') throw usageError('--device psp: the PSP is on AMD processors; add --cpu amd')
   const option = restore !== undefined ? '--restore' : snapshotAt !== undefined ? '--snapshot-at' : '--snapshot-every'
   if ((restore ?? snapshotAt ?? snapshotEvery) === undefined) return

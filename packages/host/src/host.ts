@@ -137,7 +137,9 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
     return page
   }
   const freePage = (page: number): void => { pages.free(page, 0) }
-  const firmware = createFirmware({ psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) } })
+  const firmware = createFirmware({
+    psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) },
+  })
   initialise(options, firmware)
   log(`SEV-SNP is on (${Object.keys(SnpPlatformState)[1]})`)
 

@@ -99,6 +99,8 @@ type VirtioOption = Exclude<DeviceOption, TestDevice | PspOption>
 const isTest = (option: DeviceOption): option is TestDevice =>
   option.kind === 'isa-debug-exit' || option.kind === 'pc-testdev' || option.kind === 'pci-testdev'
 
+const isVirtio = (option: DeviceOption): option is VirtioOption => !isTest(option) && option.kind !== 'psp'
+
 /** The test devices among all. */
 export const testDevices = (options: readonly DeviceOption[] = []): TestDevice[] => options.filter(isTest)
 
@@ -149,7 +151,7 @@ export const isConsole = (device: VirtioDevice): device is VirtioConsole => 'rec
 export function createDevices(
   options: Choice, memory: DmaMemory, clock: VirtualClock, onBroken: (device: string, reason: string) => void,
 ): VirtioOptions | undefined {
-  const virtio = (options.devices ?? []).filter((option): option is VirtioOption => !isTest(option) && option.kind !== 'psp')
+  const virtio = (options.devices ?? []).filter(isVirtio)
   const devices = [
     ...(options.disks ?? []).map(createDisk),
     ...virtio.map((option, place) => createDevice(option, options.seed, place, clock)),

@@ -198,7 +198,7 @@ export const hasPsp = ({ devices = [] }: Pick<MachineOptions, 'devices'>): boole
 function checkPsp({ cpu, cc, devices = [], restore }: MachineOptions & { readonly restore?: unknown }): void {
   const refuse = (problem: string): never => { throw new MachineError('devices', 'psp', problem) }
   if (devices.filter(({ kind }) => kind === 'psp').length > 1) refuse('two; expected one')
-  if (cc === 'snp') refuse('an SNP guest has none: it reaches its host\'s by messages; expected cc none')
+  if (cc === 'snp') refuse('an SNP guest has none: its host\'s takes its messages; expected cc none')
   if (cpu !== 'amd') refuse(`a machine with ${cpu} processors; expected amd`)
   if (restore !== undefined) refuse('a machine with SEV has no snapshot yet')
 }

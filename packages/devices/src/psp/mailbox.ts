@@ -1,7 +1,7 @@
 /**
- * The mailbox of the PSP: the registers by which software gives commands to the SEV firmware. Sources: AMD 55766, SEV
- * API r0.24, chapter 4; the places and what drivers expect of them: Linux drivers/crypto/ccp/{sp-pci,psp-dev,sev-dev}.c.
- * The firmware itself is behind a port.
+ * The mailbox of the PSP: the registers by which software gives commands to the SEV firmware, which is behind a port.
+ * Sources: AMD 55766, SEV API r0.24, chapter 4; where the registers are, and what drivers expect of them: Linux
+ * drivers/crypto/ccp/{sp-pci,psp-dev,sev-dev}.c.
  */
 import type { IoHandlers } from '@cofferdam/memory'
 import { PspCapability, PspInterrupt, PspMailboxCommand, PspMailboxResponse, PspRegister } from '@cofferdam/spec'

@@ -1,5 +1,5 @@
 /**
- * The PCI function of the PSP as fourth-generation EPYC processors have it: its registers in BAR 2, MSI-X in BAR 5, MSI.
+ * The PCI function of the PSP as fourth-generation EPYC processors have it: registers in BAR 2, MSI-X in BAR 5, MSI.
  * Source: Linux drivers/crypto/ccp/sp-pci.c.
  */
 import { createPciFunction } from '../pci/function.ts'

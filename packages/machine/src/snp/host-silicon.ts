@@ -18,7 +18,9 @@ export interface RmpReservation {
   readonly bytes: number
 }
 
-export interface HostSiliconOptions extends Pick<SnpSiliconOptions, 'memory' | 'model' | 'seed' | 'processors' | 'charge'> {
+type Common = Pick<SnpSiliconOptions, 'memory' | 'model' | 'seed' | 'processors' | 'charge'>
+
+export interface HostSiliconOptions extends Common {
   /** The machine's memory. */
   readonly map: readonly MemoryRegion[]
   /** Memory is kept for the reverse map; a firmware image hands over a map of its own, without. */
@@ -57,7 +59,7 @@ export function reserveRmp(map: readonly MemoryRegion[]): { map: MemoryRegion[],
   return { map: [...map.slice(0, at), ...kept, ...map.slice(at + 1)], rmp: { base, bytes } }
 }
 
-/** Memory encryption on every processor, and where the reverse map is to lie (what AGESA does; SNP itself stays off). */
+/** Memory encryption on every processor, and where the reverse map is to lie, as AGESA does; SNP itself stays off. */
 function program(processors: readonly Processor[], rmp: RmpReservation | undefined): void {
   for (const processor of processors) {
     const value = readMsr(processor, Msr.AMD_SYSCFG) | SysCfg.mask.MemEncryptionModeEn

@@ -115,7 +115,8 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
   })
   const identity = snpIdentity(seed)
   const psp = createPsp({
-    memory, rmp: table, identity, cBit: C_BIT, platform: platformOf(processors, options.iommuReady, () => { table.enabled = false }),
+    memory, rmp: table, identity, cBit: C_BIT,
+    platform: platformOf(processors, options.iommuReady, () => { table.enabled = false }),
     facts: {
       maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID, signature: cpuidSignature(model), tscKhz: model.tscHz / 1000,
     },

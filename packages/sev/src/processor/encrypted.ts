@@ -18,7 +18,6 @@ const PAGE = 4096
 const TWO_32 = 2 ** 32
 /** EXITCODE: the VMSA is in use, or marked so. */
 const VMEXIT_BUSY = -2
-/** MSR that holds the address of the host save area. */
 const TSC_ONE = 1n << 32n
 const SEV_STATUS = 0xc001_0131
 const EVENT_VALID = Number(EventInject.mask.V)

@@ -107,8 +107,8 @@ function vtomGuest(sevOf: SevOf, cpu: Cpu): NonNullable<SevProcessor['guest']> {
 }
 
 /**
- * VMPAGE_FLUSH: writes back a guest's lines of the page at a linear address of the host's, bits 63:12; bits 11:0 are the
- * guest's ASID. The address is translated as a read's is (Linux arch/x86/kvm/svm/sev.c, sev_flush_encrypted_page).
+ * VMPAGE_FLUSH: writes back a guest's lines of the page at a linear address of the host's, bits 63:12; bits 11:0 are
+ * the guest's ASID. The address is translated as a read's is (Linux arch/x86/kvm/svm/sev.c, sev_flush_encrypted_page).
  * Lines of caches are not kept apart from memory here, so that is all there is to do.
  */
 const pageFlush = (sevOf: SevOf): Msr => writeOnly(Index.AMD_VM_PAGE_FLUSH, 'VMPAGE_FLUSH', (cpu, value) => {

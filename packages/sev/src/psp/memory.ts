@@ -7,7 +7,7 @@ export interface PspMemory extends Pick<PhysicalMemory, 'read' | 'write' | 'fill
   pageOf(address: bigint): number
 }
 
-/** @param cBit the C-bit's position; undefined while nothing is encrypted, which the answer may change from call to call */
+/** @param cBit the C-bit's position at the moment; undefined while nothing is encrypted */
 export function createPspMemory(memory: PhysicalMemory, cBit: () => number | undefined): PspMemory {
   /** Where an address is, and the slot of its key. */
   const place = (address: number): readonly [at: number, key: number] => {

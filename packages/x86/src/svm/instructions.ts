@@ -15,8 +15,8 @@ export function checkSvm(cpu: Cpu): void {
 }
 
 /**
- * The physical address of a page that software hands to SVM, without the key that the host may name in it (§7.10.2); −1
- * for what is none.
+ * The physical address of a page that software hands to SVM, without the key that the host may name in it (§7.10.2);
+ * −1 for what is none.
  */
 export function pageAddress(cpu: Cpu, value: bigint): number {
   const { physicalBits, cr3Key } = systemOf(cpu).legal
