@@ -155,7 +155,7 @@ function kinds(chip: SnpEndorsement | undefined): Kind[] {
     { name: 'symbols, ELF', image: elf(64), hot: span(0, 0x120, 2), load: (_random, bytes) => { parseSymbols('file', bytes); return 'read' } },
     {
       name: 'report', image: AttestationReport.create({ version: 3, signatureAlgorithm: 1, policy: 0x3_0000n }), hot: span(0, 0x200, 4),
-      load: (_random, bytes) => `${describeReport(parseReport(bytes)).length > 0 ? 'read' : 'empty'}`,
+      load: (_random, bytes) => (describeReport(parseReport(bytes)).length > 0 ? 'read' : 'empty'),
     },
     ...chip === undefined ? [] : chipKinds(chip),
     ...real('a real bzImage', cached('sid-cloud', 'vmlinuz'), HEADER, loadAny),
