@@ -32,6 +32,17 @@ export interface Findings {
   counts(): Readonly<Record<string, number>>
   /** Occurrences that belong to no finding of the list, because there were too many. */
   readonly dropped: number
+  snapshot(): FindingsState
+  /** Takes those of a snapshot, and tells nobody of them. */
+  restore(saved: FindingsState): void
+}
+
+/** What a snapshot keeps of findings. */
+export interface FindingsState {
+  /** In the order of their first occurrence; by what later ones are the same. */
+  readonly kept: readonly (readonly [key: string, finding: Finding])[]
+  readonly counts: readonly (readonly [rule: string, count: number])[]
+  readonly dropped: number
 }
 
 const DEFAULT_LIMIT = 200
@@ -87,6 +98,17 @@ export function createFindings({ limit = DEFAULT_LIMIT, onFinding }: FindingsOpt
       onFinding?.(finding)
     },
     list: () => [...kept.values()].map(current),
+    snapshot: () => ({
+      kept: [...kept].map(([key, known]) => [key, current(known)]), counts: [...counts], dropped,
+    }),
+    restore(saved) {
+      for (const [key, finding] of saved.kept) {
+        const { count, last, others } = finding
+        kept.set(key, { finding, count, last, others: [...others] })
+      }
+      for (const [rule, count] of saved.counts) counts.set(rule, count)
+      ;({ dropped } = saved)
+    },
     counts: () => Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1))),
   }
 }

@@ -2,7 +2,7 @@ export type { Outcome, Rule, RuleSource, TableEntry, Violation } from './rule.ts
 export { MAX_OTHERS } from './finding.ts'
 export type { CodePlace, Finding, Frame, Scene } from './finding.ts'
 export { createFindings } from './collector.ts'
-export type { Findings, FindingsOptions, Occurrence } from './collector.ts'
+export type { Findings, FindingsOptions, FindingsState, Occurrence } from './collector.ts'
 export { describeFinding, describeRule, OUTCOMES, printable, wrap } from './text.ts'
 export type { ReportInput } from './report/input.ts'
 export { jsonReport, REPORT_FORMAT, REPORT_VERSION } from './report/json.ts'

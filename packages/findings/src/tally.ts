@@ -7,7 +7,13 @@ export interface Tally {
   add(name: string): void
   /** Counts by name, in the order of the names. */
   counts(): Readonly<Record<string, number>>
+  /** In the order in which names came. */
+  snapshot(): TallyState
+  restore(saved: TallyState): void
 }
+
+/** What a snapshot keeps of a tally. */
+export type TallyState = readonly (readonly [name: string, count: number])[]
 
 /** An empty tally. @param limit names that are kept apart; what others there are counts as {@link TALLY_OTHERS} */
 export function createTally(limit = 200): Tally {
@@ -17,6 +23,8 @@ export function createTally(limit = 200): Tally {
       const key = counts.has(name) || counts.size < limit ? name : TALLY_OTHERS
       counts.set(key, (counts.get(key) ?? 0) + 1)
     },
+    snapshot: () => [...counts],
+    restore(saved) { for (const [name, count] of saved) counts.set(name, count) },
     counts: () => Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1))),
   }
 }

@@ -3,9 +3,13 @@
  * guests memory. It drives the silicon through what machine code has too: memory, MSRs, RMP instructions, the PSP.
  */
 import type { MemoryRegion } from '@cofferdam/boot'
-import { COST } from '@cofferdam/devices'
+import { COST, SnapshotError } from '@cofferdam/devices'
+import { FRAME_NONE } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'
-import { bootMemory, createPageAllocator, Gfp, mapFromE820, NO_MEMORY, type PageAllocator } from '@cofferdam/page-alloc'
+import {
+  bootMemory, createPageAllocator, Gfp, mapFromE820, NO_MEMORY, PageAllocError, type PageAllocator, pageAllocUse,
+  type PageAllocUse, resumePageAllocator,
+} from '@cofferdam/page-alloc'
 import { Msr, SnpInitEx, SnpInitExFlags, SnpPlatformState, SysCfg } from '@cofferdam/spec'
 import type { Processor } from '@cofferdam/x86'
 import { HostError, hex } from './errors.ts'
@@ -34,6 +38,21 @@ export interface ReferenceHostOptions {
   readonly charge: (nanoseconds: number) => void
   /** What the host tells of itself, line by line. */
   readonly log?: (line: string) => void
+  /**
+   * The host goes on from a snapshot: nothing is turned on, since memory, the processors and the firmware are, or will
+   * be, as they were.
+   */
+  readonly restore?: HostState | undefined
+}
+
+/** What a snapshot keeps of the host's program. */
+export interface HostState {
+  readonly pages: PageAllocUse
+  /** System page of the buffer for the firmware's commands. */
+  readonly bufferPage: number
+  /** Highest ASID that was given to a guest so far, and those that came back. */
+  readonly asid: number
+  readonly released: readonly number[]
 }
 
 /** A host that has turned SNP on and can launch guests. */
@@ -56,6 +75,7 @@ export interface ReferenceHost {
   releaseAsid(asid: number): void
   /** The table of certificates for extended guest requests; no bytes for none. */
   certificates(): Uint8Array
+  snapshot(): HostState
 }
 
 const PAGE = 4096
@@ -115,17 +135,38 @@ function initialise(options: ReferenceHostOptions, firmware: Firmware): void {
   flushAsids(options, firmware)
 }
 
+/** @throws SnapshotError for what a host with these pages cannot have been */
+function resumePages(fresh: PageAllocator, { pages, bufferPage, asid, released }: HostState, options: ReferenceHostOptions) {
+  const need = (ok: boolean, field: string, expected: string): void => {
+    if (!ok) throw new SnapshotError('host', field, expected)
+  }
+  const isAsid = (value: number, most: number): boolean => Number.isInteger(value) && value >= 0 && value <= most
+  need(options.memory.frameWord(bufferPage) !== FRAME_NONE, 'bufferPage', 'a page of RAM')
+  need(isAsid(asid, options.maxSnpAsid), 'asid', `0 to ${options.maxSnpAsid}`)
+  need(released.every((one) => one > 0 && isAsid(one, asid)), 'released', `1 to ${asid}`)
+  try {
+    return resumePageAllocator(fresh, pages)
+  } catch (error) {
+    if (!(error instanceof PageAllocError)) throw error
+    const [field, expected = ''] = error.message.split(': expected ')
+    throw new SnapshotError('host', `pages.${field}`, expected)
+  }
+}
+
 /**
- * Boots the host.
+ * Boots the host, or goes on with one of a snapshot.
  * @throws HostError when SNP cannot be turned on: which part refused, and why
+ * @throws SnapshotError for a snapshot that is none of a host on this machine
  */
 export function createReferenceHost(options: ReferenceHostOptions): ReferenceHost {
   const { memory, rmp, psp, charge, maxSnpAsid } = options
   const log = options.log ?? ((): void => undefined)
   const { memblock, range, ramEnd } = placeRmp(options)
   log(`memory below ${hex(ramEnd)}, reverse map at ${hex(range.base)}, ${range.bytes / 2 ** 20} MiB`)
-  const pages = createPageAllocator({ memblock, cpus: options.processors.length })
-  enableSnp(options, range)
+  const fresh = createPageAllocator({ memblock, cpus: options.processors.length })
+  const { restore } = options
+  const pages = restore === undefined ? fresh : resumePages(fresh, restore, options)
+  if (restore === undefined) enableSnp(options, range)
 
   const allocateRun = (order: number): number => {
     const page = pages.alloc(order, Gfp.movable)
@@ -138,13 +179,13 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
   }
   const freePage = (page: number): void => { pages.free(page, 0) }
   const firmware = createFirmware({
-    psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) },
+    psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) }, bufferPage: restore?.bufferPage,
   })
-  initialise(options, firmware)
+  if (restore === undefined) initialise(options, firmware)
   log(`SEV-SNP is on (${Object.keys(SnpPlatformState)[1]})`)
 
-  let asid = 0
-  const released: number[] = []
+  let asid = restore?.asid ?? 0
+  const released = [...restore?.released ?? []]
   const { certificates = (): Uint8Array => new Uint8Array(0) } = options
   return {
     pages, firmware, certificates, rmpRange: range, allocatePage, freePage, allocateRun,
@@ -159,6 +200,7 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
       flushAsids(options, firmware)
       released.push(free)
     },
+    snapshot: () => ({ pages: pageAllocUse(pages), bufferPage: firmware.bufferPage, asid, released: [...released] }),
   }
 }
 

@@ -17,8 +17,9 @@ export { terminationText } from './ghcb/termination.ts'
 export type {
   ApRequest, GhcbServer, GuestEnd, GuestRequestResult, GuestServices, Malformed, VcpuPause, VcpuServices,
 } from './ghcb/types.ts'
-export { createReferenceHost, type ReferenceHost, type ReferenceHostOptions } from './host.ts'
+export { createReferenceHost, type HostState, type ReferenceHost, type ReferenceHostOptions } from './host.ts'
 export { createSnpGuest, type SnpGuest, type SnpGuestOptions, type SnpGuestStats } from './guest/guest.ts'
+export type { SnpGuestState } from './guest/state.ts'
 export { ATTACKS, type HostileDeed, type HostileMode, type HostilePlan } from './hostile/index.ts'
 export { COSTS } from './guest/costs.ts'
 export { firmwareLaunch, type FirmwareLaunchOptions } from './launch/firmware.ts'

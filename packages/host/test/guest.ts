@@ -66,6 +66,7 @@ export function guestMemory(ram: readonly { start: number, length: number }[] = 
   const npt = createNpt({ memory, allocatePage: () => table++, freePage: () => undefined, physicalBits: 48 })
   let flushes = 0
   const guest = createGuestMemory({
+    isHostRam: () => true,
     memory, npt, rmp: fake.rmp, asid: 3, ram, flush: () => { flushes++ }, charge: () => undefined, freeRegion: () => undefined,
     allocateRegion: () => {
       if (region * PAGE >= 32 * MiB) return -1

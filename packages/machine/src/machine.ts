@@ -19,7 +19,7 @@ import { placeOf, shutdownMessage, stateLines } from './report.ts'
 import { createRunLoop } from './run-loop.ts'
 import { createHostSilicon } from './snp/host-silicon.ts'
 import { createSnpMachine } from './snp/machine.ts'
-import { captureMachine, optionsOf, restoreInto } from './snapshot/snapshot.ts'
+import { captureMachine, checked, optionsOf, restoreInto } from './snapshot/snapshot.ts'
 import type { SnapshotData } from './snapshot/snapshot.ts'
 import type { MachineParts } from './snapshot/state.ts'
 import { collectStats } from './stats.ts'
@@ -46,8 +46,9 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   const options = settled(given)
   checkOptions(options)
   if (options.cc === 'snp') {
-    if (options.restore !== undefined) throw new MachineError(options.restore.name, 'cc', 'it has none; asked for snp')
-    return createSnpMachine(options)
+    const { restore } = options
+    const machine = restore === undefined ? createSnpMachine(options) : checked(restore.name, () => createSnpMachine(options))
+    return { ...machine, snapshot: (attachment = null) => asSnapshot(machine.snapshot(attachment), usualOptions(options)) }
   }
   const { vcpus, seed } = options
   const plainMap = pcMemoryMap(options.memory)

@@ -21,6 +21,7 @@ export {
 export {
   formatZones, type Meminfo, type Stretch, type StretchState, type ZoneCounters, type ZoneInfo,
 } from './report.ts'
+export { pageAllocUse, type PageAllocUse, resumePageAllocator } from './resume.ts'
 export type { PageAllocSnapshot, RestorePorts } from './snapshot.ts'
 export {
   decodeUnacceptedTable, DEFAULT_UNIT_SIZE, encodeUnacceptedTable, LINUX_EFI_UNACCEPTED_MEM_TABLE_GUID,

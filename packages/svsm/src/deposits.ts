@@ -11,6 +11,8 @@ export interface Deposits {
   remove(page: DepositedPage): void
   /** Whether any of a range was deposited. */
   overlaps(address: number, length: number): boolean
+  snapshot(): readonly DepositedPage[]
+  restore(saved: readonly DepositedPage[]): void
 }
 
 const LARGE = 0x20_0000
@@ -25,5 +27,7 @@ export function createDeposits(): Deposits {
     remove(page) { pages.splice(pages.lastIndexOf(page), 1) },
     overlaps: (address, length) =>
       pages.some((page) => page.address < address + length && page.address + lengthOf(page) > address),
+    snapshot: () => [...pages],
+    restore(saved) { pages.splice(0, Infinity, ...saved) },
   }
 }

@@ -30,6 +30,14 @@ export interface HostCalls {
   share(processor: SvsmProcessor, address: number): boolean
   /** A request through the processor's page; null when it has none and gets none. */
   request(processor: SvsmProcessor, request: GhcbRequest): GhcbAnswer | null
+  snapshot(): HostCallsState
+  restore(saved: HostCallsState): void
+}
+
+/** Pages that are shared, and those of them that are registered as GHCBs: addresses. */
+export interface HostCallsState {
+  readonly shared: readonly number[]
+  readonly registered: readonly number[]
 }
 
 const VERSION = 2
@@ -80,6 +88,11 @@ export function createHostCalls(places: SvsmPlaces, indexOf: (apicId: number) =>
 
   return {
     share,
+    snapshot: () => ({ shared: [...shared], registered: [...registered] }),
+    restore(saved) {
+      for (const page of saved.shared) shared.add(page)
+      for (const page of saved.registered) registered.add(page)
+    },
     request(processor, request) {
       const page = places.ghcb(indexOf(processor.apicId))
       if (!register(processor, page)) return null

@@ -5,5 +5,5 @@ export {
   readConfiguration, svsmImage, type SvsmConfiguration, type SvsmImage, type SvsmImageOptions, type SvsmLaunchPages,
   type SvsmRange,
 } from './image.ts'
-export type { Svsm, SvsmFault, SvsmLeave, SvsmProcessor, SvsmPvalidate, SvsmStats } from './processor.ts'
+export type { Svsm, SvsmFault, SvsmLeave, SvsmProcessor, SvsmPvalidate, SvsmSnapshot, SvsmStats } from './processor.ts'
 export type { VtpmBackend } from './vtpm/backend.ts'

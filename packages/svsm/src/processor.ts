@@ -3,6 +3,11 @@
  * tables, which map guest physical memory one to one, private; `SHARED` further up they map the SVSM's own pages once
  * more, as shared.
  */
+import type { DepositedPage } from './deposits.ts'
+import type { HostCallsState } from './ghcb.ts'
+import type { SvsmConfiguration } from './image.ts'
+import type { FirmwareChannelState } from './psp/channel.ts'
+import type { GuestVcpusState } from './vcpus.ts'
 
 /** An instruction took an exception; what it was to do was not done. */
 export interface SvsmFault {
@@ -45,6 +50,24 @@ export interface Svsm {
   run(processor: SvsmProcessor): SvsmLeave
   /** Requests served, by `protocol.call` or their numbers, and those with other results than success. */
   stats(): SvsmStats
+  /** Between two runs; a TPM behind it is no part of it. */
+  snapshot(): SvsmSnapshot
+  /** @throws SvsmError for what no such program can have */
+  restore(saved: SvsmSnapshot): void
+}
+
+/** What a snapshot keeps of the program: it has no registers, and its pages are the guest's memory. */
+export interface SvsmSnapshot {
+  readonly requests: readonly (readonly [name: string, count: number])[]
+  readonly refused: readonly (readonly [name: string, count: number])[]
+  /** Null before the first run. */
+  readonly started: {
+    readonly configuration: SvsmConfiguration
+    readonly vcpus: GuestVcpusState
+    readonly deposits: readonly DepositedPage[]
+    readonly host: HostCallsState
+    readonly channel: FirmwareChannelState
+  } | null
 }
 
 /** What the SVSM was asked, and what it answered. */

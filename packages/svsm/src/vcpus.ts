@@ -2,6 +2,7 @@
  * The guest's processors and its memory, as the SVSM keeps them: which VMSA and calling area each processor has, and
  * which addresses a guest may name at all.
  */
+import { SvsmError } from './error.ts'
 import type { SvsmRange } from './image.ts'
 
 const PAGE = 4096
@@ -28,6 +29,16 @@ export interface GuestVcpus {
    * pages are none.
    */
   isGuests(address: number, length: number): boolean
+  snapshot(): GuestVcpusState
+  restore(saved: GuestVcpusState): void
+}
+
+/** What a snapshot keeps. */
+export interface GuestVcpusState {
+  readonly vcpus: readonly GuestVcpu[]
+  /** Places in `vcpus`: of the one that a processor runs with, and of those that were not deleted. */
+  readonly present: readonly (readonly [apicId: number, place: number])[]
+  readonly kept: readonly number[]
 }
 
 export interface GuestVcpusOptions {
@@ -76,5 +87,23 @@ export function createGuestVcpus({ apicIds, ranges, isDeposited }: GuestVcpusOpt
     isGuests: (address, length) =>
       guests.some(({ start, length: bytes }) => address >= start && address + length <= start + bytes)
       && !holdsVmsa(address, length) && !isDeposited(address, length),
+    snapshot() {
+      const all = [...new Set([...present.values(), ...vmsas.values()])]
+      return {
+        vcpus: all.map((vcpu) => ({ ...vcpu })), present: [...present].map(([apicId, vcpu]) => [apicId, all.indexOf(vcpu)]),
+        kept: [...vmsas.values()].map((vcpu) => all.indexOf(vcpu)),
+      }
+    },
+    restore(saved) {
+      const all = saved.vcpus.map((vcpu) => ({ ...vcpu }))
+      const at = (place: number): GuestVcpu => {
+        if (place < 0 || place >= all.length) throw new SvsmError('vcpus', `expected places below ${all.length}`)
+        return all[place]
+      }
+      present.clear()
+      vmsas.clear()
+      for (const [apicId, place] of saved.present) present.set(apicId, at(place))
+      for (const place of saved.kept) vmsas.set(at(place).vmsa, at(place))
+    },
   }
 }

@@ -65,6 +65,8 @@ function leavesByVmcall(processor: Processor, exits: bigint[]): Parameters<Proce
     wants: (line) => line,
     wakes: (line, attention, open) => attention || (line && open),
     shutdown: () => false,
+    snapshot: () => ({ pending }),
+    restore(saved) { pending = saved.pending === true },
   }
 }
 

@@ -22,6 +22,8 @@ export interface GuestSymbolsOptions {
 
 /** Names code of a guest, wherever KASLR has put its kernel. */
 export interface GuestSymbols {
+  /** How often the kernel's symbols were looked for in vain; a snapshot keeps it, and they are found again. */
+  tries: number
   describe(code: GuestCode): Pick<Scene, 'rip' | 'linked' | 'backtrace' | 'noSymbols'>
 }
 
@@ -88,13 +90,13 @@ function scanStack({ rsp, read }: GuestCode, locate: (address: bigint) => Locate
 /** Looks for the kernel's own symbols in the guest's memory when they are needed first, a few times at most. */
 export function createGuestSymbols({ file }: GuestSymbolsOptions = {}): GuestSymbols {
   let known: Known | undefined
-  let tries = 0
-  return {
+  const symbols: GuestSymbols = {
+    tries: 0,
     describe(code) {
-      if (known === undefined && tries < TRIES) {
+      if (known === undefined && symbols.tries < TRIES) {
         known = lookFor(code, file)
         // Before there is a kernel nothing was tried.
-        if (known === undefined && [code.rip, ...code.entries].some((address) => address >= KERNEL_BASE)) tries++
+        if (known === undefined && [code.rip, ...code.entries].some((address) => address >= KERNEL_BASE)) symbols.tries++
       }
       const { rip } = code
       if (known === undefined) {
@@ -113,4 +115,5 @@ export function createGuestSymbols({ file }: GuestSymbolsOptions = {}): GuestSym
       }
     },
   }
+  return symbols
 }

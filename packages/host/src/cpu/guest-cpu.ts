@@ -2,6 +2,7 @@
  * The part of a guest's processor that its host keeps: MSRs that are not switched by hardware, the local APIC, and what
  * CPUID says. The models and register tables are those of the silicon; a record of state stands in for the processor.
  */
+import { SnapshotError } from '@cofferdam/devices'
 import {
   addMsrs, answerCpuid, createCpuSystem, createMsrTable, flatTopology, guestFault, inState, setFirmwareMtrrs, state,
   type ApicPort, type Cpu, type CpuModel, type CpuSystem, type Msr,
@@ -24,6 +25,17 @@ export interface GuestCpu {
   writeMsr(index: number, value: bigint): boolean
   /** The guest's time-stamp counter. */
   timestamp(): bigint
+  snapshot(): GuestCpuState
+  /** @throws SnapshotError */
+  restore(saved: GuestCpuState): void
+}
+
+/** What a snapshot keeps of it. */
+export interface GuestCpuState {
+  /** Registers that MSRs are kept in, as `state.ts` of the engine lays them out. */
+  readonly registers: Uint8Array
+  /** MSRs that hold what was written, by index. */
+  readonly msrs: readonly (readonly [index: number, value: bigint])[]
 }
 
 /** Which processor of which model it is. */
@@ -91,5 +103,17 @@ export function createGuestCpu(options: GuestCpuOptions): GuestCpu {
       }) === true
     },
     timestamp: () => BigInt.asUintN(64, cpu.timestamp() + views.u64[state.TSC_OFFSET >>> 3]),
+    snapshot: () => ({ registers: views.u8.slice(), msrs: [...system.held].sort(([a], [b]) => a - b) }),
+    restore(saved) {
+      const need = (ok: boolean, field: string, expected: string): void => {
+        if (!ok) throw new SnapshotError('guest', `vcpus.cpu.${field}`, expected)
+      }
+      need(saved.registers.length === views.u8.length, 'registers', `${views.u8.length} bytes`)
+      need(saved.msrs.every(([index, value]) => msrs.has(index) && BigInt.asUintN(64, value) === value), 'msrs',
+        'MSRs of this processor')
+      views.u8.set(saved.registers)
+      system.held.clear()
+      for (const [index, value] of saved.msrs) system.held.set(index, value)
+    },
   }
 }

@@ -1,6 +1,8 @@
 /** An SNP guest under the reference host: its memory, its processors, its launch, and what its exits ask for. */
 import type { SnpLaunch } from '@cofferdam/boot'
+import { SnapshotError } from '@cofferdam/devices'
 import { createTally } from '@cofferdam/findings'
+import { FRAME_NONE } from '@cofferdam/memory'
 import type { IoBus, PhysicalMemory } from '@cofferdam/memory'
 import type { GuestProgram, SevFact } from '@cofferdam/sev'
 import { HvFeatures, SevFeatures, SnpGuestRequest } from '@cofferdam/spec'
@@ -16,27 +18,27 @@ import { createHostile, type HostileDeed, type HostileOptions } from '../hostile
 import { createGuestMemory, type GuestMemory, type RmpInstructions } from '../memory/guest-memory.ts'
 import { createNpt, type Npt } from '../memory/npt.ts'
 import { memoryCost } from './costs.ts'
-import { launch } from './launch.ts'
+import { launch, type Launched } from './launch.ts'
+import { checkGuestState, type SnpGuestState } from './state.ts'
 import { tearDown } from './teardown.ts'
 import { createVcpu, type GuestWatch, type Vcpu } from './vcpu.ts'
 import { VMPLS } from './vmpls.ts'
 import { createVmcb, IOPM_BYTES, MSRPM_BYTES, msrPermissionMap, setUpVmcb } from './vmcb.ts'
 
-/** Which guest is launched on which host. */
-export interface SnpGuestOptions {
+/** What a guest is made of, whether it begins or goes on. */
+interface GuestSetup {
   readonly host: ReferenceHost
   readonly memory: PhysicalMemory
   readonly rmp: RmpInstructions
   /** The physical processors that run the guest's, one each. */
   readonly svms: readonly Svm[]
-  /** What the guest starts from. Processors without a VMSA wait for the guest to create them one. */
-  readonly image: SnpLaunch
-  /** RAM by guest physical address. */
-  readonly ram: readonly { readonly start: number, readonly length: number }[]
   /** Where the guest's PCI hole begins, for the MTRRs as firmware leaves them; undefined: as they are after reset. */
   readonly holeStart: number | undefined
   readonly encryption: EncryptionFacts
-  /** Vmsa.sevFeatures of all processors, as the image's VMSA has them; SNPActive is one in any case. */
+  /**
+   * Vmsa.sevFeatures of all processors, as the image's VMSA has them; SNPActive is one in any case. A snapshot has its
+   * own.
+   */
   readonly sevFeatures?: bigint
   /** The guest's ports and registers: what its devices claimed. */
   readonly ports: IoBus
@@ -59,6 +61,20 @@ export interface SnpGuestOptions {
   /** The host attacks its guest. */
   readonly hostile?: Pick<HostileOptions, 'plans' | 'random32'>
 }
+
+/** A guest that begins. */
+interface GuestStart extends GuestSetup {
+  /** What the guest starts from. Processors without a VMSA wait for the guest to create them one. */
+  readonly image: SnpLaunch
+  /** RAM by guest physical address. */
+  readonly ram: SnpGuestState['ram']
+}
+
+/**
+ * A guest that begins; or one that goes on from a snapshot, whose memory is there already, and whose host goes on from
+ * the same.
+ */
+export type SnpGuestOptions = GuestStart | (GuestSetup & { readonly restore: SnpGuestState })
 
 /** Counters of a guest. */
 export interface SnpGuestStats {
@@ -85,11 +101,17 @@ export interface SnpGuest {
   stats(): SnpGuestStats
   /** Ends the guest for good: all that it had is the host's again, its ASID another guest's. @throws HostError */
   destroy(): void
+  /** Between two turns of its processors. */
+  snapshot(): SnpGuestState
 }
 
 const PAGE = 4096
 /** 512 pages in a row. */
 const REGION_ORDER = 9
+
+/** Whether the image has a VMSA for each processor. */
+const areLaunched = ({ launch: pages }: SnpLaunch, count: number): boolean =>
+  Array.from({ length: count }, (_, vp) => vp).every((vp) => pages.some((page) => page.type === 'vmsa' && page.vp === vp))
 
 /** A permission map in host memory: its first page, and how many there are as a power of two. */
 function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array): [page: number, order: number] {
@@ -100,16 +122,25 @@ function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array
   return [page, order]
 }
 
-/** Creates, launches and starts a guest. @throws HostError, BootError */
+/**
+ * Creates, launches and starts a guest, or goes on with one.
+ * @throws HostError, BootError
+ * @throws SnapshotError, ApicSnapshotError for a snapshot that is none of such a guest
+ */
 export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
-  const { host, memory, rmp, svms, image, charge } = options
-  const sevFeatures = (options.sevFeatures ?? 0n) | SevFeatures.mask.SNPActive
-  const asid = host.takeAsid()
+  const { host, memory, rmp, svms, charge } = options
+  const isHostRam = (page: number): boolean => memory.frameWord(page) !== FRAME_NONE
+  const saved = 'restore' in options ? checkGuestState(options.restore, svms.length, isHostRam) : undefined
+  const { ram } = 'restore' in options ? options.restore : options
+  const sevFeatures = saved?.sevFeatures ?? ((options.sevFeatures ?? 0n) | SevFeatures.mask.SNPActive)
+  const asid = saved?.asid ?? host.takeAsid()
   const { physicalBits } = guestModel()
-  const npt = createNpt({ memory, allocatePage: host.allocatePage, freePage: host.freePage, physicalBits })
+  const npt = createNpt({
+    memory, allocatePage: host.allocatePage, freePage: host.freePage, physicalBits, ...(saved && { from: saved.npt }),
+  })
   const flush = (): void => { for (const svm of svms) svm.flushGuests() }
   const guestMemory = createGuestMemory({
-    memory, rmp, npt, asid, ram: options.ram,
+    memory, rmp, npt, asid, ram, isHostRam,
     allocateRegion: () => host.allocateRun(REGION_ORDER),
     freeRegion: (page) => { host.freeRun(page, REGION_ORDER) },
     flush,
@@ -153,9 +184,9 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     return true
   }
 
-  const requestPage = host.allocatePage()
-  const responsePage = host.firmware.firmwarePage()
-  let context = -1
+  const requestPage = saved?.requestPage ?? host.allocatePage()
+  const responsePage = saved?.responsePage ?? host.firmware.firmwarePage()
+  let context = saved?.context ?? -1
 
   const forward = (page: Uint8Array): GuestRequestResult => {
     memory.write(requestPage * PAGE, page)
@@ -169,12 +200,12 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   }
 
   // Firmware that cannot find its processors by start-up IPIs, for they have no VMSA yet, creates them by this list.
-  const isLaunched = (vp: number): boolean => image.launch.some((pages) => pages.type === 'vmsa' && pages.vp === vp)
-  const apicIdList = svms.every((_, vp) => isLaunched(vp)) ? 0n : HvFeatures.mask.APIC_ID_LIST
+  const tellsApicIds = saved?.tellsApicIds ?? !('image' in options && areLaunched(options.image, svms.length))
   const services: GuestServices & { readonly npt: Npt } = {
     memory: hostile?.memory ?? guestMemory, npt, ports: options.ports, mmio: options.mmio,
     cBit: options.encryption.cBit, createAp,
-    features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION | HvFeatures.mask.MULTI_VMPL | apicIdList,
+    features: HvFeatures.mask.SNP | HvFeatures.mask.AP_CREATION | HvFeatures.mask.MULTI_VMPL
+      | (tellsApicIds ? HvFeatures.mask.APIC_ID_LIST : 0n),
     apicIds: svms.map((_, index) => index),
     guestRequest: (page) => hostile?.guestRequest(page, forward) ?? forward(page),
     certificates: host.certificates,
@@ -185,8 +216,8 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     fact: (index, fact) => { options.onFact?.(index, fact) },
   }
 
-  const iopm = placeMap(host, memory, new Uint8Array(IOPM_BYTES).fill(0xff))
-  const msrpm = placeMap(host, memory, msrPermissionMap().subarray(0, MSRPM_BYTES))
+  const iopm = saved?.iopm ?? placeMap(host, memory, new Uint8Array(IOPM_BYTES).fill(0xff))
+  const msrpm = saved?.msrpm ?? placeMap(host, memory, msrPermissionMap().subarray(0, MSRPM_BYTES))
   svms.forEach((svm, index) => {
     const apic = createLocalApic({
       id: index, bootstrap: index === 0, now: options.now, physicalAddressBits: physicalBits,
@@ -203,13 +234,15 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
       model: guestModel(), index, count: svms.length, apic, now: options.now, holeStart: options.holeStart,
     })
     cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
-    const vmcb = createVmcb(memory, host.allocatePage())
-    memory.fill(vmcb.address, PAGE, 0)
-    setUpVmcb(vmcb, {
-      asid, nestedCr3: npt.root, msrpm: msrpm[0] * PAGE, iopm: iopm[0] * PAGE, sevFeatures, hasOthers: svms.length > 1,
-    })
+    const vmcb = createVmcb(memory, saved?.vmcbs[index] ?? host.allocatePage())
+    if (saved === undefined) {
+      memory.fill(vmcb.address, PAGE, 0)
+      setUpVmcb(vmcb, {
+        asid, nestedCr3: npt.root, msrpm: msrpm[0] * PAGE, iopm: iopm[0] * PAGE, sevFeatures, hasOthers: svms.length > 1,
+      })
+    }
     vcpus.push(createVcpu({
-      index, svm, vmcb, apic, cpu: hostile?.cpu(cpu) ?? cpu, guest: services, hostile,
+      index, isRam: isHostRam, svm, vmcb, apic, cpu: hostile?.cpu(cpu) ?? cpu, guest: services, hostile,
       picAcknowledge: options.picAcknowledge, watch: options.watch,
       ...(options.svsm && {
         svsm: { program: options.svsm.program, instructions: options.svsm.instructions(svm) },
@@ -229,12 +262,29 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   first.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf(options.encryption))
   const table = cpuidPage(first)
   const tableLeaves = cpuidLeaves(table)
-  const launched = launch({
-    firmware: host.firmware, memory, rmp, guest: guestMemory, asid, image, allocatePage: host.allocatePage,
-    cpuidPage: hostile?.cpuidPage(table) ?? table,
-  })
-  context = launched.context
-  for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(0, page, vp !== 0)
+  const begin = (image: SnpLaunch): Launched => {
+    const launched = launch({
+      firmware: host.firmware, memory, rmp, guest: guestMemory, asid, image, allocatePage: host.allocatePage,
+      cpuidPage: hostile?.cpuidPage(table) ?? table,
+    })
+    ;({ context } = launched)
+    for (const [vp, page] of launched.vmsas) vcpus.at(vp)?.setVmsa(0, page, vp !== 0)
+    return launched
+  }
+  const goOn = (state: SnpGuestState): Launched => {
+    guestMemory.restore(state.memory)
+    for (const [index, vcpu] of vcpus.entries()) {
+      apics[index].restore(state.apics[index])
+      vcpu.restore(state.vcpus[index])
+    }
+    for (const [index, vmpl, page] of state.onInit) onInit.set(index, { vmpl, page })
+    exits.restore(state.exits)
+    malformed.restore(state.malformed)
+    if (hostile !== undefined) hostile.restore(state.hostile)
+    else if (state.hostile !== null) throw new SnapshotError('guest', 'hostile', 'an honest host')
+    return { context, vmsas: new Map(state.vmsas), hostPages: state.hostPages }
+  }
+  const launched = 'restore' in options ? goOn(options.restore) : begin(options.image)
   return {
     vcpus, apics, memory: guestMemory, services, context, asid,
     destroy() {
@@ -244,6 +294,14 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
         guestPages: [...launched.vmsas.values()], firmwarePages: [responsePage],
       })
     },
+    snapshot: () => ({
+      ram, sevFeatures, tellsApicIds, asid, npt: { root: npt.root, tables: npt.tables() }, memory: guestMemory.snapshot(),
+      requestPage, responsePage, context, iopm, msrpm, vmcbs: vcpus.map(({ vmcb }) => vmcb.address / PAGE),
+      vmsas: [...launched.vmsas], hostPages: launched.hostPages,
+      apics: apics.map((apic) => apic.snapshot()), vcpus: vcpus.map((vcpu) => vcpu.snapshot()),
+      onInit: [...onInit].map(([index, { vmpl, page }]) => [index, vmpl, page]),
+      exits: exits.snapshot(), malformed: malformed.snapshot(), hostile: hostile?.snapshot() ?? null,
+    }),
     stats: () => ({
       exits: exits.counts(), malformed: malformed.counts(), memory: { ...guestMemory.counts },
       ...(hostile !== undefined && { hostile: hostile.deeds() }),

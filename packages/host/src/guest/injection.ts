@@ -16,6 +16,14 @@ export interface Injection {
   nmiDone(): void
   /** Another level runs, or starts anew: nothing is on its way. */
   clear(): void
+  snapshot(): InjectionState
+  restore(saved: InjectionState): void
+}
+
+export interface InjectionState {
+  nmiMasked: boolean
+  /** The guest was asked to come back as soon as it takes interrupts; the VMCB says so. */
+  window: boolean
 }
 
 const EVENT_VALID = EventInject.mask.V
@@ -110,5 +118,7 @@ export function createInjection(vmcb: Vmcb, apic: LocalApic, picAcknowledge: () 
       vmcb.set('eventInj', 0n)
       vmcb.set('exitIntInfo', 0n)
     },
+    snapshot: () => ({ nmiMasked, window }),
+    restore(saved) { ({ nmiMasked, window } = saved) },
   }
 }

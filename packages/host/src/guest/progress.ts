@@ -13,6 +13,14 @@ export interface Progress {
   ran(instructions: number): void
   /** An event is injected: what the guest runs next is its handler, and no way past a fault. */
   injected(): void
+  snapshot(): ProgressState
+  restore(saved: ProgressState): void
+}
+
+/** What a snapshot keeps: faults by guest physical address. */
+export interface ProgressState {
+  readonly faults: readonly (readonly [address: bigint, count: number])[]
+  readonly inHandler: boolean
 }
 
 export function createProgress(): Progress {
@@ -30,5 +38,11 @@ export function createProgress(): Progress {
     },
     ran(instructions) { if (instructions > 1 && !inHandler) faults.clear() },
     injected() { inHandler = faults.size > 0 },
+    snapshot: () => ({ faults: [...faults], inHandler }),
+    restore(saved) {
+      faults.clear()
+      for (const [address, count] of saved.faults) faults.set(address, count)
+      ;({ inHandler } = saved)
+    },
   }
 }

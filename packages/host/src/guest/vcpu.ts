@@ -7,7 +7,8 @@ import { EventInject, SvmExitFailure } from '@cofferdam/spec'
 import type { GuestProgram } from '@cofferdam/sev'
 import type { Svsm } from '@cofferdam/svsm'
 import { APIC_EVENT, type HostWatch, type LocalApic, type Svm, type SvmVmexit } from '@cofferdam/x86'
-import type { GuestCpu } from '../cpu/guest-cpu.ts'
+import { SnapshotError } from '@cofferdam/devices'
+import type { GuestCpu, GuestCpuState } from '../cpu/guest-cpu.ts'
 import { hex } from '../errors.ts'
 import { createVmgexitServer } from '../ghcb/server.ts'
 import type { GuestEnd, GuestServices, VcpuPause } from '../ghcb/types.ts'
@@ -16,11 +17,11 @@ import type { Hostile } from '../hostile/index.ts'
 import { VMEXITS } from '../vmexit/index.ts'
 import type { VmexitVcpu } from '../vmexit/types.ts'
 import { COSTS } from './costs.ts'
-import { createInjection } from './injection.ts'
-import { createProgress, STUCK } from './progress.ts'
+import { createInjection, type InjectionState } from './injection.ts'
+import { createProgress, type ProgressState, STUCK } from './progress.ts'
 import { createProgramSeat, type ProgramSeat } from './program-seat.ts'
 import type { Vmcb } from './vmcb.ts'
-import { createVmpls } from './vmpls.ts'
+import { createVmpls, type VmplsState } from './vmpls.ts'
 
 export interface VcpuOptions {
   readonly index: number
@@ -39,6 +40,8 @@ export interface VcpuOptions {
   readonly onExit: (name: string, malformed: string | undefined) => void
   /** What a hostile host does beside. */
   readonly hostile?: Pick<Hostile, 'entry' | 'ran'>
+  /** Whether a system page is RAM; asked of pages that come from a snapshot. */
+  readonly isRam: (page: number) => boolean
 }
 
 /** Sees when a guest's processors run and leave, to account for their time. */
@@ -100,9 +103,25 @@ export interface Vcpu {
   runVmpl(vmpl: number): boolean
   /** Takes an APIC's INIT and start-up requests; the guest's own way to start processors is AP creation. */
   takeStartup(): void
+  /** Between two turns. */
+  snapshot(): VcpuState
+  /** Takes that back; memory, with the VMCB, is there, and its APIC has its state. @throws SnapshotError */
+  restore(saved: VcpuState): void
 }
 
 const PAGE = 4096n
+
+/** What a snapshot keeps of a guest's processor beside its VMCB, its VMSAs and the physical processor that runs it. */
+export interface VcpuState {
+  readonly vmpls: VmplsState
+  readonly injection: InjectionState
+  readonly cpu: GuestCpuState
+  readonly waiting: string
+  readonly pauses: number
+  readonly progress: ProgressState
+}
+
+const WAITS: readonly string[] = ['no', 'halt', 'reset-hold']
 
 export function createVcpu(options: VcpuOptions): Vcpu {
   const { index, svm, vmcb, apic, cpu, svsm, watch, hostile } = options
@@ -116,7 +135,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     },
   }
   const server = createVmgexitServer(guest)
-  const vmpls = createVmpls(vmcb)
+  const vmpls = createVmpls(vmcb, options.isRam)
   /** The level that runs after the exit that is being served. */
   let next = 0
   const runnable = (): boolean => vmpls.has(vmpls.current)
@@ -285,6 +304,20 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     takeStartup() {
       apic.takeInit()
       if (apic.takeStartup() >= 0 && waiting === 'reset-hold') waiting = 'no'
+    },
+    snapshot: () => ({
+      vmpls: vmpls.snapshot(), injection: injection.snapshot(), cpu: cpu.snapshot(), waiting, pauses: self.counts.pauses,
+      progress: progress.snapshot(),
+    }),
+    restore(saved) {
+      if (!WAITS.includes(saved.waiting)) throw new SnapshotError('guest', 'vcpus.waiting', `one of ${WAITS.join(', ')}`)
+      vmpls.restore(saved.vmpls)
+      injection.restore(saved.injection)
+      cpu.restore(saved.cpu)
+      next = vmpls.current
+      waiting = saved.waiting as typeof waiting
+      self.counts.pauses = saved.pauses
+      progress.restore(saved.progress)
     },
   }
   return self

@@ -1,6 +1,7 @@
 /**
  * What a host keeps of a guest's processor for each of its privilege levels: one of them runs (APM vol. 2, §15.36.7).
  */
+import { SnapshotError } from '@cofferdam/devices'
 import type { Vmcb } from './vmcb.ts'
 
 /** Privilege levels that there are. */
@@ -25,15 +26,28 @@ export interface Vmpls {
   setVmsa(vmpl: number, systemPage: number | undefined): void
   /** Has another level run next: its VMSA and what the VMCB keeps of it. The guest is not resident. */
   select(vmpl: number): void
+  snapshot(): VmplsState
+  /** Takes that back; the VMCB is in memory. @throws SnapshotError */
+  restore(saved: VmplsState): void
+}
+
+/** What a snapshot keeps of the levels. */
+export interface VmplsState {
+  readonly current: number
+  readonly levels: readonly (Kept & Omit<VmplState, 'vmsa'> & {
+    /** System page; −1 without. */
+    readonly vmsa: number
+  })[]
 }
 
 /** What stands in the VMCB for a level while another one runs. */
-interface Kept {
+export interface Kept {
   ghcbMsr: bigint
   interruptState: bigint
 }
 
-export function createVmpls(vmcb: Vmcb): Vmpls {
+/** @param isRam whether a system page is RAM */
+export function createVmpls(vmcb: Vmcb, isRam: (page: number) => boolean): Vmpls {
   const states = Array.from({ length: VMPLS }, (): VmplState => ({ vmsa: undefined, ghcb: -1, dr7: 0x400n }))
   const kept = states.map((): Kept => ({ ghcbMsr: 0n, interruptState: 0n }))
   let current = 0
@@ -64,6 +78,21 @@ export function createVmpls(vmcb: Vmcb): Vmpls {
       keep()
       current = vmpl
       load()
+    },
+    snapshot: () => ({
+      current,
+      levels: states.map(({ vmsa = -1, ghcb, dr7 }, vmpl) => ({ vmsa, ghcb, dr7, ...kept[vmpl] })),
+    }),
+    restore(saved) {
+      const { levels } = saved
+      const fits = saved.current >= 0 && saved.current < VMPLS && levels.length === VMPLS
+        && levels.every(({ vmsa, ghcb }) => (vmsa === -1 || isRam(vmsa)) && ghcb >= -1)
+      if (!fits) throw new SnapshotError('guest', 'vcpus.vmpls', `${VMPLS} levels with pages of RAM`)
+      current = saved.current
+      for (const [vmpl, { vmsa, ghcb, dr7, ghcbMsr, interruptState }] of levels.entries()) {
+        states[vmpl] = { vmsa: vmsa === -1 ? undefined : vmsa, ghcb, dr7 }
+        kept[vmpl] = { ghcbMsr, interruptState }
+      }
     },
   }
 }

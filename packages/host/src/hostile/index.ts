@@ -2,6 +2,7 @@
  * A host that attacks its guest: the honest one, with something of its own in places. What the guest gets is what the
  * architecture makes of it; everything follows from the seed.
  */
+import { SnapshotError } from '@cofferdam/devices'
 import type { GuestCpu } from '../cpu/guest-cpu.ts'
 import type { GuestRequestResult } from '../ghcb/types.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
@@ -10,7 +11,7 @@ import { badAnswer, injectInt80, injectVc } from './attacks/events.ts'
 import { liePsc, refusePsc } from './attacks/page-state.ts'
 import { flip, remap, replay, unmap } from './attacks/pages.ts'
 import { replayRequest, replayResponse } from './attacks/requests.ts'
-import type { Attack, AttackHooks, AttackServices, EntryVcpu } from './types.ts'
+import type { Attack, AttackHooks, AttackServices, AttackState, EntryVcpu } from './types.ts'
 
 /** The attacks by name. */
 export const ATTACKS = {
@@ -58,6 +59,19 @@ export interface Hostile {
   /** The guest has retired so many instructions more. */
   ran(instructions: number): void
   deeds(): readonly HostileDeed[]
+  snapshot(): HostileState
+  /** @throws SnapshotError for a state of other attacks */
+  restore(saved: HostileState | null): void
+}
+
+/** What a snapshot keeps of a hostile host. */
+export interface HostileState {
+  readonly instructions: number
+  readonly attacks: readonly (HostileDeed & {
+    /** When it begins by itself. */
+    readonly own: number
+    readonly state: AttackState
+  })[]
 }
 
 /** When an attack begins that nobody gave a moment: by then a system is starting, or runs. */
@@ -67,16 +81,15 @@ const [EARLIEST, SPAN] = [900_000_000, 600_000_000]
 export function createHostile(options: HostileOptions): Hostile {
   const { plans, random32, physical, npt, flush } = options
   let instructions = 0
-  const deeds: { mode: HostileMode, did: string | null, instructions: number }[] = []
+  const deeds: { mode: HostileMode, did: string | null, instructions: number, own: number }[] = []
   const below = (n: number): number => random32() % n
   const attacks: AttackHooks[] = plans.map(({ mode, at }) => {
     const attack: Attack = ATTACKS[mode]
-    const own = attack.early === true ? 0 : EARLIEST + below(SPAN)
-    const deed = { mode, did: null as string | null, instructions: 0 }
+    const deed = { mode, did: null as string | null, instructions: 0, own: attack.early === true ? 0 : EARLIEST + below(SPAN) }
     deeds.push(deed)
     return attack.create({
       memory: options.memory, physical, npt, flush, below,
-      due: () => (typeof at === 'function' ? at() : instructions >= (at ?? own)),
+      due: () => (typeof at === 'function' ? at() : instructions >= (at ?? deed.own)),
       instructions: () => instructions,
       did(what) {
         if (deed.did !== null) return
@@ -105,6 +118,21 @@ export function createHostile(options: HostileOptions): Hostile {
     )(page),
     entry(vcpu) { for (const attack of attacks) attack.entry?.(vcpu) },
     ran(count) { instructions += count },
-    deeds: () => deeds.map((deed) => ({ ...deed })),
+    deeds: () => deeds.map(({ own: _own, ...deed }) => deed),
+    snapshot: () => ({
+      instructions,
+      attacks: deeds.map((deed, i) => ({ ...deed, state: attacks[i].snapshot?.() ?? {} })),
+    }),
+    restore(saved) {
+      const names = (of: readonly { readonly mode: string }[]): string => of.map(({ mode }) => mode).join(', ')
+      if (saved === null || names(saved.attacks) !== names(deeds)) {
+        throw new SnapshotError('guest', 'hostile.attacks', `${names(deeds)}; got ${names(saved?.attacks ?? []) || 'none'}`)
+      }
+      ;({ instructions } = saved)
+      for (const [i, { state, did, instructions: at, own }] of saved.attacks.entries()) {
+        Object.assign(deeds[i], { did, instructions: at, own })
+        attacks[i].restore?.(state)
+      }
+    },
   }
 }

@@ -1,4 +1,5 @@
 /** What an attack gets, and where it may reach into the reference host. */
+import { SnapshotError } from '@cofferdam/devices'
 import type { CpuidAnswer } from '../cpu/guest-cpu.ts'
 import type { GuestRequestResult } from '../ghcb/types.ts'
 import type { Vmcb } from '../guest/vmcb.ts'
@@ -44,6 +45,31 @@ export interface AttackHooks {
   guestRequest?(page: Uint8Array, honest: (page: Uint8Array) => GuestRequestResult): GuestRequestResult
   /** Before an entry, with everything honest in the VMCB. */
   entry?(vcpu: EntryVcpu): void
+  /** What it has come to, for a snapshot; left out by attacks that remember nothing. Plain data and byte arrays. */
+  snapshot?(): AttackState
+  /** @throws SnapshotError */
+  restore?(saved: AttackState): void
+}
+
+/** What an attack remembers, by its own names. */
+export type AttackState = Readonly<Record<string, number | boolean | Uint8Array | null>>
+
+const misfit = (field: string, expected: string): SnapshotError => new SnapshotError('guest', `hostile.${field}`, expected)
+
+/** A field of an attack's state, of the type of `like`. @throws SnapshotError */
+export function remembered<T extends number | boolean>(saved: AttackState, field: string, like: T): T {
+  const value = saved[field]
+  const fits = typeof value === typeof like && (typeof value !== 'number' || Number.isSafeInteger(value))
+  if (!fits) throw misfit(field, `a ${typeof like}`)
+  return value as T
+}
+
+/** A page that an attack keeps a copy of, or none yet. @throws SnapshotError */
+export function rememberedPage(saved: AttackState, field: string): Uint8Array | undefined {
+  const value = saved[field]
+  if (value === null) return undefined
+  if (!(value instanceof Uint8Array) || value.length !== 4096) throw misfit(field, 'a page, or null')
+  return value.slice()
 }
 
 /** An attack: one of a kind, one file; `ATTACKS` is the index. */

@@ -6,6 +6,7 @@
  * All RAM is private until the guest says otherwise (GHCB page state changes); pages that a guest has not touched are
  * nobody's yet.
  */
+import { restorePlain, SnapshotError } from '@cofferdam/devices'
 import type { DmaMemory } from '@cofferdam/devices'
 import { RmpStatus } from '@cofferdam/spec'
 import { HostError, hex } from '../errors.ts'
@@ -35,6 +36,8 @@ export interface GuestMemoryOptions {
   /** 512 system pages in a row, aligned to 2 MiB: the first page's number, −1 when there are none. */
   readonly allocateRegion: () => number
   readonly freeRegion: (page: number) => void
+  /** Whether a system page is RAM; asked of pages that come from a snapshot. */
+  readonly isHostRam: (page: number) => boolean
   /** Translations that processors hold of the guest's pages are stale. */
   readonly flush: () => void
   /** An RMP instruction, a page that changed: what they cost in virtual time. */
@@ -96,6 +99,16 @@ export interface GuestMemory extends DmaMemory {
    * refused
    */
   destroy(): void
+  snapshot(): GuestMemoryState
+  /** Takes the state of a guest with the same RAM; memory is there. @throws SnapshotError */
+  restore(saved: GuestMemoryState): void
+}
+
+/** What a snapshot keeps of a guest's memory beside memory itself. */
+export interface GuestMemoryState {
+  /** Regions of 2 MiB that are backed: number, first system page, whether it is one page, the states of its pages. */
+  readonly regions: readonly (readonly [region: number, base: number, large: boolean, states: Uint8Array])[]
+  readonly counts: GuestMemoryCounts
 }
 
 const PAGE = 4096
@@ -135,6 +148,18 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
     counts.backed += REGION * PAGE
     charge('clear')
     return region
+  }
+
+  /** @throws SnapshotError for a region that this guest cannot have */
+  const checkRegion = (index: number, base: number, large: boolean, states: Uint8Array): void => {
+    const need = (ok: boolean, expected: string): void => {
+      if (!ok) throw new SnapshotError('guest', 'memory.regions', expected)
+    }
+    const first = index * REGION
+    need(ram.some((r) => first < r.end && first + REGION > r.first) && !regions.has(index), "regions of the guest's RAM, once each")
+    need(base % REGION === 0 && options.isHostRam(base) && options.isHostRam(base + REGION - 1), "512 pages of the host's RAM")
+    need(states.length === REGION && states.every((state) => state <= SHARED), 'states of 512 pages')
+    need(!large || (isWhole(first) && states.every((state) => state === PRIVATE)), 'large pages that are private throughout')
   }
 
   const update = (page: number, guestPage: number, assigned: boolean, large: boolean, immutable = false): boolean => {
@@ -305,6 +330,18 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
       if (!isRam(page)) return -1
       const region = ensure(page)
       return region?.states[page % REGION] === NONE ? region.base + (page % REGION) : -1
+    },
+    snapshot: () => ({
+      regions: [...regions].map(([index, { base, large, states }]) => [index, base, large, states.slice()]),
+      counts: { ...counts },
+    }),
+    restore(saved) {
+      regions.clear()
+      for (const [index, base, large, states] of saved.regions) {
+        checkRegion(index, base, large, states)
+        regions.set(index, { base, large, states: states.slice() })
+      }
+      restorePlain('guest', counts, saved.counts)
     },
     destroy() {
       for (const [index, region] of regions) {

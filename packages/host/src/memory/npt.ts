@@ -14,6 +14,15 @@ export interface NptOptions {
   readonly freePage: (page: number) => void
   /** Width of physical addresses: the bits above are reserved in entries. */
   readonly physicalBits: number
+  /** Tables that are in memory already, as a snapshot has them. */
+  readonly from?: NptState
+}
+
+/** Where tables are that lie in memory. */
+export interface NptState {
+  /** As `Npt.root`. */
+  readonly root: number
+  readonly tables: number
 }
 
 /** Nested page tables of one guest: guest physical to system physical pages. */
@@ -45,12 +54,12 @@ const TABLE = PageEntry.pack({ P: 1n, RW: 1n, US: 1n })
 const LEAF = PageEntry.pack({ P: 1n, RW: 1n, US: 1n, A: 1n, D: 1n })
 const { P, PS } = PageEntry.mask
 
-/** Creates empty tables of four levels. */
-export function createNpt({ memory, allocatePage, freePage, physicalBits }: NptOptions): Npt {
+/** Creates empty tables of four levels, or goes on with those of a snapshot. */
+export function createNpt({ memory, allocatePage, freePage, physicalBits, from }: NptOptions): Npt {
   const words = createWords(memory)
   /** Reserved address bits of an entry (APM vol. 2, §5.3.3), for MMIO. */
   const reserved = ((1n << 51n) - 1n) & ~((1n << BigInt(physicalBits)) - 1n)
-  let tables = 0
+  let tables = from?.tables ?? 0
   const newTable = (): number => {
     const address = allocatePage() * PAGE
     memory.fill(address, PAGE, 0)
@@ -61,7 +70,7 @@ export function createNpt({ memory, allocatePage, freePage, physicalBits }: NptO
     tables--
     freePage(address / PAGE)
   }
-  const root = newTable()
+  const root = from?.root ?? newTable()
 
   const entryAt = (table: number, guestPage: number, level: number): number =>
     table + 8 * (Math.floor(guestPage / ENTRIES ** (level - 1)) % ENTRIES)

@@ -12,6 +12,8 @@ export interface Psp {
 
 /** The PSP's firmware as a driver sees it: commands with a buffer. */
 export interface Firmware {
+  /** The page that commands' buffers go to. */
+  readonly bufferPage: number
   /** Gives a command, and answers its status and the buffer as the firmware left it. */
   tryCommand(command: keyof typeof PspCommand, buffer: Uint8Array): { readonly status: number, readonly buffer: Uint8Array }
   /** Gives a command that must succeed. @throws HostError with the firmware's status by its name */
@@ -33,6 +35,8 @@ export interface FirmwareOptions {
   readonly freePage: (page: number) => void
   /** A command was given: what it costs in virtual time. */
   readonly charge: (command: number) => void
+  /** The page of a snapshot's; otherwise one is taken. */
+  readonly bufferPage?: number | undefined
 }
 
 const PAGE = 4096
@@ -46,7 +50,7 @@ export function statusName(status: number): string {
 /** A driver for commands of the PSP: one page of the host's holds the buffer of each. */
 export function createFirmware(options: FirmwareOptions): Firmware {
   const { psp, memory, rmp, charge } = options
-  const bufferPage = options.allocatePage()
+  const bufferPage = options.bufferPage ?? options.allocatePage()
 
   const tryCommand: Firmware['tryCommand'] = (command, buffer) => {
     const address = bufferPage * PAGE
@@ -77,7 +81,7 @@ export function createFirmware(options: FirmwareOptions): Firmware {
   }
 
   return {
-    tryCommand, run, takeBack,
+    bufferPage, tryCommand, run, takeBack,
     firmwarePage() {
       const page = options.allocatePage()
       memory.fill(page * PAGE, PAGE, 0)

@@ -18,6 +18,7 @@ import { stateLayout } from '@cofferdam/x86'
 import type { Snapshot } from '../board.ts'
 import { asSnapshot } from '../machine.ts'
 import { MachineError } from '../options.ts'
+import { hostMemory } from '../snp/host-memory.ts'
 import { plainCodec } from './codec.ts'
 import type { SnapshotCodec } from './codec.ts'
 import { crc32 } from './crc32.ts'
@@ -31,7 +32,7 @@ import type { MachineState } from './state.ts'
 /** The first bytes; a transfer that changes line ends or cuts the eighth bit breaks them. */
 const MAGIC = Uint8Array.of(0x89, ...new TextEncoder().encode('COFFERDAM\r\n'), 0x1a, 0x0a, 0, 0)
 /** Version of the layout and of what the sections hold. */
-export const SNAPSHOT_VERSION = 1
+export const SNAPSHOT_VERSION = 2
 const HEADER = 28
 /** Longest directory: a piece of memory takes some 20 bytes of it. */
 const LONGEST_DIRECTORY = 2 ** 21
@@ -56,7 +57,7 @@ interface Directory {
 
 const DIRECTORY: Shape = {
   layout: 'count',
-  options: { memory: 'count', vcpus: 'count', cpu: 'string', seed: 'integer', files: {} },
+  options: { memory: 'count', vcpus: 'count', cpu: 'string', seed: 'integer', cc: 'string', snp: { orNull: {} }, files: {} },
   codec: 'string',
   sections: { list: { list: 'count' } },
 }
@@ -205,8 +206,9 @@ function checkLengths({ sections, options }: Directory, rest: number, name: stri
     throw new MachineError(name, 'sections', `expected a state of at most ${LONGEST_STATE} bytes, got ${sections[0][1]}`)
   }
   // Memory has no use for more, so nothing is unpacked that would not fit.
-  if (memory > Math.min(options.memory, MOST_BACKED)) {
-    throw new MachineError(name, 'sections', `expected no more than the ${options.memory} bytes of RAM, got ${memory}`)
+  const ram = options.cc === 'snp' ? hostMemory(options.memory) : options.memory
+  if (memory > Math.min(ram, MOST_BACKED)) {
+    throw new MachineError(name, 'sections', `expected no more than the ${ram} bytes of RAM, got ${memory}`)
   }
   if (sections.slice(1).some(([, length]) => length > IMAGE_PIECE)) {
     throw new MachineError(name, 'sections', `expected pieces of at most ${IMAGE_PIECE} bytes`)

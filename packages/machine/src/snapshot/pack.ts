@@ -1,4 +1,4 @@
-/** The state of a machine as bytes: MessagePack, with typed arrays as extensions. */
+/** The state of a machine as bytes: MessagePack, with typed arrays and bigints as extensions. */
 import { decode, encode, ExtensionCodec } from '@msgpack/msgpack'
 
 type Made = Uint16Array | Uint32Array | Int32Array | Float64Array
@@ -25,6 +25,26 @@ for (const [type, Kind] of KINDS) {
     },
   })
 }
+
+/** Extension type of bigints of up to 64 bits and a sign: 16 bytes, little-endian, in two's complement. */
+const BIGINT = 5
+const BIGINT_BYTES = 16
+arrays.register({
+  type: BIGINT,
+  encode: (value) => {
+    if (typeof value !== 'bigint') return null
+    const bytes = new Uint8Array(BIGINT_BYTES)
+    const view = new DataView(bytes.buffer)
+    view.setBigUint64(0, BigInt.asUintN(64, value), true)
+    view.setBigInt64(8, BigInt.asIntN(64, value >> 64n), true)
+    return bytes
+  },
+  decode: (bytes) => {
+    if (bytes.length !== BIGINT_BYTES) throw new RangeError(`${bytes.length} bytes are no bigint`)
+    const view = new DataView(bytes.buffer, bytes.byteOffset)
+    return view.getBigInt64(8, true) << 64n | view.getBigUint64(0, true)
+  },
+})
 
 const bytesOf = (array: Made): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
 

@@ -5,6 +5,7 @@ import type { TraceHash } from '../events.ts'
 import type { Processors } from '../processors.ts'
 import type { Random } from '../random.ts'
 import type { RunLoop, RunLoopSnapshot } from '../run-loop.ts'
+import type { SnpSystemState } from '../snp/state.ts'
 import { misfit } from './shape.ts'
 import type { Misfit, Shape } from './shape.ts'
 
@@ -33,6 +34,8 @@ export interface MachineState {
   readonly random: Readonly<Record<string, readonly [number, number]>>
   /** The hash over all events so far, 16 hexadecimal digits; null where none was kept. */
   readonly traceHash: string | null
+  /** The system around a confidential guest; null of a plain machine. */
+  readonly snp: SnpSystemState | null
 }
 
 const SHAPE: Shape = {
@@ -49,6 +52,7 @@ const SHAPE: Shape = {
           entries: Uint32Array, log: Uint16Array, made: 'count', large: Float64Array, pdptes: Int32Array, zeros: Uint16Array,
           fetches: Float64Array, misses: 'count',
         },
+        supervisor: { orNull: {} },
       },
     },
   },
@@ -58,6 +62,7 @@ const SHAPE: Shape = {
   },
   random: {},
   traceHash: { orNull: 'string' },
+  snp: { orNull: {} },
 }
 
 /** A part of a state that this machine can't be in. */
@@ -78,8 +83,11 @@ const need = (ok: boolean, path: string, expected: string): void => {
 }
 
 /** The state of the machine's parts. */
-export function captureState({ loop, clock, processors, random, hash, devices }: MachineParts): MachineState {
+export function captureState(
+  { loop, clock, processors, random, hash, devices }: MachineParts, snp: SnpSystemState | null,
+): MachineState {
   return {
+    snp,
     clock: clock.snapshot(),
     devices: Object.fromEntries(devices.map((part) => [part.name, part.snapshot()])),
     seats: processors.seats.map(({ apic, waiting, processor }) => ({

@@ -1,10 +1,10 @@
 /** Findings of an SNP guest: facts go to the rules, and what they find broken gets its evidence from the machine. */
 import { createFindings, createGuestSymbols, createLinearMemory } from '@cofferdam/findings'
-import type { Finding, Findings, Occurrence, ReadLinear, SymbolTable, Violation } from '@cofferdam/findings'
+import type { Finding, Findings, FindingsState, Occurrence, ReadLinear, SymbolTable, Violation } from '@cofferdam/findings'
 import type { SnpGuest } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createAccessRepeats, createSevJudge, entryOf } from '@cofferdam/sev'
-import type { RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
+import type { AccessRepeatsState, PageHistoryState, RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
 import { PageFaultError, Vmsa } from '@cofferdam/spec'
 import { judgeSvsm } from '@cofferdam/svsm'
 import type { SvsmFact } from '@cofferdam/svsm'
@@ -27,7 +27,18 @@ export interface SnpFindingsOptions {
   readonly onEndless: (cpu: number, page: number, why: string) => void
 }
 
+/** What a snapshot keeps of findings, and of facts that decide about later ones. */
+export interface SnpFindingsState {
+  readonly collector: FindingsState
+  readonly history: PageHistoryState
+  readonly repeats: AccessRepeatsState
+  /** Times that the kernel's symbols were looked for in vain. */
+  readonly tries: number
+}
+
 export interface SnpFindings extends Findings {
+  snapshotAll(): SnpFindingsState
+  restoreAll(saved: SnpFindingsState): void
   /** A fact from the silicon; the processor is resident. Null: the host acts. */
   fromSilicon(processor: Processor | null, fact: SevFact): void
   /** A fact from the host, about a processor of the guest that has left: its state is in its VMSA. */
@@ -208,6 +219,13 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
   return {
     ...findings,
     get dropped() { return findings.dropped },
+    snapshotAll: () => ({ collector: findings.snapshot(), history: judge.history.snapshot(), repeats: repeats.snapshot(), tries: symbols.tries }),
+    restoreAll(saved) {
+      findings.restore(saved.collector)
+      judge.history.restore(saved.history)
+      repeats.restore(saved.repeats)
+      symbols.tries = saved.tries
+    },
     fromSilicon(processor, fact) {
       if (processor === null) {
         judge.judge(fact)

@@ -5,6 +5,7 @@ import { VC_PAGE_NOT_VALIDATED } from '@cofferdam/spec'
 import type { MachineEvent } from '../events.ts'
 import { MachineError } from '../options.ts'
 import type { HostileOption } from '../options.ts'
+import { StateMisfit } from '../snapshot/state.ts'
 
 export interface HostileMoments {
   readonly plans: readonly HostilePlan[]
@@ -17,25 +18,42 @@ export interface HostileMoments {
    * them.
    */
   unvalidated(): number
+  snapshot(): HostileMomentsState
+  /** @throws StateMisfit for a state of other texts */
+  restore(saved: HostileMomentsState): void
+}
+
+/** What a snapshot keeps: of each text, the bytes that may be its beginning. */
+export interface HostileMomentsState {
+  readonly texts: readonly { readonly last: Uint8Array, readonly count: number, readonly seen: boolean }[]
+  readonly unvalidated: number
 }
 
 /** Longest text that is looked for. */
 const LONGEST = 256
 
+const misfit = (): StateMisfit => new StateMisfit({ path: 'snp.moments.texts', expected: 'the texts that begin attacks' })
+
 /** Looks for a text in bytes that come one by one. */
-function createTextWatch(text: string): { seen(): boolean, see(byte: number): void } {
+function createTextWatch(text: string) {
   const wanted = new TextEncoder().encode(text)
   const last = new Uint8Array(wanted.length)
   let count = 0
   let seen = false
   return {
     seen: () => seen,
-    see(byte) {
+    see(byte: number) {
       if (seen) return
       last.copyWithin(0, 1)
       last[last.length - 1] = byte
       count++
       seen = count >= wanted.length && wanted.every((value, i) => value === last[i])
+    },
+    snapshot: () => ({ last: last.slice(), count, seen }),
+    restore(saved: HostileMomentsState['texts'][number]) {
+      if (saved.last.length !== last.length) throw misfit()
+      last.set(saved.last)
+      ;({ count, seen } = saved)
     },
   }
 }
@@ -64,5 +82,11 @@ export function hostileMoments(options: readonly HostileOption[]): HostileMoment
     see(byte) { for (const watch of watches) watch.see(byte) },
     raised(name, data) { if (name === '#VC' && data?.errorCode === VC_PAGE_NOT_VALIDATED) unvalidated++ },
     unvalidated: () => unvalidated,
+    snapshot: () => ({ texts: watches.map((watch) => watch.snapshot()), unvalidated }),
+    restore(saved) {
+      if (saved.texts.length !== watches.length) throw misfit()
+      for (const [i, watch] of watches.entries()) watch.restore(saved.texts[i])
+      ;({ unvalidated } = saved)
+    },
   }
 }

@@ -2,12 +2,13 @@
 import { lowMemory, memoryCmos, pcMemoryMap } from '@cofferdam/boot'
 import type { MemoryRegion } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
-import type { Observation } from '@cofferdam/devices'
+import type { Observation, Plain } from '@cofferdam/devices'
 import { COSTS, createReferenceHost, createSnpGuest, guestModel } from '@cofferdam/host'
 import type { SnpGuest } from '@cofferdam/host'
 import { createIoBus } from '@cofferdam/memory'
-import { E820Type } from '@cofferdam/spec'
+import { E820Type, SevFeatures } from '@cofferdam/spec'
 import { configureModel, epycGenoa, routeMessage } from '@cofferdam/x86'
+import type { Svm } from '@cofferdam/x86'
 import { createEmit, createRam, ramRanges, SMBIOS } from '../board.ts'
 import type { Machine } from '../board.ts'
 import { createCourse } from '../course.ts'
@@ -21,27 +22,66 @@ import { createRandom } from '../random.ts'
 import { placeOf, stateLines } from '../report.ts'
 import { createRunLoop } from '../run-loop.ts'
 import type { Seat } from '../run-loop.ts'
+import { misfit } from '../snapshot/shape.ts'
+import { captureMachine } from '../snapshot/snapshot.ts'
+import type { SnapshotData } from '../snapshot/snapshot.ts'
+import { restoreState, StateMisfit } from '../snapshot/state.ts'
+import type { MachineParts } from '../snapshot/state.ts'
 import { collectStats } from '../stats.ts'
 import { createSnpFindings } from './findings.ts'
 import type { SnpFindings } from './findings.ts'
+import { hostMemory } from './host-memory.ts'
 import { hostileMoments } from './hostile.ts'
 import { createLaunch, memoryBesideRam } from './image.ts'
 import { handlerListener } from './handler-listener.ts'
 import { createSnpSilicon } from './silicon.ts'
-import { placeSvsm } from './svsm.ts'
+import { SNP_SHAPE } from './state.ts'
+import type { SnpSystemState } from './state.ts'
+import { createSvsmSeat, placeSvsm } from './svsm.ts'
 import { createTimeAccount } from './time-account.ts'
 
 const MiB = 2 ** 20
-/** The host's memory: what the guest may come to need, the reverse map (1/256), and room for the host itself. */
-const hostMemory = (guest: number): number => Math.ceil(guest * (1 + 1 / 32) / (2 * MiB)) * 2 * MiB + 512 * MiB
+const PAGE = 4096
 
 /** RAM of a map as ranges of physical memory. */
 const ramOf = (map: readonly MemoryRegion[]) => map.filter((r) => r.type === E820Type.RAM)
   .map(({ start, length }) => ({ start, length }))
 
-/** Creates the machine, boots the host and launches the guest. @throws MachineError, BootError, HostError */
-export function createSnpMachine(options: MachineOptions): Machine {
-  const { vcpus, seed } = options
+/** @throws StateMisfit, MachineError for parts that each are right, and not together */
+function checkTogether(
+  { guest, svsm, moments }: SnpSystemState, options: MachineOptions & { readonly restore?: SnapshotData }, svms: readonly Svm[],
+): void {
+  const need = (ok: boolean, path: string, expected: string): void => {
+    if (!ok) throw new StateMisfit({ path, expected })
+  }
+  need(svms.every(({ resident }, i) => resident < 0 || resident === guest.vmcbs[i] * PAGE), 'seats.processor.supervisor',
+    "the guest's own VMCBs")
+  need((svsm === null) === (options.svsm === undefined), 'snp.svsm', options.svsm === undefined ? 'none' : 'an SVSM')
+  need((moments === null) === (options.hostile === undefined), 'snp.moments', 'those of the options')
+  const features = options.sevFeatures
+  if (features !== undefined && (features | SevFeatures.mask.SNPActive) !== guest.sevFeatures) {
+    const hex = (bits: bigint): string => `0x${(bits & ~SevFeatures.mask.SNPActive).toString(16)}`
+    throw new MachineError(options.restore?.name ?? 'snapshot', 'sevFeatures', `it has ${hex(guest.sevFeatures)}; asked for ${hex(features)}`)
+  }
+}
+
+/** An SNP machine; its snapshots are data. */
+export type SnpMachine = Omit<Machine, 'snapshot'> & { snapshot(attachment: Plain): SnapshotData }
+
+/** The state of a snapshot's system. @throws StateMisfit for one that is none of an SNP guest's */
+function systemOf({ state }: SnapshotData): SnpSystemState {
+  const found = misfit(state, { snp: SNP_SHAPE })
+  if (found !== undefined || state.snp === null) throw new StateMisfit(found ?? { path: 'snp', expected: 'an SNP guest' })
+  return state.snp
+}
+
+/**
+ * Creates the machine, boots the host and launches the guest; or goes on with those of a snapshot.
+ * @throws MachineError, BootError, HostError; for a snapshot what `checked` knows of
+ */
+export function createSnpMachine(options: MachineOptions & { readonly restore?: SnapshotData }): SnpMachine {
+  const { vcpus, seed, restore } = options
+  const saved = restore && systemOf(restore)
   const hostBytes = hostMemory(options.memory)
   const map = pcMemoryMap(hostBytes)
   const memory = createRam(hostBytes, processorsOverhead(vcpus))
@@ -50,8 +90,11 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const { tell, end } = course
   const clock = createVirtualClock({ onEarlier: (time) => { loop.earlier(time) } })
   const seats: Seat[] = []
+  const random = {
+    turns: createRandom(seed, 'turns'), processors: createRandom(seed, 'processors'), hostile: createRandom(seed, 'hostile'),
+  }
   const loop = createRunLoop({
-    seats, clock, random32: createRandom(seed, 'turns').next32,
+    seats, clock, random32: random.turns.next32,
     between: () => {
       if (memory.crowded() && memory.pack()) for (const { processor } of processors.seats) processor.mmu.flush(true)
     },
@@ -88,7 +131,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const processors: Processors = createProcessors({
     seats: [], memory, count: vcpus, engine: options.engine, model, extensions: silicon.extensions,
     holeStart: lowMemory(hostBytes),
-    now: () => loop.now(), interrupted: () => loop.interrupted(), random64: createRandom(seed, 'processors').next64,
+    now: () => loop.now(), interrupted: () => loop.interrupted(), random64: random.processors.next64,
     picAcknowledge: () => -1, eoiBroadcast: () => undefined, onChange: () => undefined,
     listen: (processor) => {
       const handlers = handlerListener(processor, account)
@@ -106,6 +149,10 @@ export function createSnpMachine(options: MachineOptions): Machine {
     },
   })
   const physical = processors.seats.map(({ processor }) => processor)
+  if (restore !== undefined && saved !== undefined) {
+    memory.restore(restore.image)
+    silicon.restore(saved.silicon)
+  }
 
   // The guest's platform. Its devices reach what the guest shares.
   const observation: Observation = {
@@ -129,7 +176,6 @@ export function createSnpMachine(options: MachineOptions): Machine {
     { start: 0, length: 0xa_0000, type: E820Type.RAM },
     ...pcMemoryMap(options.memory).filter((r) => r.start >= MiB),
   ])
-  const image = createLaunch(options, guestRam, silicon.encryption.cBit)
   const hasFirmware = options.firmware !== undefined
   const platform = createPlatform({
     ...observation, memory: { ports, mmio }, clock, cmos: memoryCmos(guestRam), testDevices: testDevices(options.devices),
@@ -157,18 +203,24 @@ export function createSnpMachine(options: MachineOptions): Machine {
   const host = createReferenceHost({
     memory, map, processors: physical, rmp: silicon.rmp, psp: silicon.psp, maxSnpAsid: silicon.maxSnpAsid,
     writeBackCaches: silicon.writeBackCaches, certificates: silicon.certificates,
-    charge: (time) => { loop.charge(time) },
+    charge: (time) => { loop.charge(time) }, restore: saved?.host,
   })
-  const seat = placeSvsm({
-    image, ram: [...guestRam, ...memoryBesideRam(image, guestRam)], svsm: options.svsm, apicIds, silicon,
-    charge: (time) => { loop.charge(time) },
+  const begin = () => {
+    const image = createLaunch(options, guestRam, silicon.encryption.cBit)
+    return placeSvsm({
+      image, ram: [...guestRam, ...memoryBesideRam(image, guestRam)], svsm: options.svsm, apicIds, cBit: silicon.encryption.cBit,
+    })
+  }
+  const start = saved === undefined ? begin() : { restore: saved.guest, base: saved.svsm?.base ?? -1 }
+  const svsm = start.base < 0 ? undefined : createSvsmSeat({
+    base: start.base, vtpm: options.svsm?.vtpm, apicIds, silicon, charge: (time) => { loop.charge(time) },
     onFact: findings.fromSvsm,
   })
+  const svms = physical.map((processor) => silicon.svmOf(processor.cpu))
   const guest: SnpGuest = createSnpGuest({
-    host, memory, rmp: silicon.rmp, svms: physical.map((processor) => silicon.svmOf(processor.cpu)),
-    ...seat, holeStart: hasFirmware ? undefined : lowMemory(options.memory),
+    host, memory, rmp: silicon.rmp, svms, ...start, svsm, holeStart: hasFirmware ? undefined : lowMemory(options.memory),
     encryption: silicon.encryption, sevFeatures: options.sevFeatures, ports, mmio,
-    ...(moments !== undefined && { hostile: { plans: moments.plans, random32: createRandom(seed, 'hostile').next32 } }),
+    ...(moments !== undefined && { hostile: { plans: moments.plans, random32: random.hostile.next32 } }),
     now: () => loop.now(), charge: (time) => { loop.charge(time) },
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
@@ -182,7 +234,22 @@ export function createSnpMachine(options: MachineOptions): Machine {
     },
   })
   for (const vcpu of guest.vcpus) seats.push({ processor: vcpu, apic: vcpu.apic })
-  tell('machine', 'power-on')
+
+  const parts: MachineParts = { loop, clock, processors, random, hash, devices: platform.parts }
+  const system = (): SnpSystemState => ({
+    silicon: silicon.snapshot(), host: host.snapshot(), guest: guest.snapshot(),
+    svsm: svsm === undefined ? null : { base: start.base, program: svsm.program.snapshot() },
+    findings: findings.snapshotAll(), time: account.snapshot(), moments: moments?.snapshot() ?? null,
+  })
+  if (restore === undefined || saved === undefined) tell('machine', 'power-on')
+  else {
+    restoreState(restore.state, parts)
+    if (saved.svsm !== null) svsm?.program.restore(saved.svsm.program)
+    findings.restoreAll(saved.findings)
+    account.restore(saved.time)
+    if (saved.moments !== null) moments?.restore(saved.moments)
+    checkTogether(saved, options, svms)
+  }
 
   return {
     memory, processors,
@@ -205,7 +272,7 @@ export function createSnpMachine(options: MachineOptions): Machine {
         operations: silicon.operations(), costs: COSTS,
       },
       ...(moments !== undefined && { unvalidatedAccesses: moments.unvalidated() }),
-      ...(seat.svsm && { svsm: seat.svsm.program.stats() }),
+      ...(svsm && { svsm: svsm.program.stats() }),
       ...(hash !== undefined && { traceHash: hash.digest() }),
     }),
     places: () => processors.seats.map(placeOf),
@@ -213,8 +280,12 @@ export function createSnpMachine(options: MachineOptions): Machine {
     watch(watches) { for (const processor of physical) processor.watch(watches) },
     step(cpu) { if (course.ended() === null) loop.step(cpu) },
     reside: (cpu) => guest.vcpus[cpu].reside(),
-    snapshot() {
-      throw new MachineError('cc', 'snapshot', 'snp; a snapshot of a confidential guest is not in this version yet')
+    snapshot(attachment) {
+      if (course.ended() !== null) throw new MachineError('machine', 'state', 'it has ended; expected one that can go on')
+      if (options.svsm?.vtpm !== undefined) {
+        throw new MachineError('svsm', 'vtpm', 'a TPM is a program outside of the machine, which no snapshot holds; leave the TPM out')
+      }
+      return captureMachine(options, attachment, memory, parts, system())
     },
     describe: (cpu) => stateLines(physical[cpu]),
   }

@@ -1,11 +1,12 @@
 /**
  * AMD silicon with SEV-SNP: what it adds to processors and memory, the chip's identity, and the firmware of its PSP.
  */
+import type { Plain } from '@cofferdam/devices'
 import { COSTS } from '@cofferdam/host'
 import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createPsp, createRmpTable, createSevSilicon, guestProgram, machineCertificates } from '@cofferdam/sev'
-import type { GuestProgram, PspPlatform, RmpTable, SevFact, SevProcessor } from '@cofferdam/sev'
+import type { GuestProgram, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor } from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
 import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
@@ -49,6 +50,16 @@ export interface SnpSilicon {
   writeBackCaches(processor: number): void
   /** The chain of certificates that vouches for the chip's reports, as hosts hand it to guests. */
   certificates(): Uint8Array
+  snapshot(): SiliconState
+  /** Takes that back; memory is there. @throws SnapshotError */
+  restore(saved: SiliconState): void
+}
+
+/** What a snapshot keeps of the silicon beside memory, its keys and the processors. */
+export interface SiliconState {
+  readonly psp: Plain
+  readonly rmp: RmpTableState
+  readonly operations: readonly (readonly [name: string, count: number])[]
 }
 
 /** Position of the C-bit, and the ASIDs: SNP guests have those below `MIN_SEV_ASID` (as the silicon's CPUID says). */
@@ -130,5 +141,11 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     operations: () => Object.fromEntries([...operations].sort(([a], [b]) => (a < b ? -1 : 1))),
     writeBackCaches: (index) => { sev.wbinvd(processors()[index]) },
     certificates: () => machineCertificates(identity, psp.state.reportedTcb),
+    snapshot: () => ({ psp: psp.snapshot(), rmp: table.snapshot(), operations: [...operations] }),
+    restore(saved) {
+      psp.restore(saved.psp)
+      table.restore(saved.rmp)
+      for (const [name, count] of saved.operations) operations.set(name, count)
+    },
   }
 }

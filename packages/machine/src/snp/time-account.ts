@@ -8,6 +8,8 @@
  *   code from one to the next, where no more than {@link ACCEPTANCE_GAP} instructions lie between them.
  */
 
+import { StateMisfit } from '../snapshot/state.ts'
+
 /** Longest way from one step of acceptance to the next: a full GHCB of 253 entries is written in less. Instructions. */
 export const ACCEPTANCE_GAP = 20_000
 
@@ -50,6 +52,26 @@ export interface TimeAccount {
   accepts(): void
   /** What was spent up to now. */
   spent(): Readonly<Record<TimeUse, Readonly<TimeSpent>>>
+  snapshot(): TimeAccountState
+  /** Takes that back; wall time counts from now on. @throws StateMisfit */
+  restore(saved: TimeAccountState): void
+}
+
+/** Instructions and virtual seconds: what a snapshot keeps of a time, since wall time is of no machine's. */
+type Kept = readonly [instructions: number, virtualSeconds: number]
+
+/** What a snapshot keeps. */
+export interface TimeAccountState {
+  /** The processor whose turn it is; −1 before the first. */
+  readonly turn: number
+  /** Instructions and virtual nanoseconds up to which time is booked. */
+  readonly booked: readonly [retired: number, now: number]
+  readonly total: Readonly<Record<TimeUse, Kept>>
+  readonly lanes: readonly {
+    readonly handlers: readonly bigint[]
+    readonly exit: string | null
+    readonly since: Kept | null
+  }[]
 }
 
 /** What one processor is at. */
@@ -66,6 +88,11 @@ interface Lane {
 const ACCEPTING: ReadonlySet<string> = new Set(['page-state-change', 'msr:page-state'])
 /** Handlers nest no deeper than IST stacks allow; more are handlers that never returned. */
 const MOST_HANDLERS = 8
+
+const USES = ['acceptance', 'exits', 'rest'] as const satisfies readonly TimeUse[]
+
+const keep = ({ instructions, virtualSeconds }: TimeSpent): Kept => [instructions, virtualSeconds]
+const spentAgain = ([instructions, virtualSeconds]: Kept): TimeSpent => ({ instructions, virtualSeconds, wallSeconds: 0 })
 
 const nothing = (): TimeSpent => ({ instructions: 0, virtualSeconds: 0, wallSeconds: 0 })
 
@@ -160,6 +187,26 @@ export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
       const rest = { ...total.rest }
       for (const { since } of lanes) if (since !== null) add(rest, since)
       return { acceptance: { ...total.acceptance }, exits: { ...total.exits }, rest }
+    },
+    snapshot: () => ({
+      turn: started ? lanes.indexOf(lane) : -1, booked: [retired, now],
+      total: { acceptance: keep(total.acceptance), exits: keep(total.exits), rest: keep(total.rest) },
+      lanes: lanes.map(({ handlers, exit, since }) => ({ handlers: [...handlers], exit, since: since && keep(since) })),
+    }),
+    restore(saved) {
+      const { turn } = saved
+      const isUse = (use: string | null): use is TimeUse | null => use === null || USES.some((one) => one === use)
+      const fits = saved.lanes.length === count && turn >= -1 && turn < count && saved.lanes.every(({ handlers, exit }) =>
+        handlers.length <= MOST_HANDLERS && isUse(exit))
+      if (!fits) throw new StateMisfit({ path: 'snp.time', expected: `the account of ${count} processors` })
+      for (const use of USES) total[use] = spentAgain(saved.total[use])
+      for (const [i, { handlers, exit, since }] of saved.lanes.entries()) {
+        lanes[i] = { handlers: [...handlers], exit: isUse(exit) ? exit : null, since: since && spentAgain(since) }
+      }
+      started = turn >= 0
+      lane = lanes[Math.max(0, turn)]
+      ;[retired, now] = saved.booked
+      wall = clocks.wall()
     },
   }
 }

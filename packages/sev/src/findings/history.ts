@@ -23,6 +23,17 @@ export interface PageHistory {
   isOwnDoing(gpa: bigint): boolean
   /** Takes a fact in, after the rules have seen it. */
   note(fact: SevFact): void
+  snapshot(): PageHistoryState
+  restore(saved: PageHistoryState): void
+}
+
+/** What a snapshot keeps, by guest page, the oldest first. */
+export interface PageHistoryState {
+  /** Whether the change failed, or was not reached. */
+  readonly unanswered: readonly (readonly [page: number, failed: boolean])[]
+  readonly mistaken: readonly number[]
+  readonly promised: readonly (readonly [page: number, large: boolean])[]
+  readonly taken: readonly (readonly [page: number, large: boolean, entry: RmpFields])[]
 }
 
 /** A map that forgets its oldest entries. */
@@ -92,6 +103,17 @@ export function createPageHistory(): PageHistory {
         // What the guest has done with the page decides from now on.
         forget(fact.guestPage, fact.large ? LARGE : 1)
       }
+    },
+    snapshot: () => ({
+      unanswered: [...unanswered.map].map(([page, answer]) => [page, answer === 'failed']),
+      mistaken: [...mistaken.map.keys()], promised: [...promised.map],
+      taken: [...taken.map].map(([page, { large, entry }]) => [page, large, { ...entry }]),
+    }),
+    restore(saved) {
+      for (const [page, failed] of saved.unanswered) unanswered.set(page, failed ? 'failed' : 'left')
+      for (const page of saved.mistaken) mistaken.set(page, true)
+      for (const [page, large] of saved.promised) promised.set(page, large)
+      for (const [page, large, entry] of saved.taken) taken.set(page, { large, entry: { ...entry } })
     },
   }
 }

@@ -30,7 +30,14 @@ export interface AccessRepeats {
   asked(cpu: number): void
   /** PVALIDATE has changed a guest page: what was refused there is another matter now. */
   validated(guestPage: number, pages: number): void
+  snapshot(): AccessRepeatsState
+  restore(saved: AccessRepeatsState): void
 }
+
+/** What a snapshot keeps, by processor and place. */
+export type AccessRepeatsState = readonly (readonly [
+  cpu: number, sites: readonly (readonly [place: string, guestPage: number, count: number])[],
+])[]
 
 interface Site {
   readonly page: number
@@ -66,6 +73,12 @@ export function createAccessRepeats(): AccessRepeats {
       return { kind: 'stuck', gpa: fact.gpa, text }
     },
     asked(cpu) { processors.get(cpu)?.clear() },
+    snapshot: () => [...processors].map(([cpu, sites]) => [cpu, [...sites].map(([key, { page, count }]) => [key, page, count])]),
+    restore(saved) {
+      for (const [cpu, sites] of saved) {
+        processors.set(cpu, new Map(sites.map(([key, page, count]) => [key, { page, count }])))
+      }
+    },
     validated(guestPage, pages) {
       for (const sites of processors.values()) {
         for (const [key, { page }] of sites) if (page >= guestPage && page < guestPage + pages) sites.delete(key)

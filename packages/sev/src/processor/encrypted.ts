@@ -84,7 +84,25 @@ export interface KnownGuest {
 export interface EncryptedKind extends GuestKind {
   readonly guest: SevGuest
   eventInj: bigint
+  /** What a snapshot keeps of it beside `guest`, while it is resident. */
+  keep(): KeptKind
 }
+
+/** A kind without what its guest and the control area say. */
+export interface KeptKind {
+  /** System page of the VMSA. */
+  readonly vmsaPage: number
+  readonly tscOffset: bigint
+  /** The protected registers of the VMSA are in the clear. */
+  readonly shown: boolean
+}
+
+/** The kind that `keep` was called on. */
+export const keptGuest = (
+  sev: SevProcessor, vmcb: number, control: GuestControl, guest: SevGuest, kept: KeptKind,
+): EncryptedKind => createKind(
+  sev, vmcb, kept.vmsaPage, { ...controlOf(control, guest.features), tscOffset: kept.tscOffset }, guest, kept.shown,
+)
 
 function isKnown(sev: SevProcessor, known: KnownGuest, frame: number, vmcb: StatePage): boolean {
   const { i32, u8 } = sev.processor.cpu.views
@@ -204,7 +222,7 @@ function controlOf(control: GuestControl, features: bigint): GuestControl {
 const SHOWN = [V.guestExitInfo1, V.guestExitInfo2, V.guestExitIntInfo, V.guestNrip] as const
 
 function createKind(
-  sev: SevProcessor, vmcb: number, vmsaPage: number, control: GuestControl, guest: SevGuest,
+  sev: SevProcessor, vmcb: number, vmsaPage: number, control: GuestControl, guest: SevGuest, isShown = false,
 ): EncryptedKind {
   const { memory, rmp } = sev.shared
   const { cpu } = sev.processor
@@ -220,7 +238,7 @@ function createKind(
   /** With Reflect #VC: what the #VC would have been. The guest's other VMPLs learn it from the VMSA (§15.36.9). */
   let reflected: Exit | null = null
   /** The protected registers of the VMSA are in the clear. */
-  let shown = false
+  let shown = isShown
   const frameOf = (): number => pageAt(memory, vmsaPage * PAGE, guest.asid).frame
   const hide = (frame: number, nonce: bigint): void => {
     obfuscate(views, frame, nonce)
@@ -271,6 +289,7 @@ function createKind(
     // Permissions and keys go with the VMPL and with virtual top-of-memory.
     tag: `vmpl ${guest.vmpl} vtom ${guest.vtomPage}`,
     eventInj: 0n,
+    keep: () => ({ vmsaPage, tscOffset: control.tscOffset, shown }),
     load() {
       const frame = frameOf()
       reflected = null

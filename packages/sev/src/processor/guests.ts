@@ -13,7 +13,7 @@ const SEV_ES = Number(NestedControl.mask.SEV_ES_ENABLE)
 const LBR = 1n
 
 /** A guest without encrypted state: SVM's own ways, under the guest's keys and rights. */
-function plainGuest(sev: SevProcessor, vmcb: StatePage, control: GuestControl, encrypts: boolean): GuestKind {
+export function plainGuest(sev: SevProcessor, vmcb: StatePage, control: GuestControl, encrypts: boolean): GuestKind {
   const { cpu } = sev.processor
   const nested = usesNestedPaging(control)
   const guest: SevGuest = {

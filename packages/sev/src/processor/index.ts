@@ -21,6 +21,7 @@ import { guestOf } from './guests.ts'
 import { flushPages, sevMeanings, takenBefore, writeBack } from './instructions.ts'
 import { createSevPolicy } from './keys.ts'
 import { sevMsrs } from './msrs.ts'
+import { restoreSev, saveSev } from './snapshot.ts'
 
 /** The machine that gets SEV, and its secrets. */
 export interface SevSiliconOptions {
@@ -108,6 +109,8 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
       walk: (result, low, high, access) => deniedWalk(sev, policy, result, low, high, access),
       guard: (verdict, request, result, low, high) =>
         deniedPage(sev, verdict as RmpVerdict, request, result, low, high),
+      save: (kind) => saveSev(sev, kind),
+      restore: (saved, vmcb, control) => restoreSev(sev, saved, vmcb, control),
       raised: () => { if (sev.denied !== null && guestFault.vector === VECTOR.VC) tellDenied(sev, 'VC') },
     }
   }

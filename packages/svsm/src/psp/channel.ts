@@ -33,6 +33,16 @@ export interface FirmwareAnswer {
 export interface FirmwareChannel {
   /** Answers null when the firmware's answer did not come, or is not its own: the channel is then closed for good. */
   send(processor: SvsmProcessor, message: FirmwareMessage): FirmwareAnswer | null
+  snapshot(): FirmwareChannelState
+  /** Takes the state of a channel with the same key. */
+  restore(saved: Omit<FirmwareChannelState, 'key'>): void
+}
+
+/** What a snapshot keeps: VMPCK0 among it. */
+export interface FirmwareChannelState {
+  readonly key: Uint8Array
+  readonly sequence: bigint
+  readonly broken: boolean
 }
 
 const PAGE = 4096
@@ -101,6 +111,8 @@ export function createFirmwareChannel(host: HostCalls, places: SvsmPlaces, key: 
   })
 
   return {
+    snapshot: () => ({ key: key.slice(), sequence, broken }),
+    restore(saved) { ({ sequence, broken } = saved) },
     send(processor, message) {
       const { certificates = false } = message
       if (broken || sequence >= LAST_SEQUENCE || !share(processor, certificates)) return null

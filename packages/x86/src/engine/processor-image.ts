@@ -10,6 +10,7 @@ import * as layout from '../state.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
 import { ccOp, KIND, STATUS_FLAGS } from './flags.ts'
 import type { ProcessorCounts } from './processor-types.ts'
+import type { SupervisorState } from './supervisor.ts'
 import { needState } from './translations.ts'
 import type { Translations } from './translations.ts'
 
@@ -37,6 +38,8 @@ export interface ProcessorSnapshot {
   /** Counters that don't depend on the engine and on what was decoded before. */
   readonly counts: Pick<ProcessorCounts, (typeof COUNTED)[number]>
   readonly translations: Translations
+  /** What stands above the code that runs here knows; null without anybody. */
+  readonly supervisor: SupervisorState | null
 }
 
 const COUNTED = ['host', 'faults', 'interrupts', 'pauses'] as const

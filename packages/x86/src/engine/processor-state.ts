@@ -15,13 +15,8 @@ export function nameProcessor({ engine, slot, options }: Core): void {
   i32[CPU_INDEX >>> 2] = options.index
 }
 
-const needAlone = ({ supervisor }: Core): void => {
-  needState(supervisor === null, 'supervisor', 'a processor without one: what it knows of its guests is not kept')
-}
-
-/** The active processor as data. @throws StateError under a supervisor */
+/** The active processor as data. @throws StateError for what a supervisor cannot keep */
 export function snapshotOf(core: Core): ProcessorSnapshot {
-  needAlone(core)
   const { engine, mmu, breakpoints, options: { system }, halted, stopped, line, attention, stackShadow } = core
   const { nmiBlocked, monitorAddress } = system
   return {
@@ -29,6 +24,7 @@ export function snapshotOf(core: Core): ProcessorSnapshot {
     halted, stopped, line, attention, stackShadow, traps: breakpoints.hits & ~HOST_HIT, nmiBlocked,
     monitor: monitorAddress < 0n ? null : [Number(monitorAddress & 0xffff_ffffn), Number(monitorAddress >> 32n)],
     msrs: saveMsrs(system), counts: saveCounts(core.counts), translations: mmu.snapshot(),
+    supervisor: core.supervisor?.snapshot() ?? null,
   }
 }
 
@@ -39,14 +35,14 @@ export function snapshotOf(core: Core): ProcessorSnapshot {
  */
 export function restoreInto(core: Core, saved: ProcessorSnapshot): void {
   const { engine, cpu, options: { system } } = core
-  needAlone(core)
   checkRegisters(saved.registers, system)
   engine.memory.views.u8.set(saved.registers, HOT)
   nameProcessor(core)
+  loadMsrs(system, saved.msrs)
+  restoreSupervisor(core, saved)
   // Everything that follows from the registers; this forgets translations.
   cpu.modeChanged()
   cpu.flushTlb(FLUSH.ALL)
-  loadMsrs(system, saved.msrs)
   loadCounts(core.counts, saved.counts)
   restoreTranslations(core, saved)
   const { line, attention, stackShadow, halted, stopped } = saved
@@ -55,6 +51,13 @@ export function restoreInto(core: Core, saved: ProcessorSnapshot): void {
   system.nmiBlocked = saved.nmiBlocked
   const [low, high] = saved.monitor ?? []
   system.monitorAddress = low === undefined ? -1n : BigInt(high) << 32n | BigInt(low)
+}
+
+/** Who stands above the code decides how it pages, before anything is worked out from the registers. */
+function restoreSupervisor({ supervisor }: Core, { supervisor: saved }: ProcessorSnapshot): void {
+  needState((supervisor === null) === (saved === null), 'supervisor',
+    supervisor === null ? 'nothing: nobody stands above this processor' : 'what SVM knows of its guests')
+  if (supervisor !== null && saved !== null) supervisor.restore(saved)
 }
 
 function restoreTranslations({ mmu, engine }: Core, { translations }: ProcessorSnapshot): void {

@@ -118,7 +118,7 @@ export interface Processor {
   privilege(): number
   /**
    * The processor as data, between two slices. Taking it changes nothing.
-   * @throws StateError when somebody stands above the code (`supervise`), whose state is no part of the processor's
+   * @throws StateError for what somebody who stands above the code (`supervise`) cannot keep
    */
   snapshot(): ProcessorSnapshot
   /**

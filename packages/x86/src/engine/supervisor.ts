@@ -48,4 +48,14 @@ export interface Supervisor {
   wakes(line: boolean, attention: boolean, open: boolean): boolean
   /** The processor would shut down: true when something else happens instead. */
   shutdown(reason: string): boolean
+  /** What it knows between two slices, as data. @throws StateError for what cannot be kept */
+  snapshot(): SupervisorState
+  /**
+   * Takes that back. Registers, MSRs and memory are there already; what follows from them is worked out afterwards.
+   * @throws StateError for what no supervisor of this processor can know
+   */
+  restore(saved: SupervisorState): void
 }
+
+/** Plain data, typed arrays and bigints. */
+export type SupervisorState = Readonly<Record<string, unknown>>

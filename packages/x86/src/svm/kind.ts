@@ -53,4 +53,12 @@ export interface SvmHooks {
   guard(verdict: number, request: Readonly<GuardRequest>, result: WalkResult, low: number, high: number): AccessOutcome
   /** The guest takes the exception in `guestFault`, which is not intercepted; RIP is the instruction's. */
   raised?(): void
+  /** What the extension knows of a processor and of its resident guest (null for none), as data for a snapshot. */
+  save(guest: GuestKind | null): unknown
+  /**
+   * Takes that back, as the guest's that is resident on the processor with this VMCB and control area; null: there is
+   * none, or it is a plain one.
+   * @throws StateError for what does not fit
+   */
+  restore(saved: unknown, vmcb: StatePage | null, control: GuestControl | null): GuestKind | null
 }

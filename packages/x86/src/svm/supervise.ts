@@ -18,6 +18,7 @@ import type { Exit } from './control.ts'
 import { EVENT_TYPE, intInfoOf } from './control.ts'
 import { INTERCEPTS, wantsTraps } from './intercepts.ts'
 import type { AccessOutcome, SvmHooks } from './kind.ts'
+import type { GuestNotes } from './snapshot.ts'
 import type { Guest } from './svm.ts'
 import { byteAt } from './vmcb.ts'
 import type { GuestWorld } from './world.ts'
@@ -33,6 +34,9 @@ export interface SuperviseOptions {
   /** The guest's TSC where RDTSC of the engine would be wrong. */
   readonly scaledTsc: () => bigint | null
   readonly hasTscRatio: () => boolean
+  /** What SVM keeps of this processor for a snapshot, and back. */
+  readonly snapshot: Supervisor['snapshot']
+  readonly restore: Supervisor['restore']
 }
 
 export interface SvmSupervisor extends Supervisor {
@@ -45,7 +49,12 @@ export interface SvmSupervisor extends Supervisor {
   deny(outcome: AccessOutcome): never
   /** The exit of a guest that its host takes out. */
   kicked(): Exit
+  /** What it notes from one instruction to another; nothing is pending. */
+  notes(): GuestNotes
+  takeNotes(notes: GuestNotes): void
 }
+
+
 
 const I3 = Intercept3.mask
 const NO_NRIP = 0n
@@ -250,7 +259,7 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
   }
 
   const supervisor: SvmSupervisor = {
-    faults,
+    faults, snapshot: options.snapshot, restore: options.restore,
     get pending() { return exit !== null || trap !== null || injection !== 0n },
     get traps() {
       const guest = options.guest()
@@ -349,6 +358,11 @@ export function createSupervisor(options: SuperviseOptions): SvmSupervisor {
     kicked() {
       clear()
       return plain(SvmExit.INTR)
+    },
+    notes: () => ({ soft, softRip, pauses, lastPause }),
+    takeNotes(notes) {
+      clear()
+      ;({ soft, softRip, pauses, lastPause } = notes)
     },
   }
   return supervisor

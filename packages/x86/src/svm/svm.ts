@@ -3,6 +3,8 @@ import type { PhysicalMemory } from '@cofferdam/memory'
 import { configureNpt, createWalkContext, setKeyField } from '@cofferdam/paging'
 import { guestFault, raise, VECTOR } from '../cpu.ts'
 import type { Processor } from '../engine/processor-types.ts'
+import type { SupervisorState } from '../engine/supervisor.ts'
+import { needState } from '../engine/translations.ts'
 import { CR0, CR3, CR4, EFER, MSR_PAT, SHADOW, SYSFLAGS, TSC_OFFSET } from '../state.ts'
 import { CR0_BITS, CR4_BITS, EFER_BITS, FLAG } from '../system/bits.ts'
 import { systemOf } from '../system/cpu-system.ts'
@@ -12,6 +14,8 @@ import { createControlReader, usesLbrVirtualization, usesNestedPaging, writeExit
 import { loadExtra, loadGuest, loadHost, saveExtra, saveGuest, saveHost } from './guest-state.ts'
 import type { AccessOutcome, GuestKind, SvmHooks } from './kind.ts'
 import { pageAddress } from './instructions.ts'
+import { checkSvmSnapshot } from './snapshot.ts'
+import type { HostPaging, Kept, SvmSnapshot } from './snapshot.ts'
 import { createSupervisor } from './supervise.ts'
 import type { Svm, SvmPerformed, SvmRun } from './types.ts'
 import { isRam, pageAt, read64, SAVE, SAVE_AT, write64, written } from './vmcb.ts'
@@ -66,19 +70,8 @@ export interface Guest {
   readonly hostIf: boolean
   /** VMRUN failed; nothing of the guest's was made the processor's. */
   readonly failed: boolean
-}
-
-/** What the host had in registers that guests have of their own, without VMRUN saving them in memory. */
-interface Kept {
-  readonly pat: bigint
-  readonly tscOffset: bigint
-  readonly dbgCtl: bigint | undefined
-}
-
-interface HostPaging {
-  readonly cr0: number
-  readonly cr4: number
-  readonly efer: number
+  /** How its host pages. */
+  readonly paging: HostPaging
 }
 
 /** Control registers of a host in TypeScript, for its nested tables: 4-level paging with NX. */
@@ -124,6 +117,8 @@ export function createSvm(options: SvmOptions): SvmCore {
       return BigInt.asUintN(64, ((BigInt.asUintN(64, hostTsc()) * ratio) >> 32n) + guest.control.tscOffset)
     },
     hasTscRatio: () => (guest?.kind?.tsc ?? null) !== null || tscRatio() !== TSC_RATIO_ONE,
+    snapshot: () => snapshot(),
+    restore: (saved) => { restore(saved) },
   })
   processor.supervise(supervisor)
   mmu.faults = supervisor.faults
@@ -198,7 +193,7 @@ export function createSvm(options: SvmOptions): SvmCore {
     const failure = typeof kind === 'number' ? kind : 0
     const special = typeof kind === 'number' ? null : kind
     const control = special?.control ?? read
-    guest = { vmcb, control, kind: special, direct, hostIf, failed: failure !== 0 }
+    guest = { vmcb, control, kind: special, direct, hostIf, failed: failure !== 0, paging }
     swapIn(guest, page.frame)
     if (failure !== 0) {
       supervisor.fail(failure)
@@ -290,9 +285,47 @@ export function createSvm(options: SvmOptions): SvmCore {
     return result.exit === 'vmexit' ? { kind: 'exit', exit: result } : null
   }
 
+  const snapshot = (): SvmSnapshot => {
+    needState(!supervisor.pending && guest?.failed !== true, 'supervisor', 'a processor between two instructions')
+    return {
+      gif, direct, tag: cachedTag, cached: cached.slice(), kept: { ...kept, dbgCtl: kept.dbgCtl ?? null },
+      notes: supervisor.notes(), extension: hooks?.save(guest?.kind ?? null) ?? null,
+      guest: guest === null ? null : {
+        vmcb: guest.vmcb, direct: guest.direct, hostIf: guest.hostIf, paging: guest.paging,
+        vintr: { ...guest.control.vintr },
+      },
+    }
+  }
+
+  /** The guest of a snapshot: its control area is in memory as it was when the guest was entered. */
+  const guestAgain = ({ guest: saved, extension }: SvmSnapshot): Guest | null => {
+    if (saved === null) {
+      hooks?.restore(extension, null, null)
+      return null
+    }
+    const page = pageAt(memory, saved.vmcb)
+    const read = readControl(saved.vmcb, page.frame)
+    const kind = hooks?.restore(extension, page, read) ?? null
+    const control = kind?.control ?? read
+    Object.assign(control.vintr, saved.vintr)
+    const { vmcb, direct: isDirect, hostIf, paging } = saved
+    return { vmcb, control, kind, direct: isDirect, hostIf, failed: false, paging }
+  }
+
+  const restore = (state: SupervisorState): void => {
+    const saved = checkSvmSnapshot(state, CACHED_WORDS, (address) => isRam(memory, address))
+    ;({ gif, direct, tag: cachedTag } = saved)
+    cached.set(saved.cached)
+    kept = { ...saved.kept, dbgCtl: saved.kept.dbgCtl ?? undefined }
+    guest = guestAgain(saved)
+    supervisor.takeNotes(saved.notes)
+    if (guest === null) mmu.context.nested = null
+    else nest(guest.control, guest.paging)
+  }
   const svm: SvmCore = {
     processor, accepts,
     get inGuest() { return guest !== null },
+    get resident() { return guest?.vmcb ?? -1 },
     get gif() { return gif },
     get hostIsCode() { return !direct },
     get hostSave() { return hostSave },

@@ -41,6 +41,8 @@ export interface Svm {
   readonly processor: Processor
   /** A guest's state is the processor's: between VMRUN and #VMEXIT. */
   readonly inGuest: boolean
+  /** The VMCB of the guest that is resident, a system physical address; −1 without one. */
+  readonly resident: number
   /** Global interrupt flag. While it is clear, interrupts, NMIs and INIT wait. */
   readonly gif: boolean
   /**

@@ -1,6 +1,7 @@
 /** CPUID that is not the processor's. */
 import { CpuidFunction, CpuidPageHeader } from '@cofferdam/spec'
 import { hex } from '../../errors.ts'
+import { remembered } from '../types.ts'
 import type { Attack } from '../types.ts'
 
 const REGISTERS = ['EAX', 'EBX', 'ECX', 'EDX'] as const
@@ -29,6 +30,8 @@ export const cpuid: Attack = {
   create({ below, due, did }) {
     let claimed = false
     return {
+      snapshot: () => ({ claimed }),
+      restore(saved) { claimed = remembered(saved, 'claimed', claimed) },
       cpuidPage(page) { claimed = claimFeatures(page) },
       cpuid(answer, leaf) {
         if (!due()) return

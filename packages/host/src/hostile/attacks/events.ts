@@ -1,6 +1,7 @@
 /** Events that nothing in the guest has caused, and answers that make no sense. */
 import { EventInject, EventType, Ghcb, SvmExit } from '@cofferdam/spec'
 import { hex } from '../../errors.ts'
+import { remembered } from '../types.ts'
 import type { Attack, AttackHooks, AttackServices } from '../types.ts'
 
 const VC = 29
@@ -12,6 +13,8 @@ const CODES = ['VMMCALL', 'CPUID', 'MSR', 'IOIO'] as const
 function injectOnce({ due, did }: AttackServices, event: () => { readonly event: bigint, readonly what: string }): AttackHooks {
   let done = false
   return {
+    snapshot: () => ({ done }),
+    restore(saved) { done = remembered(saved, 'done', done) },
     entry({ vmcb }) {
       if (done || !due() || (vmcb.get('eventInj') & EventInject.mask.V) !== 0n) return
       done = true
@@ -55,6 +58,8 @@ export const badAnswer: Attack = {
     const words = new Uint8Array(16)
     const view = new DataView(words.buffer)
     return {
+      snapshot: () => ({ done }),
+      restore(saved) { done = remembered(saved, 'done', done) },
       entry({ vmcb, ghcb }) {
         if (done || !due() || vmcb.get('exitCode') !== BigInt(SvmExit.VMGEXIT) || vmcb.get('ghcbGpa') !== BigInt(ghcb)) return
         view.setBigUint64(0, 1n, true)

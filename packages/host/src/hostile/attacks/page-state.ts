@@ -1,6 +1,7 @@
 /** Page state changes that the host does not make, and says so or not. */
 import { hex } from '../../errors.ts'
 import type { GuestMemory, MemoryOutcome } from '../../memory/guest-memory.ts'
+import { remembered } from '../types.ts'
 import type { Attack } from '../types.ts'
 
 const LARGE = 512
@@ -44,6 +45,11 @@ export const liePsc: Attack = {
     let first = -1
     let end = -1
     return {
+      snapshot: () => ({ first, end }),
+      restore(saved) {
+        first = remembered(saved, 'first', first)
+        end = remembered(saved, 'end', end)
+      },
       memory: (honest) => ({
         ...honest,
         ...intercept(honest, (page, pages, to) => {

@@ -1,19 +1,25 @@
 /** Attacks on a private page that the guest uses. */
 import { hex } from '../../errors.ts'
 import { createPageInUse } from '../page-in-use.ts'
-import type { Attack, AttackHooks, AttackServices } from '../types.ts'
+import { remembered, rememberedPage } from '../types.ts'
+import type { Attack, AttackServices, AttackState, EntryVcpu } from '../types.ts'
 
 const PAGE = 4096
 const address = (page: number): string => hex(page * PAGE)
 
 /** Looks for memory in use when the moment has come, and strikes there until that has worked once. */
-function onPageInUse(services: AttackServices, strike: (page: number, gpa: number) => boolean): AttackHooks {
-  const find = createPageInUse(services)
+function onPageInUse(services: AttackServices, strike: (page: number, gpa: number) => boolean) {
+  const page = createPageInUse(services)
   let done = false
   return {
-    entry(vcpu) {
+    snapshot: () => ({ ...page.snapshot(), done }),
+    restore(saved: AttackState) {
+      page.restore(saved)
+      done = remembered(saved, 'done', done)
+    },
+    entry(vcpu: EntryVcpu) {
       if (done || !services.due()) return
-      const gpa = find(vcpu)
+      const gpa = page.entry(vcpu)
       if (gpa >= 0) done = strike(Math.floor(gpa / PAGE), gpa)
     },
   }
@@ -55,7 +61,7 @@ export const replay: Attack = {
   create(services) {
     let copy: Uint8Array | undefined
     let at = 0
-    return onPageInUse(services, (page) => {
+    const hooks = onPageInUse(services, (page) => {
       const { memory, physical, instructions } = services
       if (copy === undefined) {
         copy = new Uint8Array(PAGE)
@@ -69,6 +75,15 @@ export const replay: Attack = {
       services.did(`put back what had been at ${address(page)} ${instructions() - at} instructions before`)
       return true
     })
+    return {
+      ...hooks,
+      snapshot: () => ({ ...hooks.snapshot(), copy: copy?.slice() ?? null, at }),
+      restore(saved) {
+        hooks.restore(saved)
+        copy = rememberedPage(saved, 'copy')
+        at = remembered(saved, 'at', at)
+      },
+    }
   },
 }
 

@@ -1,6 +1,7 @@
 /** Messages between guest and firmware, which the host carries: it can keep them, and send them again. */
 import { statusName } from '../../snp/firmware.ts'
 import type { GuestRequestResult } from '../../ghcb/types.ts'
+import { remembered, rememberedPage } from '../types.ts'
 import type { Attack } from '../types.ts'
 
 /** An answer of the firmware's that the guest has had already. */
@@ -10,6 +11,11 @@ export const replayResponse: Attack = {
   create({ due, did }) {
     let old: GuestRequestResult | undefined
     return {
+      snapshot: () => ({ firmware: old?.firmware ?? 0, response: old?.response.slice() ?? null }),
+      restore(saved) {
+        const response = rememberedPage(saved, 'response')
+        old = response && { firmware: remembered(saved, 'firmware', 0), response }
+      },
       guestRequest(page, honest) {
         const { firmware, response } = honest(page)
         if (old === undefined || !due()) {
@@ -30,6 +36,8 @@ export const replayRequest: Attack = {
   create({ due, did }) {
     let old: Uint8Array | undefined
     return {
+      snapshot: () => ({ old: old?.slice() ?? null }),
+      restore(saved) { old = rememberedPage(saved, 'old') },
       guestRequest(page, honest) {
         if (old !== undefined && due()) {
           const { firmware } = honest(old)
