@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { addAttestation } from './commands/attestation.ts'
 import { boot, type BootOptions } from './commands/boot.ts'
+import { checkPlain } from './commands/confidential.ts'
 import { fetchCommand, initramfsCommand, listImages } from './commands/images.ts'
 import { measure, type MeasureOptions } from './commands/measure.ts'
 import { showRules } from './commands/rules.ts'
@@ -12,7 +13,7 @@ import { catalog } from './images/catalog.ts'
 import * as parse from './parse.ts'
 import { parseForward, parseNet } from './net/parse-net.ts'
 import { parseShare } from './share/parse-share.ts'
-import { addSnapshotOptions, askedOf, checkSnapshotOptions } from './snapshot/options.ts'
+import { addSnapshotOptions, askedOf, checkSnapshotOptions, snapshotHelp } from './snapshot/options.ts'
 import { createPaint, type Surroundings } from './surroundings.ts'
 import { ownVersion } from './version.ts'
 
@@ -44,22 +45,12 @@ const checkPsp = ({ cc, cpu, snapshotAt, snapshotEvery, restore }: BootOptions):
 
 /** What only goes together, or not at all. */
 const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (name: string) => boolean): void => {
-  const { cc, svsm, accept, sevFeatures } = given
-  if (cc === 'none' && accept !== undefined) throw usageError('--accept: works with a confidential guest; add --cc snp')
-  if (cc === 'none' && given.hostile !== undefined) throw usageError('--hostile: works with an SNP guest; add --cc snp')
+  const { cc, svsm, accept } = given
   if (svsm === undefined && given.svsmVtpm !== undefined) {
     throw usageError('--svsm-vtpm: the TPM is the SVSM\'s; add --svsm')
   }
-  if (cc === 'none' && svsm !== undefined) throw usageError('--svsm: works with an SNP guest; add --cc snp')
-  if (cc === 'none' && sevFeatures !== undefined) {
-    throw usageError('--sev-features: works with an SNP guest; add --cc snp')
-  }
-  if (cc === 'none' && given.report !== undefined) {
-    throw usageError('--report: the rules are about confidential guests; add --cc snp')
-  }
-  if (cc === 'none' && given.symbols !== undefined) {
-    throw usageError('--symbols: findings are about confidential guests; add --cc snp')
-  }
+  // Otherwise it is the snapshot that says what there is.
+  if (given.restore === undefined || isGiven('cc')) checkPlain(given)
   if (given.device?.some(({ kind }) => kind === 'psp')) checkPsp(given)
   if (cc !== 'snp') return
   if (isGiven('cpu') && given.cpu !== 'amd') throw usageError('--cpu: SEV-SNP is on AMD processors; leave --cpu out')
@@ -111,7 +102,8 @@ Examples:
       a Multiboot or PVH test kernel written for QEMU; its exit status becomes ours
   cofferdam boot --snapshot-at 'shell ready' --snapshot shell.snap --snapshot-stop
   cofferdam boot --restore shell.snap
-      a shell at once, as often as wanted; --snapshot-every 10s keeps a long run that may be killed
+      a shell at once, as often as wanted; --snapshot-every 10s keeps a long run that may be killed. With --cc snp, too:
+      the file then says that it holds an SNP guest
   cofferdam boot --append nokaslr --gdb 1234
       waits for gdb: gdb vmlinux -ex 'target remote :1234' -ex 'hbreak start_kernel' -ex continue
       (with --cc snp it sees what the guest sees, which no host could)
@@ -230,7 +222,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')
   for (const [flags] of laterOptions) command.addOption(new Option(flags).hideHelp())
   command
-    .addHelpText('after', hostileHelp + bootExamples)
+    .addHelpText('after', hostileHelp + snapshotHelp + bootExamples)
     .allowExcessArguments(false)
     .action(async (given: BootOptions & Record<string, unknown>) => {
       refuseLater(given)

@@ -15,7 +15,8 @@ import { openNet } from '../net/open-net.ts'
 import type { ForwardArgument, NetArgument } from '../net/parse-net.ts'
 import { checkWritable } from '../run/writable.ts'
 import { readSnapshot, type RestoredRun } from '../snapshot/file.ts'
-import type { Asked, SnapshotChoice } from '../snapshot/options.ts'
+import { fixedBy, type Asked, type SnapshotChoice } from '../snapshot/options.ts'
+import { checkPlain } from './confidential.ts'
 import { openShare } from '../share/open-share.ts'
 import type { ShareArgument } from '../share/parse-share.ts'
 import type { Surroundings } from '../surroundings.ts'
@@ -260,7 +261,8 @@ const bootWith = async (
   given: BootOptions, { forwards, vtpm }: { forwards: Forwards, vtpm: Swtpm | undefined }, around: Surroundings,
 ): Promise<number> => {
   const restored = given.restore === undefined ? undefined : await readSnapshot(given.restore)
-  const options = restored === undefined ? given : { ...given, ...restored.snapshot.options, ...given.asked }
+  const options = restored === undefined ? given : { ...given, ...fixedBy(restored.snapshot), ...given.asked }
+  checkPlain(options)
   const firmware = await loadFirmware(options, around)
   if (options.kernel === 'none' && !firmware) throw usageError('--kernel none: works with firmware only')
   const devices = openAll(options, forwards, around)

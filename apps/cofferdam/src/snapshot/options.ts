@@ -1,3 +1,4 @@
+import type { SnapshotData } from '@cofferdam/machine'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { BootOptions } from '../commands/boot.ts'
 import { usageError } from '../errors.ts'
@@ -49,10 +50,28 @@ export const addSnapshotOptions = (command: Command): void => {
     .option('--restore <FILE>', 'go on from there; the same disks and devices must be given, and no kernel', parseText)
 }
 
+/** What the file of an SNP guest is to its owner. */
+export const snapshotHelp = `
+A snapshot of an SNP guest is one of the whole emulated system: the guest, its host, the firmware and the silicon. What
+stands in memory stands in the file, with the keys that memory is encrypted by and the firmware's secrets: keep the file
+as you would keep the guest's own disk. A guest whose SVSM has a TPM (--svsm-vtpm) has no snapshots.
+`
+
 /** Options that a restored machine has from its snapshot. */
-const fixed = ['memory', 'vcpus', 'cpu', 'seed'] as const
-/** What would start the machine, which has started already. */
+const fixed = ['memory', 'vcpus', 'cpu', 'seed', 'cc', 'svsm', 'hostile'] as const
+/** What would start the machine, which has started already; firmware may start it anew. */
 const starters = ['kernel', 'initrd', 'append', 'run', 'add', 'with'] as const
+/** What decides how a confidential guest starts: it never does again. */
+const launchers = [['accept', '--accept'], ['sevFeatures', '--sev-features'], ['svsmVtpm', '--svsm-vtpm']] as const
+
+/** The options that a snapshot decides, as the command line has them. */
+export const fixedBy = ({ options }: Pick<SnapshotData, 'options'>): Asked => {
+  const { memory, vcpus, cpu, seed, cc, snp } = options
+  return {
+    memory, vcpus, cpu, seed, cc, ...(snp !== null && snp.vmpl !== null && { svsm: snp.vmpl }),
+    ...(snp !== null && snp.hostile !== null && { hostile: snp.hostile }),
+  }
+}
 
 /** What of the options that a snapshot decides was given, to be compared. */
 export type Asked = Partial<Pick<BootOptions, (typeof fixed)[number]>>
@@ -89,14 +108,12 @@ const checkWriting = (given: BootOptions): void => {
  */
 export const checkSnapshotOptions = (given: BootOptions, isGiven: (name: string) => boolean): void => {
   checkWriting(given)
-  const name = given.restore === undefined ? '--snapshot' : '--restore'
-  const used = given.restore !== undefined || given.snapshot !== undefined
-  if (used && given.cc === 'snp') {
-    throw usageError(
-      `${name}: not for a machine with --cc snp: what its processors know of the guest is in no snapshot yet`
-    )
+  if (given.snapshot !== undefined && given.svsmVtpm !== undefined) {
+    throw usageError('--snapshot: not with --svsm-vtpm: the TPM is a program of its own, which no snapshot holds')
   }
   if (given.restore === undefined) return
+  const launcher = launchers.find(([name]) => isGiven(name))?.[1]
+  if (launcher !== undefined) throw usageError(`${launcher}: the guest of a snapshot was launched already; leave it out`)
   const firmware = given.firmware !== undefined && given.firmware !== 'direct'
   const starter = firmware ? undefined : starters.find(isGiven)
   if (starter === 'run') {

@@ -77,7 +77,7 @@ export function captureMachine(
   const name = 'snapshot'
   const { memory: bytes, vcpus, cpu, seed, cc = 'none', svsm, hostile, ...files } = given
   const options: SnapshotOptions = {
-    memory: bytes, vcpus, cpu, seed, cc, files: marksOf(files),
+    memory: bytes, vcpus, cpu: cc === 'snp' ? 'amd' : cpu, seed, cc, files: marksOf(files),
     snp: cc === 'none' ? null : {
       vmpl: svsm?.vmpl ?? null,
       hostile: hostile?.map(({ mode, at }) => ({ mode, ...(at !== undefined && { at }) })) ?? null,

@@ -1,0 +1,210 @@
+/// <reference types="node" />
+import { Reg } from '@cofferdam/boot'
+import type { Assembler } from '@cofferdam/boot'
+import { GhcbMsr, GhcbMsrPscReq, PscOperation } from '@cofferdam/spec'
+import { describe, expect, it } from 'vitest'
+import { createMachine, decodeSnapshot, encodeSnapshot, MachineError } from '../src/index.ts'
+import type { Machine, MachineOptions, SnapshotData } from '../src/index.ts'
+import { bzImage } from './kernels.ts'
+import { mutateSnapshot } from './mutate.ts'
+import { msrProtocol } from './snp-code.ts'
+
+const { rax, rbx, rcx, rdx, r8, r9 } = Reg
+const MiB = 2 ** 20
+const create = (code: (asm: Assembler) => void, options: Partial<MachineOptions> = {}): Machine => createMachine({
+  kernel: bzImage(code), append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
+  traceHash: true, ...options,
+})
+
+const CASES = Number(process.env.COFFERDAM_FUZZ ?? 20)
+const FIRST = Number(process.env.COFFERDAM_FUZZ_FIRST ?? 1)
+
+/** Everything that decides what a machine does next. */
+const whole = (machine: Machine): object => {
+  const { options, state, image } = machine.snapshot()
+  return { options, state, image }
+}
+
+/** A request of the MSR protocol, whatever is answered. */
+function request(asm: Assembler, value: bigint): void {
+  asm.set(rax, Number(value & 0xffff_ffffn))
+  asm.set(rdx, Number(value >> 32n))
+  msrProtocol(asm)
+}
+
+const psc = (page: number, operation: number): bigint =>
+  GhcbMsrPscReq.pack({ info: BigInt(GhcbMsr.PSC_REQ), gfn: BigInt(page), operation: BigInt(operation) })
+
+function pvalidate(asm: Assembler, address: number, validate: boolean): void {
+  asm.set(rax, address)
+  asm.set(rcx, 0)
+  asm.set(rdx, validate ? 1 : 0)
+  asm.plain('pvalidate')
+}
+
+const PAGE = 0x180_0000
+/**
+ * For ever: a page given away and taken back, memory that is accepted page by page, exits, random numbers, and a page that
+ * is validated twice, which is a finding.
+ */
+function restless(asm: Assembler): void {
+  asm.set(r8, 0x200_0000)
+  asm.set(rbx, 0)
+  asm.label('again')
+  asm.aluImmediate('add', rbx, 1)
+  pvalidate(asm, PAGE, false)
+  request(asm, psc(PAGE / 4096, PscOperation.SHARED))
+  request(asm, psc(PAGE / 4096, PscOperation.PRIVATE))
+  pvalidate(asm, PAGE, true)
+  pvalidate(asm, PAGE, true)
+  asm.set(r9, PAGE)
+  asm.store(r9, 0, rbx)
+  asm.bytes(0x48, 0x0f, 0xc7, 0xf0) // rdrand rax
+  asm.store(r9, 8, rax)
+  asm.bytes(0x0f, 0x31) // rdtsc
+  asm.store(r9, 16, rax)
+  asm.move(rax, r8)
+  asm.set(rcx, 0)
+  asm.set(rdx, 1)
+  asm.plain('pvalidate')
+  asm.store(r8, 0, rbx)
+  asm.aluImmediate('add', r8, 4096)
+  request(asm, BigInt(GhcbMsr.HV_FEATURES_REQ))
+  asm.jump('again')
+}
+
+/** The kernel begins behind some 63500 instructions of the boot stage; a round of its loop takes some 40. */
+const END = 72_000
+/** Instructions at which snapshots are taken: as soon as there is one, in the boot stage, and where exits come thick. */
+const MOMENTS = [1, 5000, 68_000, 68_003, 68_008, 68_012, 68_013, 68_019, 68_030, 70_000]
+
+describe('a snapshot of an SNP guest', () => {
+  it('goes on as the machine did, from behind any instruction, in any engine, through a file', { timeout: 60_000 }, async () => {
+    const straight = create(restless)
+    straight.run({ instructions: END })
+    expect(straight.findings.list().map(({ rule }) => rule)).toEqual(['snp-double-validation'])
+    const walker = create(restless)
+    const engines = ['interp', 'jit', 'auto'] as const
+    let at = 0
+    for (const moment of MOMENTS) {
+      walker.run({ instructions: moment - at })
+      at = moment
+      const snapshot = await decodeSnapshot(await encodeSnapshot(walker.snapshot()))
+      const copy = snapshot.fork({ engine: engines[moment % 3], traceHash: true })
+      expect(whole(copy)).toEqual(whole(walker))
+      copy.run({ instructions: END - moment })
+      const [one, other] = [copy, straight].map((machine) => ({ ...machine.stats(), jit: null }))
+      expect(one.traceHash).toBe(other.traceHash)
+      expect([one.virtualTime, one.snp]).toEqual([other.virtualTime, other.snp])
+      expect(copy.findings.list()).toEqual(straight.findings.list())
+    }
+    const last = walker.snapshot().fork()
+    last.run({ instructions: END - at })
+    expect(whole(last)).toEqual({ ...whole(straight), state: { ...straight.snapshot().state, traceHash: null } })
+  })
+
+  it('serves many machines side by side, and none of them changes it', () => {
+    const machine = create(restless)
+    machine.run({ instructions: 66_000 })
+    const snapshot = machine.snapshot({ mine: 1 })
+    const [one, two] = [snapshot.fork(), snapshot.fork({ traceHash: true })]
+    one.run({ instructions: 500 })
+    two.run({ instructions: 700 })
+    one.run({ instructions: 900 })
+    machine.run({ instructions: 700 })
+    const late = snapshot.fork({ traceHash: true })
+    late.run({ instructions: 700 })
+    expect(whole(late)).toEqual(whole(machine))
+    expect(two.stats().traceHash).toBe(machine.stats().traceHash)
+    expect(snapshot.attachment).toEqual({ mine: 1 })
+  })
+  it('is refused of a machine that has ended', () => {
+    const machine = create((asm) => { asm.plain('cpuid') })
+    machine.run({ instructions: 1e6 })
+    expect(() => machine.snapshot()).toThrow('machine: state: it has ended')
+  })
+
+  it('is refused of a machine with a TPM, which is a program outside of it', () => {
+    const machine = create(restless, { svsm: { vmpl: 2, vtpm: { command: () => null } } })
+    expect(() => machine.snapshot()).toThrow(/^svsm: vtpm: a TPM is a program outside of the machine/)
+  })
+
+  it('decides what the machine is, and refuses options that say otherwise', () => {
+    const machine = create(restless)
+    machine.run({ instructions: 100 })
+    const snapshot = machine.snapshot()
+    expect(snapshot.options).toMatchObject({ cc: 'snp', snp: { vmpl: null, hostile: null } })
+    for (const [given, message] of [
+      [{ cc: 'none' }, 'snapshot: cc: it has snp; asked for none'],
+      [{ svsm: { vmpl: 2 } }, 'snapshot: svsm: it has none; asked for the guest at VMPL2'],
+      [{ hostile: [{ mode: 'flip', at: 7 }] }, 'snapshot: hostile: it has none; asked for flip@7'],
+      [{ sevFeatures: 0x20n }, 'snapshot: sevFeatures: it has 0x0; asked for 0x20'],
+      [{ memory: 128 * MiB }, 'snapshot: memory: it has 67108864; asked for 134217728'],
+    ] as const) expect(() => snapshot.fork(given)).toThrow(message)
+    expect(snapshot.fork({ cc: 'snp', sevFeatures: 0n }).stats().instructions).toBe(machine.stats().instructions)
+  })
+
+  it('keeps a hostile host, which strikes when it would have', () => {
+    const struck = (machine: Machine) => machine.stats().snp?.hostile?.map(({ did, instructions }) => [did, instructions])
+    for (const hostile of [[{ mode: 'flip', at: 66_500 }, { mode: 'replay', at: 66_000 }], [{ mode: 'lie-psc', at: 67_000 }]] as const) {
+      const straight = create(restless, { hostile })
+      straight.run({ instructions: 66_300 })
+      const copy = straight.snapshot().fork({ traceHash: true })
+      for (const machine of [straight, copy]) machine.run({ instructions: 6000 })
+      expect(struck(copy)).toEqual(struck(straight))
+      expect(copy.stats().traceHash).toBe(straight.stats().traceHash)
+      expect(whole(copy)).toEqual(whole(straight))
+    }
+  })
+})
+
+describe('an SNP snapshot with something wrong in it', () => {
+  const machine = create(restless)
+  machine.run({ instructions: 66_000 })
+  const snapshot = machine.snapshot()
+  /** The snapshot with another value at a path below `state.snp`. */
+  const broken = (path: string, value: unknown): SnapshotData => {
+    const state = structuredClone(snapshot.state)
+    const names = path.split('.')
+    const last = names.pop() ?? ''
+    const holder = names.reduce<unknown>((at, name) => Reflect.get(at as object, name), state.snp)
+    Reflect.set(holder as object, last, value)
+    return { ...snapshot, state }
+  }
+
+  it.each([
+    ['guest.npt.root', 2 ** 40, 'snp.guest.npt: expected a table in RAM'],
+    ['guest.memory.regions.0.1', 511, "snp.guest.memory.regions: expected 512 pages of the host's RAM"],
+    ['guest.vcpus', [], 'snp.guest.vcpus: expected 1 processors'],
+    ['guest.asid', 'x', 'snp.guest.asid: expected a whole number, not negative'],
+    ['guest.vcpus.0.vmpls.levels.0.vmsa', 2 ** 45, 'snp.guest.vcpus.vmpls: expected 4 levels'],
+    ['host.pages.core.count.0', 77, 'snp.host.pages.count: expected the lengths of the lists'],
+    ['silicon.psp.scalars.snp', 'n1', 'snp.psp.scalars.snp: expected a number'],
+    ['findings.history.mistaken', [-1], 'snp.findings.history.mistaken[0]: expected a whole number'],
+    ['time.lanes', [], 'snp.time: expected the account of 1 processors'],
+  ])('is refused by field: %s', (path, value, message) => {
+    expect(() => createMachine({ restore: broken(path, value) })).toThrow(`snapshot: ${message}`)
+  })
+
+  it('is refused where parts are missing', () => {
+    const [seat] = snapshot.state.seats
+    const without = { ...snapshot, state: { ...snapshot.state, seats: [{ ...seat, processor: { ...seat.processor, supervisor: null } }] } }
+    expect(() => createMachine({ restore: without })).toThrow('seats.processor.supervisor: expected what SVM knows of its guests')
+    expect(() => createMachine({ restore: { ...snapshot, state: { ...snapshot.state, snp: null } } })).toThrow('snapshot: snp: expected an SNP guest')
+  })
+
+  it('is refused, or makes a machine that runs', { timeout: 60_000 }, () => {
+    let refused = 0
+    for (let seed = FIRST; seed < FIRST + CASES; seed++) {
+      try {
+        const copy = createMachine({ restore: mutateSnapshot(snapshot, seed) })
+        for (let n = 0; n < 5; n++) copy.run({ instructions: 500 })
+        copy.snapshot()
+      } catch (error) {
+        if (!(error instanceof MachineError)) throw new Error(`case ${seed}: ${String(error)}`, { cause: error })
+        if (error.file === 'snapshot') refused++
+      }
+    }
+    expect(refused).toBeGreaterThan(CASES / 5)
+  })
+})
