@@ -1,6 +1,7 @@
 import { Reg } from '@cofferdam/boot'
 import { GhcbMsr, HvFeatures, Msr, SevFeatures, SvsmCallingArea, SvsmCoreCall } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
+import { decodeSnapshot, encodeSnapshot } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
 import { pvalidate, report, request } from './snp-code.ts'
 import { callingArea, messageOf, reported, snpMachine } from './snp-machine.ts'
@@ -84,6 +85,36 @@ describe('an SNP guest under an SVSM', () => {
     expect(runs[0].svsm?.requests['core.pvalidate']).toBeGreaterThan(0)
     expect(runs[1]).toEqual(runs[0])
     expect(runs[2]).toEqual(runs[0])
+  })
+
+  it('goes on from a snapshot, with its SVSM', async () => {
+    const area = callingArea()
+    /** Calls the SVSM for ever. */
+    const code: Code = (asm) => {
+      asm.label('again')
+      asm.set(rdx, 0)
+      asm.set(rax, runVmpl(0))
+      asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
+      asm.plain('wrmsr')
+      asm.set(r8, area)
+      asm.set(rax, 1)
+      asm.store(r8, SvsmCallingArea.offset.callPending, rax, 1)
+      asm.set(rax, SvsmCoreCall.QUERY_PROTOCOL)
+      asm.set(rcx, 1)
+      asm.plain('vmgexit')
+      asm.jump('again')
+    }
+    const straight = create(code, { vcpus: 2, traceHash: true })
+    for (const instructions of [3000, 120_000, 4001]) {
+      straight.run({ instructions })
+      const file = await encodeSnapshot(straight.snapshot())
+      const copy = (await decodeSnapshot(file)).fork({ traceHash: true, svsm: { vmpl: 2 } })
+      expect(copy.snapshot().state).toEqual(straight.snapshot().state)
+      for (const machine of [straight, copy]) machine.run({ instructions: 1500 })
+      expect(copy.snapshot().state).toEqual(straight.snapshot().state)
+      expect(copy.stats().traceHash).toBe(straight.stats().traceHash)
+    }
+    expect(straight.stats().svsm?.requests['core.query-protocol']).toBeGreaterThan(10)
   })
 
   it('is not launched at a level that there is not', () => {
