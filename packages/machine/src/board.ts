@@ -50,7 +50,7 @@ export interface Machine {
    * The machine as it is now: one that goes on from it does the same as this one, to the last byte. Taking it changes
    * nothing here, and costs a copy of the memory in use.
    * @param attachment - something of the caller's own to keep with it
-   * @throws MachineError for a machine that has ended
+   * @throws MachineError for a machine that has ended, and for one with a TPM (`svsm.vtpm`), which lies outside of it
    */
   snapshot(attachment?: Plain): Snapshot
 }

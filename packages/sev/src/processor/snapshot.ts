@@ -31,7 +31,7 @@ const MAX_PAGE = 2 ** 40
 /** A copy of the named fields. @throws StateError for one of another type */
 function take<T>(value: unknown, types: Readonly<Record<keyof T & string, string>>, path: string): T {
   const expect = (ok: boolean, field: string, expected: string): void => {
-    if (!ok) throw new StateError(`supervisor.extension.${path}${field}`, expected)
+    if (!ok) throw new StateError(`supervisor.extension${path}${field}`, expected)
   }
   expect(typeof value === 'object' && value !== null, '', 'a record')
   return Object.fromEntries(Object.entries<string>(types).map(([field, type]) => {
@@ -70,20 +70,20 @@ export function restoreSev(
   sev: SevProcessor, value: unknown, vmcb: StatePage | null, control: GuestControl | null,
 ): GuestKind | null {
   const saved = take<SevSnapshot>(value, { denied: 'object', guest: 'object', kind: 'object' }, '')
-  sev.denied = saved.denied === null ? null : take<DeniedFact>(saved.denied, DENIED, 'denied')
+  sev.denied = saved.denied === null ? null : take<DeniedFact>(saved.denied, DENIED, '.denied')
   sev.known = null
   if (vmcb === null || control === null) {
     need(saved.guest === null, 'guest', 'nothing: no guest is resident')
     runAs(sev, null)
     return null
   }
-  const guest = take<SevGuest>(saved.guest, GUEST, 'guest')
+  const guest = take<SevGuest>(saved.guest, GUEST, '.guest')
   checkGuest(sev, guest, control.asid & (guest.es ? -1 : 0x3ff))
   if (!guest.es) {
     runAs(sev, guest)
     return plainGuest(sev, vmcb, control, guest.sev)
   }
-  const kept = take<KeptKind>(saved.kind, KIND, 'kind')
+  const kept = take<KeptKind>(saved.kind, KIND, '.kind')
   const { vmsaPage } = kept
   need(vmsaPage >= 0 && vmsaPage < MAX_PAGE && sev.shared.memory.frameWord(vmsaPage) !== FRAME_NONE, 'kind.vmsaPage', 'a page of RAM')
   const kind = keptGuest(sev, vmcb.address, control, guest, kept)
