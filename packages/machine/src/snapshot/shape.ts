@@ -4,11 +4,11 @@
 type TypedArray = typeof Uint8Array | typeof Uint16Array | typeof Uint32Array | typeof Int32Array | typeof Float64Array
 
 /**
- * What a value must be. Numbers are whole and exact, but for `number`, which is finite; a record has the named fields; a
- * list has items of one shape, a tuple so many of its own shapes.
+ * What a value must be. Numbers are whole and exact; a record has the named fields; a list has items of one shape, a tuple
+ * so many, each of its own.
  */
 export type Shape =
-  | 'count' | 'integer' | 'number' | 'word' | 'bigint' | 'boolean' | 'string' | 'any' | TypedArray
+  | 'count' | 'integer' | 'word' | 'bigint' | 'boolean' | 'string' | 'any' | TypedArray
   | { readonly list: Shape }
   | { readonly tuple: readonly Shape[] }
   | { readonly orNull: Shape }
@@ -23,7 +23,6 @@ export interface Misfit {
 const scalars: Readonly<Record<string, readonly [string, (value: unknown) => boolean]>> = {
   count: ['a whole number, not negative', (value) => Number.isSafeInteger(value) && (value as number) >= 0],
   integer: ['a whole number', Number.isSafeInteger],
-  number: ['a number', Number.isFinite],
   word: ['a bigint of 64 bits', (value) => typeof value === 'bigint' && value >= 0n && value < 1n << 64n],
   bigint: ['a bigint', (value) => typeof value === 'bigint'],
   boolean: ['true or false', (value) => typeof value === 'boolean'],

@@ -95,7 +95,7 @@ const FINDINGS: Shape = {
   tries: 'count',
 }
 
-const time = tuple('count', 'number')
+const time = tuple('count', 'count')
 
 /** The shape of a state. The firmware's part and the page allocator's are checked where they are restored. */
 export const SNP_SHAPE: Shape = {

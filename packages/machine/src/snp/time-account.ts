@@ -57,8 +57,8 @@ export interface TimeAccount {
   restore(saved: TimeAccountState): void
 }
 
-/** Instructions and virtual seconds: what a snapshot keeps of a time, since wall time is of no machine's. */
-type Kept = readonly [instructions: number, virtualSeconds: number]
+/** What a snapshot keeps of a time, since wall time is of no machine's. */
+type Kept = readonly [instructions: number, nanoseconds: number]
 
 /** What a snapshot keeps. */
 export interface TimeAccountState {
@@ -81,7 +81,14 @@ interface Lane {
   /** What the exit that is served is for; null inside the guest. */
   exit: TimeUse | null
   /** Time since the last step of acceptance, which is acceptance only if another step follows soon; null without. */
-  since: TimeSpent | null
+  since: Time | null
+}
+
+/** Instructions, virtual nanoseconds and wall milliseconds: sums of the first two are exact, however often they are asked for. */
+interface Time {
+  instructions: number
+  now: number
+  wall: number
 }
 
 /** Exits that change the state of pages. */
@@ -91,20 +98,23 @@ const MOST_HANDLERS = 8
 
 const USES = ['acceptance', 'exits', 'rest'] as const satisfies readonly TimeUse[]
 
-const keep = ({ instructions, virtualSeconds }: TimeSpent): Kept => [instructions, virtualSeconds]
-const spentAgain = ([instructions, virtualSeconds]: Kept): TimeSpent => ({ instructions, virtualSeconds, wallSeconds: 0 })
+const keep = ({ instructions, now }: Time): Kept => [instructions, now]
+const timeAgain = ([instructions, now]: Kept): Time => ({ instructions, now, wall: 0 })
 
-const nothing = (): TimeSpent => ({ instructions: 0, virtualSeconds: 0, wallSeconds: 0 })
+const nothing = (): Time => ({ instructions: 0, now: 0, wall: 0 })
 
-const add = (to: TimeSpent, what: TimeSpent): void => {
+const add = (to: Time, what: Time): void => {
   to.instructions += what.instructions
-  to.virtualSeconds += what.virtualSeconds
-  to.wallSeconds += what.wallSeconds
+  to.now += what.now
+  to.wall += what.wall
 }
+
+const shown = ({ instructions, now, wall }: Time): TimeSpent =>
+  ({ instructions, virtualSeconds: now / 1e9, wallSeconds: wall / 1000 })
 
 /** An account of `count` processors, from the first turn on. */
 export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
-  const total: Record<TimeUse, TimeSpent> = { acceptance: nothing(), exits: nothing(), rest: nothing() }
+  const total: Record<TimeUse, Time> = { acceptance: nothing(), exits: nothing(), rest: nothing() }
   const lanes = Array.from({ length: count }, (): Lane => ({ handlers: [], exit: null, since: null }))
   let [lane] = lanes
   let started = false
@@ -122,10 +132,7 @@ export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
     now = clocks.now()
     wall = clocks.wall()
     if (!started) return
-    const spent: TimeSpent = {
-      instructions: retired - before.retired, virtualSeconds: (now - before.now) / 1e9,
-      wallSeconds: (wall - before.wall) / 1000,
-    }
+    const spent: Time = { instructions: retired - before.retired, now: now - before.now, wall: wall - before.wall }
     const use = lane.exit ?? ownUse()
     if (use !== 'rest' || lane.since === null) {
       add(total[use], spent)
@@ -186,7 +193,7 @@ export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
       settle()
       const rest = { ...total.rest }
       for (const { since } of lanes) if (since !== null) add(rest, since)
-      return { acceptance: { ...total.acceptance }, exits: { ...total.exits }, rest }
+      return { acceptance: shown(total.acceptance), exits: shown(total.exits), rest: shown(rest) }
     },
     snapshot: () => ({
       turn: started ? lanes.indexOf(lane) : -1, booked: [retired, now],
@@ -199,9 +206,9 @@ export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
       const fits = saved.lanes.length === count && turn >= -1 && turn < count && saved.lanes.every(({ handlers, exit }) =>
         handlers.length <= MOST_HANDLERS && isUse(exit))
       if (!fits) throw new StateMisfit({ path: 'snp.time', expected: `the account of ${count} processors` })
-      for (const use of USES) total[use] = spentAgain(saved.total[use])
+      for (const use of USES) total[use] = timeAgain(saved.total[use])
       for (const [i, { handlers, exit, since }] of saved.lanes.entries()) {
-        lanes[i] = { handlers: [...handlers], exit: isUse(exit) ? exit : null, since: since && spentAgain(since) }
+        lanes[i] = { handlers: [...handlers], exit: isUse(exit) ? exit : null, since: since && timeAgain(since) }
       }
       started = turn >= 0
       lane = lanes[Math.max(0, turn)]
