@@ -35,6 +35,8 @@ export interface SvmSnapshot extends SupervisorState {
   readonly gif: boolean
   /** The last guest's host was a program in TypeScript. */
   readonly direct: boolean
+  /** The host save area of the last VMRUN by machine code, −1 before. */
+  readonly hostSave: number
   /** What decided about the translations that are cached. */
   readonly tag: string | null
   readonly cached: Int32Array
@@ -85,7 +87,9 @@ export function checkSvmSnapshot(
   state: SupervisorState, words: number, isRam: (address: number) => boolean,
 ): SvmSnapshot {
   const saved = state as SvmSnapshot
-  checkFields(saved, { gif: 'boolean', direct: 'boolean' }, 'svm')
+  checkFields(saved, { gif: 'boolean', direct: 'boolean', hostSave: 'number' }, 'svm')
+  const isPage = (address: number): boolean => address >= 0 && address % 4096 === 0 && isRam(address)
+  needState(saved.hostSave === -1 || isPage(saved.hostSave), 'supervisor.hostSave', 'a page of RAM, or -1')
   needState(saved.tag === null || typeof saved.tag === 'string', 'supervisor.tag', 'a text')
   needState((saved.cached as unknown) instanceof Int32Array && saved.cached.length === words, 'supervisor.cached', `${words} words`)
   checkFields(saved.kept, KEPT, 'kept')
@@ -94,7 +98,8 @@ export function checkSvmSnapshot(
   if (saved.guest === null) return saved
   checkFields(saved.guest, GUEST, 'guest')
   const { vmcb, paging, vintr } = saved.guest
-  needState(vmcb >= 0 && vmcb % 4096 === 0 && isRam(vmcb), 'supervisor.guest.vmcb', 'a page of RAM')
+  needState(isPage(vmcb), 'supervisor.guest.vmcb', 'a page of RAM')
+  needState(saved.guest.direct || saved.hostSave >= 0, 'supervisor.hostSave', 'the page that the host goes on from')
   checkFields(paging, PAGING, 'guest.paging')
   checkFields(vintr, VINTR, 'guest.vintr')
   return saved

@@ -288,7 +288,7 @@ export function createSvm(options: SvmOptions): SvmCore {
   const snapshot = (): SvmSnapshot => {
     needState(!supervisor.pending && guest?.failed !== true, 'supervisor', 'a processor between two instructions')
     return {
-      gif, direct, tag: cachedTag, cached: cached.slice(), kept: { ...kept, dbgCtl: kept.dbgCtl ?? null },
+      gif, direct, hostSave, tag: cachedTag, cached: cached.slice(), kept: { ...kept, dbgCtl: kept.dbgCtl ?? null },
       notes: supervisor.notes(), extension: hooks?.save(guest?.kind ?? null) ?? null,
       guest: guest === null ? null : {
         vmcb: guest.vmcb, direct: guest.direct, hostIf: guest.hostIf, paging: guest.paging,
@@ -314,7 +314,7 @@ export function createSvm(options: SvmOptions): SvmCore {
 
   const restore = (state: SupervisorState): void => {
     const saved = checkSvmSnapshot(state, CACHED_WORDS, (address) => isRam(memory, address))
-    ;({ gif, direct, tag: cachedTag } = saved)
+    ;({ gif, direct, hostSave, tag: cachedTag } = saved)
     cached.set(saved.cached)
     kept = { ...saved.kept, dbgCtl: saved.kept.dbgCtl ?? undefined }
     guest = guestAgain(saved)
