@@ -67,9 +67,9 @@ const launchers = [['accept', '--accept'], ['sevFeatures', '--sev-features'], ['
 /** The options that a snapshot decides, as the command line has them. */
 export const fixedBy = ({ options }: Pick<SnapshotData, 'options'>): Asked => {
   const { memory, vcpus, cpu, seed, cc, snp } = options
+  const { vmpl, hostile } = snp ?? { vmpl: null, hostile: null }
   return {
-    memory, vcpus, cpu, seed, cc, ...(snp !== null && snp.vmpl !== null && { svsm: snp.vmpl }),
-    ...(snp !== null && snp.hostile !== null && { hostile: snp.hostile }),
+    memory, vcpus, cpu, seed, cc, ...(vmpl !== null && { svsm: vmpl }), ...(hostile !== null && { hostile }),
   }
 }
 

@@ -50,7 +50,7 @@ export function misfit(value: unknown, shape: Shape, path = ''): Misfit | undefi
   }
   if (typeof shape === 'function') return value instanceof shape ? undefined : { path, expected: `a ${shape.name}` }
   if ('orNull' in shape) return value === null ? undefined : misfit(value, shape.orNull, path)
-  if ('list' in shape) return misfitOfItems(value, () => shape.list as Shape, path)
+  if ('list' in shape) return misfitOfItems(value, () => shape.list, path)
   if ('tuple' in shape) {
     const shapes = shape.tuple as readonly Shape[]
     const fits = Array.isArray(value) && value.length === shapes.length

@@ -153,10 +153,10 @@ export function checkSnapshotOptions(name: string, options: SnapshotOptions): vo
 }
 
 /** Options of the machine that only SNP guests have. */
-const snpOptionsOf = ({ snp }: SnapshotOptions): Pick<MachineOptions, 'svsm' | 'hostile'> => ({
-  ...(typeof snp?.vmpl === 'number' && { svsm: { vmpl: snp.vmpl } }),
-  ...(snp !== null && snp.hostile !== null && { hostile: snp.hostile }),
-})
+function snpOptionsOf({ snp }: SnapshotOptions): Pick<MachineOptions, 'svsm' | 'hostile'> {
+  const { vmpl, hostile } = snp ?? { vmpl: null, hostile: null }
+  return { ...(vmpl !== null && { svsm: { vmpl } }), ...(hostile !== null && { hostile }) }
+}
 
 type SettledOptions = Pick<MachineOptions, 'memory' | 'vcpus' | 'cpu' | 'seed' | 'cc' | 'svsm' | 'hostile'>
 

@@ -25,6 +25,7 @@ const GUEST = {
 const KIND = { vmsaPage: 'number', tscOffset: 'bigint', shown: 'boolean' } as const
 const DENIED = {
   kind: 'string', verdict: 'number', access: 'number', gva: 'bigint', gpa: 'bigint', encrypted: 'boolean', table: 'boolean',
+  before: 'number',
 } as const
 const MAX_PAGE = 2 ** 40
 
