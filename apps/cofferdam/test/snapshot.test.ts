@@ -180,7 +180,7 @@ describe('a snapshot that cannot be', () => {
     expect(await bad(flipped(good.length - 1)))
       .toMatch(/^memory\.contents\[\d+\]: expected another checksum: the file is damaged\n/)
     expect(await bad(flipped(60))).toBe('directory: expected another checksum: the file is damaged\n')
-    expect(await bad(flipped(16))).toMatch(/^version: expected 1, got 5\n/)
+    expect(await bad(flipped(16))).toMatch(/^version: expected 2, got 6\n/)
     expect(await bad(good.subarray(0, 1000))).toMatch(/^sections: expected \d+ bytes, got \d+: the file is cut off\n/)
     expect(await bad(readFileSync(kernel))).toBe('magic: expected a snapshot of Cofferdam\n')
     expect(await bad(good, '--memory', '128M')).toBe('memory: it has 67108864; asked for 134217728\n')

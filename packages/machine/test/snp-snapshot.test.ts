@@ -64,7 +64,7 @@ describe('a snapshot of an SNP guest', () => {
   it('goes on as the machine did, from behind any instruction, in any engine, through a file', { timeout: 60_000 }, async () => {
     const straight = create(restless)
     straight.run({ instructions: END })
-    expect(straight.findings.list().map(({ rule }) => rule)).toEqual(['snp-double-validation'])
+    expect(straight.findings.list().map(({ rule }) => rule)).toContain('snp-double-validation')
     const walker = create(restless)
     const engines = ['interp', 'jit', 'auto'] as const
     let at = 0
@@ -172,7 +172,7 @@ describe('an SNP snapshot with something wrong in it', () => {
     const [seat] = snapshot.state.seats
     const without = { ...snapshot, state: { ...snapshot.state, seats: [{ ...seat, processor: { ...seat.processor, supervisor: null } }] } }
     expect(() => createMachine({ restore: without })).toThrow('seats.processor.supervisor: expected what SVM knows of its guests')
-    expect(() => createMachine({ restore: { ...snapshot, state: { ...snapshot.state, snp: null } } })).toThrow('snapshot: snp: expected an SNP guest')
+    expect(() => createMachine({ restore: { ...snapshot, state: { ...snapshot.state, snp: null } } })).toThrow('snapshot: snp: expected a record')
   })
 
   it('is refused, or makes a machine that runs', { timeout: 3_600_000 }, async () => {

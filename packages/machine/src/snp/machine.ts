@@ -71,7 +71,7 @@ export type SnpMachine = Omit<Machine, 'snapshot'> & { snapshot(attachment: Plai
 /** The state of a snapshot's system. @throws StateMisfit for one that is none of an SNP guest's */
 function systemOf({ state }: SnapshotData): SnpSystemState {
   const found = misfit(state, { snp: SNP_SHAPE })
-  if (found !== undefined || state.snp === null) throw new StateMisfit(found ?? { path: 'snp', expected: 'an SNP guest' })
+  if (found !== undefined || state.snp === null) throw new StateMisfit(found ?? { path: 'snp', expected: 'a record' })
   return state.snp
 }
 
