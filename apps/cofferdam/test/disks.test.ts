@@ -3,6 +3,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openDisks } from '../src/disks/open-disk.ts'
 import { parseDisk } from '../src/disks/parse-disk.ts'
@@ -120,6 +121,41 @@ describe('an overlay file', () => {
     open(`${path},overlay=${overlay}`)
     writeFileSync(overlay, damage(new Uint8Array(readFileSync(overlay))))
     expect(() => open(`${path},overlay=${overlay}`)).toThrow(new RegExp(`^overlay .*: ${field}: expected`))
+  })
+
+  it('is refused by field, or read, written and flushed without a crash, whatever is damaged in it', () => {
+    const path = image()
+    const overlay = `${path}.overlay`
+    const { backend } = open(`${path},overlay=${overlay}`)
+    expect(backend.write(1024, sector(1))).toBe(true)
+    const good = new Uint8Array(readFileSync(overlay))
+    const damaged = fc.record({
+      // Header, bitmap (one bit for each of 16 sectors) and what was written.
+      bytes: fc.array(fc.tuple(
+        fc.oneof(fc.nat(31), fc.integer({ min: 4096, max: 4100 }), fc.nat(good.length - 1)), fc.nat(255),
+      ), { maxLength: 4 }),
+      length: fc.oneof(fc.constant(good.length), fc.nat(good.length), fc.integer({ min: 0, max: 70_000 })),
+    })
+    fc.assert(fc.property(damaged, ({ bytes, length }) => {
+      const file = new Uint8Array(length)
+      file.set(good.subarray(0, length))
+      for (const [at, value] of bytes) if (at < length) file[at] = value
+      writeFileSync(overlay, file)
+      let disk
+      try {
+        disk = open(`${path},overlay=${overlay}`)
+      } catch (error) {
+        expect(String(error)).toMatch(/^Error: overlay .*: (header|signature|image size|image time|reserved bytes|it cannot be read)/)
+        return
+      }
+      for (let at = 0; at < 8192; at += 512) {
+        expect(typeof disk.backend.read(at, new Uint8Array(512))).toBe('boolean')
+      }
+      expect(disk.backend.write(0, sector(9)) && disk.backend.flush()).toBe(true)
+      const first = new Uint8Array(512)
+      expect(disk.backend.read(0, first)).toBe(true)
+      expect(first).toEqual(sector(9))
+    }), { numRuns: 150 })
   })
 
   it('is not made for an image that is refused', () => {
