@@ -154,6 +154,12 @@ export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
     lane.since = nothing()
   }
 
+  const stateOf = (): TimeAccountState => ({
+    turn: started ? lanes.indexOf(lane) : -1, booked: [retired, now],
+    total: { acceptance: keep(total.acceptance), exits: keep(total.exits), rest: keep(total.rest) },
+    lanes: lanes.map(({ handlers, exit, since }) => ({ handlers: [...handlers], exit, since: since && keep(since) })),
+  })
+
   return {
     turn(cpu) {
       if (started && lane === lanes[cpu]) return
@@ -195,11 +201,11 @@ export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
       for (const { since } of lanes) if (since !== null) add(rest, since)
       return { acceptance: shown(total.acceptance), exits: shown(total.exits), rest: shown(rest) }
     },
-    snapshot: () => ({
-      turn: started ? lanes.indexOf(lane) : -1, booked: [retired, now],
-      total: { acceptance: keep(total.acceptance), exits: keep(total.exits), rest: keep(total.rest) },
-      lanes: lanes.map(({ handlers, exit, since }) => ({ handlers: [...handlers], exit, since: since && keep(since) })),
-    }),
+    snapshot() {
+      // So that it is the same however often somebody asked what was spent.
+      settle()
+      return stateOf()
+    },
     restore(saved) {
       const { turn } = saved
       const isUse = (use: string | null): use is TimeUse | null => use === null || USES.some((one) => one === use)
