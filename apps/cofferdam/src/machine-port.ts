@@ -5,7 +5,7 @@
 
 import type { Plain } from '@cofferdam/devices'
 import type {
-  DeviceOption, DiskOption, HostileDeed, HostileOption, RunResult as PackageResult, SnapshotData,
+  DeviceOption, DiskOption, Erratum, HostileDeed, HostileOption, RunResult as PackageResult, SnapshotData,
 } from '@cofferdam/machine'
 import type { Findings, SymbolTable } from '@cofferdam/findings'
 import type { Gateway } from '@cofferdam/usernet'
@@ -13,7 +13,7 @@ import type { Gateway } from '@cofferdam/usernet'
 /** What a debugger watches. */
 type HostWatch = Extract<PackageResult, { reason: 'watch' }>['watch']
 
-export type { DeviceOption, DiskOption, Gateway, HostileDeed, HostileOption }
+export type { DeviceOption, DiskOption, Gateway, Erratum, HostileDeed, HostileOption }
 
 /** A file that a machine gets, with the name to use in messages. */
 export interface NamedBytes {
@@ -48,6 +48,8 @@ export interface MachineOptions {
   readonly cc?: 'none' | 'snp'
   /** Of SNP guests: Vmsa.sevFeatures beside SNPActive. */
   readonly sevFeatures?: bigint
+  /** Of SNP guests: what is wrong with the processors. */
+  readonly errata?: readonly Erratum[]
   /** Of confidential guests: everything is accepted before the kernel (`eager`), or what it leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */

@@ -1,3 +1,4 @@
+import { ERRATA } from '@cofferdam/machine'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { addAttestation } from './commands/attestation.ts'
 import { boot, type BootOptions } from './commands/boot.ts'
@@ -145,6 +146,10 @@ const sevFeaturesOption = new Option(
   '--sev-features <LIST>', `features of an SNP guest's processors, with commas between: ${parse.sevFeatureNames.join(', ')}`,
 ).argParser(parse.parseSevFeatures)
 
+const erratumOption = new Option(
+  '--cpu-erratum <NAME>', 'with --cc snp, coherency: processors whose guests must touch each page that they validate',
+).choices(ERRATA)
+
 const diskOption = new Option(
   '--disk <FILE[,MODE][,serial=TEXT]>',
   'a raw disk image; MODE is ro, rw, overlay=FILE, or overlay (writes end with the run; the default); may be repeated',
@@ -193,6 +198,7 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(acceptOption)
     .addOption(svsmOption)
     .addOption(sevFeaturesOption)
+    .addOption(erratumOption)
     .addOption(hostileOption)
     .option(
       '--svsm-vtpm [DIR]',

@@ -108,6 +108,17 @@ describe('--report', () => {
   })
 })
 
+describe('--cpu-erratum', () => {
+  it('is one that there is, of a processor with SEV-SNP, and reaches the machine', async () => {
+    const plain = await run(['boot', '--kernel', kernel, '--cpu-erratum', 'coherency'])
+    expect([plain.code, plain.err]).toEqual([2, expect.stringContaining('add --cc snp')])
+    expect((await boot(off, '--cpu-erratum', 'fdiv')).code).toBe(2)
+    let errata: readonly string[] | undefined
+    await boot({ ...off, onCreate: (options) => { ({ errata } = options) } }, '--cpu-erratum', 'coherency')
+    expect(errata).toEqual(['coherency'])
+  })
+})
+
 describe('--symbols', () => {
   it('refuses a file without symbols', async () => {
     const { code, err } = await boot(off, '--symbols', kernel)

@@ -61,6 +61,8 @@ export interface MachineOptions extends MachineListeners {
   readonly cc?: 'none' | 'snp'
   /** Of SNP guests: Vmsa.sevFeatures of all processors beside SNPActive, from {@link SERVED_SEV_FEATURES}. */
   readonly sevFeatures?: bigint
+  /** Of SNP guests: what is wrong with the processors, so that software has to do more: see {@link Erratum}. */
+  readonly errata?: readonly Erratum[]
   /** Of confidential guests: all memory is accepted before the kernel, or what the kernel leaves to firmware. */
   readonly accept?: 'lazy' | 'eager'
   /** Of SNP guests: an SVSM at VMPL0, and the guest at this level. */
@@ -95,6 +97,14 @@ export interface MachineOptions extends MachineListeners {
   /** The kernel's command line. */
   readonly append: string
 }
+
+/**
+ * Errata of processors with SEV-SNP. `coherency`: lines of a page stay in the caches when it changes hands, until
+ * software has touched the first and the last line of each page that it validates (CPUID Fn8000_001F EBX bit 31,
+ * COHERENCY_SFW_NO, is clear then).
+ */
+export const ERRATA = ['coherency'] as const
+export type Erratum = (typeof ERRATA)[number]
 
 /** Why `run` came back. */
 export type RunResult =
@@ -223,6 +233,10 @@ export function checkOptions(options: MachineOptions & { readonly restore?: unkn
   if ((sevFeatures & ~SERVED_SEV_FEATURES) !== 0n) {
     const hex = (bits: bigint): string => `0x${bits.toString(16)}`
     throw new MachineError('sevFeatures', 'value', `${hex(sevFeatures)}; expected bits of ${hex(SERVED_SEV_FEATURES)}`)
+  }
+  for (const erratum of options.errata ?? []) oneOf('errata', erratum, ERRATA)
+  if (options.errata !== undefined && options.cc !== 'snp') {
+    throw new MachineError('errata', 'names', 'they are those of processors with SEV-SNP; expected an SNP guest')
   }
   if (options.cc !== 'snp' && options.firmware !== undefined && isIgvm(options.firmware.bytes)) {
     throw new MachineError(options.firmware.name, 'format', 'an IGVM file, which starts confidential guests only (cc snp)')

@@ -1,6 +1,7 @@
 /// <reference types="node" />
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
 import { describeFinding } from '@cofferdam/findings'
 import { SEV_RULES } from '@cofferdam/sev'
@@ -9,6 +10,9 @@ import { describe, expect, it } from 'vitest'
 import { attacked, BROKEN, end, PAGE, reader } from './snp-broken.ts'
 import { pvalidate, request } from './snp-code.ts'
 import { findingsOf, rulesOf, snpMachine } from './snp-machine.ts'
+
+const { rax, rcx, rdx, rdi } = Reg
+const MiB = 2 ** 20
 
 describe('snp-unvalidated-access', () => {
   const { code } = BROKEN['snp-unvalidated-access']
@@ -29,6 +33,47 @@ describe('snp-double-validation', () => {
       pvalidate(asm, PAGE, 0)
       end(asm)
     })).toEqual(['snp-double-validation'])
+  })
+})
+
+describe('snp-unevicted-page', () => {
+  const { code } = BROKEN['snp-unevicted-page']
+  const errata = ['coherency'] as const
+
+  it('names the PVALIDATE that nothing came after', () => {
+    const [{ what }] = findingsOf(code, { errata })
+    expect(what).toMatch(/^Memory at 0x2000100 was used before .* PVALIDATE at RIP 0x10002\w\w has validated\.$/)
+  })
+
+  it('is none of a processor that needs no eviction, nor of a page that was given up again', () => {
+    expect(findingsOf(code)).toEqual([])
+    expect(rulesOf((asm) => {
+      pvalidate(asm, PAGE, 0)
+      pvalidate(asm, PAGE, 1)
+      pvalidate(asm, PAGE, 0)
+      end(asm)
+    }, { errata })).toEqual([])
+  })
+
+  it('holds for each page of 2 MiB, and for repeated string instructions', () => {
+    const large = (touches: boolean) => (asm: Assembler): void => {
+      asm.set(rcx, 1)
+      for (const validate of [0, 1]) {
+        asm.set(rdx, validate)
+        asm.set(rax, PAGE + 2 * MiB)
+        asm.plain('pvalidate')
+      }
+      asm.set(rdi, PAGE + 3 * MiB)
+      if (touches) {
+        asm.load(rax, rdi, 0)
+        asm.load(rax, rdi, 4088)
+      }
+      asm.set(rcx, 512)
+      asm.bytes(0xf3, 0x48, 0xab) // rep stosq
+      end(asm)
+    }
+    expect(findingsOf(large(false), { errata })).toMatchObject([{ rule: 'snp-unevicted-page', gpa: BigInt(PAGE + 3 * MiB + 64) }])
+    expect(findingsOf(large(true), { errata })).toEqual([])
   })
 })
 

@@ -249,6 +249,16 @@ const loadAt = (address: number, validated: boolean): Code => (asm) => {
   end(asm)
 }
 
+/** Validates a page, touches some words of it and uses another one. */
+const useValidated = (touched: readonly number[]): Code => (asm) => {
+  pvalidate(asm, PAGE, 0)
+  pvalidate(asm, PAGE, 1)
+  asm.set(rbx, PAGE)
+  for (const offset of touched) asm.load(rax, rbx, offset)
+  access(asm, PAGE + 0x100, 'store')
+  end(asm)
+}
+
 /** By rule. */
 export const BROKEN: Readonly<Record<string, Broken>> = {
   'snp-unvalidated-access': {
@@ -374,6 +384,10 @@ export const BROKEN: Readonly<Record<string, Broken>> = {
     code: touchVmsa(false), options: { vcpus: 2 }, gva: VMSA + 0x10, gpa: VMSA + 0x10,
     entry: /^guest-valid, 4K, asid 1, gpa 0x2001000, vmsa, in use, /, more: ['snp-no-progress'],
     nearMiss: touchVmsa(true), nearOptions: { vcpus: 2 },
+  },
+  'snp-unevicted-page': {
+    code: useValidated([]), options: { errata: ['coherency'] }, gpa: PAGE + 0x100, entry: /^guest-valid, 4K, asid 1, gpa 0x2000000/,
+    nearMiss: useValidated([0, 0xff8]), nearOptions: { errata: ['coherency'] },
   },
   'snp-no-progress': {
     code: changeTwice, options: { hostile: [{ mode: 'lie-psc', at: 1e6 }] }, gpa: PAGE, entry: /^hypervisor, 4K$/,

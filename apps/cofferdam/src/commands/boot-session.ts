@@ -56,12 +56,13 @@ interface Wiring extends Pick<MachineOptions, 'onSerial' | 'onDebugConsole' | 'v
 const machineOptions = (
   options: BootOptions, images: BootImages, append: string, wiring: Wiring, restored: RestoredRun | undefined,
 ): MachineOptions => {
-  const { memory, vcpus, seed, engine, cpu, cc, accept, svsm, sevFeatures, hostile } = options
+  const { memory, vcpus, seed, engine, cpu, cc, accept, svsm, sevFeatures, cpuErratum, hostile } = options
   const { kernel, initrd, firmware } = images
   const { trace, onSerial, onDebugConsole, vars, wallClock } = wiring
   return {
     ...{ memory, vcpus, seed, engine, cpu, cc, append, onSerial },
     ...(sevFeatures !== undefined && { sevFeatures }),
+    ...(cpuErratum !== undefined && { errata: [cpuErratum] }),
     ...(accept !== undefined && { accept: accept === 'eager' ? 'eager' : 'lazy' }),
     ...(svsm !== undefined && { svsm: { vmpl: svsm, ...(images.vtpm && { vtpm: images.vtpm }) } }),
     ...(restored && { restore: restored.snapshot }),

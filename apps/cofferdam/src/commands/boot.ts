@@ -8,7 +8,7 @@ import type { DiskArgument } from '../disks/parse-disk.ts'
 import { catalog, findEntry } from '../images/catalog.ts'
 import type { StoredImage } from '../images/store.ts'
 import type { DriverGroup } from '../initramfs/modules.ts'
-import type { CpuVendor, DeviceOption, DiskOption, Engine, HostileOption, NamedBytes } from '../machine-port.ts'
+import type { CpuVendor, DeviceOption, DiskOption, Engine, Erratum, HostileOption, NamedBytes } from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import { openForwards, type Forwards } from '../net/forwards.ts'
 import { openNet } from '../net/open-net.ts'
@@ -39,6 +39,7 @@ export interface BootOptions extends FirmwareChoice, SnapshotChoice {
   /** The guest's VMPL under an SVSM. */
   readonly svsm?: number
   readonly sevFeatures?: bigint
+  readonly cpuErratum?: Erratum
   readonly hostile?: readonly HostileOption[]
   /** The SVSM has a TPM, with its state in this folder, or only for the run. */
   readonly svsmVtpm?: string | true

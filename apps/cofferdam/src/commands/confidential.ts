@@ -5,6 +5,7 @@ import type { BootOptions } from './boot.ts'
 const ofGuests = [
   ['accept', '--accept: works with a confidential guest'], ['hostile', '--hostile: works with an SNP guest'],
   ['svsm', '--svsm: works with an SNP guest'], ['sevFeatures', '--sev-features: works with an SNP guest'],
+  ['cpuErratum', '--cpu-erratum: is one of processors with SEV-SNP'],
   ['report', '--report: the rules are about confidential guests'],
   ['symbols', '--symbols: findings are about confidential guests'],
 ] as const satisfies readonly (readonly [keyof BootOptions, string])[]

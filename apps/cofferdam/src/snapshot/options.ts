@@ -62,7 +62,7 @@ const fixed = ['memory', 'vcpus', 'cpu', 'seed', 'cc', 'svsm', 'hostile'] as con
 /** What would start the machine, which has started already; firmware may start it anew. */
 const starters = ['kernel', 'initrd', 'append', 'run', 'add', 'with'] as const
 /** What decides how a confidential guest starts: it never does again. */
-const launchers = [['accept', '--accept'], ['sevFeatures', '--sev-features'], ['svsmVtpm', '--svsm-vtpm']] as const
+const launchers = [['accept', '--accept'], ['sevFeatures', '--sev-features'], ['cpuErratum', '--cpu-erratum'], ['svsmVtpm', '--svsm-vtpm']] as const
 
 /** The options that a snapshot decides, as the command line has them. */
 export const fixedBy = ({ options }: Pick<SnapshotData, 'options'>): Asked => {

@@ -113,6 +113,7 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     memory, model, seed, processors: () => processors.seats.map(({ processor }) => processor),
     // No device reaches memory except through the host's own program.
     iommuReady: true,
+    needsEviction: options.errata?.includes('coherency') === true,
     charge: (time) => { loop.charge(time) },
     onFact: (processor, fact) => { findings.fromSilicon(processor, fact) }, onAccept: () => { account.accepts() },
   })

@@ -24,6 +24,8 @@ export interface SnpSiliconOptions {
   readonly iommuReady: boolean
   /** Takes facts about guests, for findings. */
   readonly onFact?: (processor: Processor | null, fact: SevFact) => void
+  /** Guests have to evict what they validate from the caches: see `MachineOptions.errata`. Default: no. */
+  readonly needsEviction?: boolean
   /** It has changed the state of memory by PVALIDATE. */
   readonly onAccept?: () => void
 }
@@ -111,11 +113,11 @@ const platformOf = (processors: () => readonly Processor[], iommuReady: boolean,
 }
 
 export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
-  const { memory, model, seed, processors, charge, onAccept, onFact } = options
+  const { memory, model, seed, processors, charge, onAccept, onFact, needsEviction = false } = options
   const table = createRmpTable(memory)
   const operations = new Map<string, number>()
   const sev = createSevSilicon({
-    memory, rmp: table, cBit: C_BIT, maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID,
+    memory, rmp: table, cBit: C_BIT, maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID, needsEviction,
     charge: (_processor, operation) => {
       operations.set(operation, (operations.get(operation) ?? 0) + 1)
       charge(COSTS[operation])
@@ -136,7 +138,7 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
   return {
     extensions: sev.extensions, svmOf: sev.svmOf, rmp: sev, table, sevOf: ({ cpu }) => sev.sevOf(cpu), psp,
     guestProgram: (processor) => guestProgram(sev.sevOf, processor), maxSnpAsid: MIN_SEV_ASID - 1,
-    encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: true },
+    encryption: { cBit: C_BIT, addressReduction: 0, coherencyNeedsNothing: !needsEviction },
     measurement: (context) => toHex(psp.state.guests.get(context)?.digest ?? new Uint8Array(0)),
     operations: () => Object.fromEntries([...operations].sort(([a], [b]) => (a < b ? -1 : 1))),
     writeBackCaches: (index) => { sev.wbinvd(processors()[index]) },

@@ -110,6 +110,16 @@ export interface CpuidFact {
   readonly inTable: boolean
 }
 
+/** A page that was validated is used before its old lines were evicted, on a processor where software has to. */
+export interface UnevictedFact {
+  readonly kind: 'unevicted'
+  readonly gpa: bigint
+  /** System page. */
+  readonly page: number
+  /** RIP of the PVALIDATE. */
+  readonly validatedAt: bigint
+}
+
 /** The same access faults again and again, whatever host and guest do. */
 export interface StuckFact {
   readonly kind: 'stuck'
@@ -121,4 +131,4 @@ export interface StuckFact {
 /** A fact about a guest with SEV-SNP. */
 export type SevFact =
   | DeniedFact | PvalidateFact | TakenFact | MsrRequestFact | GhcbFact | GhcbExposedFact | EarlyReferenceFact | PscFact
-  | CpuidFact | StuckFact
+  | CpuidFact | UnevictedFact | StuckFact

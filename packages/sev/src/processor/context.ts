@@ -7,6 +7,7 @@ import { rmpContext } from '../rmp/check.ts'
 import type { DeniedFact, SevFact } from '../findings/facts.ts'
 import type { RmpTable } from '../rmp/table.ts'
 import type { KnownGuest } from './encrypted.ts'
+import type { Evictions } from './evictions.ts'
 
 /** Slot of `memory.keys` for the host's own key (SME); guests have the slots of their ASIDs. */
 export const HOST_KEY = 0x1_0000
@@ -29,6 +30,8 @@ export interface SevShared {
   readonly charge: (processor: Processor, operation: SevOperation) => void
   /** A processor has executed WBINVD, which the PSP sees. */
   readonly wroteBack: (processor: Processor) => void
+  /** Where software has to evict what it has validated from the caches; null on processors that need it not. */
+  readonly evictions: Evictions | null
   /** Takes facts about SNP guests; the processor is the one that the guest runs on, null where the host acts. */
   readonly fact: ((processor: Processor | null, fact: SevFact) => void) | null
 }

@@ -14,6 +14,8 @@ const ENCRYPTION = Cpuid8000001fEax.pack({
 /** Physical addresses are no narrower with encryption: the C-bit lies above them. */
 const REDUCTION = 0
 const VMPLS = 4
+/** EBX: software need not evict what changes hands (Linux, X86_FEATURE_COHERENCY_SFW_NO). */
+const COHERENCY_SFW_NO = 0x8000_0000
 /** log2 of bytes of the smallest and the largest segment of the RMP, and how many segments are cached. */
 const SEGMENTS = { min: 36, max: 43, cached: 64 } as const
 
@@ -21,7 +23,7 @@ const LAST_LEAF = 0x8000_0025
 
 /** The leaves of SEV for a machine's processors. */
 export function sevLeaves(
-  shared: Pick<SevShared, 'cBit' | 'maxAsid' | 'minSevAsid'>, model: CpuModel,
+  shared: Pick<SevShared, 'cBit' | 'maxAsid' | 'minSevAsid' | 'evictions'>, model: CpuModel,
 ): readonly (readonly [number, CpuidLeaf])[] {
   const first = createCpuidLeaves(model).get(0x8000_0000)
   return [
@@ -31,7 +33,8 @@ export function sevLeaves(
     }],
     [0x8000_001f, (_system, _subleaf, out) => {
       out[0] = ENCRYPTION
-      out[1] = Cpuid8000001fEbx.pack({ cBitPosition: shared.cBit, physicalAddressReduction: REDUCTION, vmpls: VMPLS })
+      out[1] = (Cpuid8000001fEbx.pack({ cBitPosition: shared.cBit, physicalAddressReduction: REDUCTION, vmpls: VMPLS })
+        | (shared.evictions === null ? COHERENCY_SFW_NO : 0)) >>> 0
       out[2] = shared.maxAsid
       out[3] = shared.minSevAsid
     }],

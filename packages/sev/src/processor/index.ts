@@ -15,6 +15,7 @@ import { rmpupdate } from '../rmp/instructions/rmpupdate.ts'
 import type { RmpTable } from '../rmp/table.ts'
 import type { SevOperation, SevProcessor, SevShared } from './context.ts'
 import { sysCfgHas } from './context.ts'
+import { createEvictions } from './evictions.ts'
 import { sevLeaves } from './cpuid.ts'
 import { deniedPage, deniedWalk, tellDenied } from './faults.ts'
 import { guestOf } from './guests.ts'
@@ -34,6 +35,11 @@ export interface SevSiliconOptions {
   readonly maxAsid?: number
   /** Lowest ASID of guests with SEV but without SEV-ES; default 512. */
   readonly minSevAsid?: number
+  /**
+   * Pages that were validated have to be evicted from the caches by software (CPUID Fn8000_001F EBX bit 31,
+   * COHERENCY_SFW_NO, is clear on such processors); default false.
+   */
+  readonly needsEviction?: boolean
   /** Virtual time that an instruction takes beside its own. */
   readonly charge?: (processor: Processor, operation: SevOperation) => void
   /** A processor has written back and invalidated its caches; for `Psp.wbinvd`. */
@@ -77,10 +83,12 @@ const HOST = { asid: 0, vmpl: 0, cpl: 0, snp: false } as const
 /** Creates the silicon of a machine with SEV-SNP: one for all its processors. */
 export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
   const { memory, rmp } = options
+  const fact = options.onFact ?? null
+  const evictions = options.needsEviction === true ? createEvictions({ rmp, fact }) : null
   const shared: SevShared = {
-    memory, rmp, cBit: options.cBit ?? 51, maxAsid: options.maxAsid ?? 1006, minSevAsid: options.minSevAsid ?? 512,
-    processors: [], charge: options.charge ?? (() => undefined),
-    wroteBack: options.onWriteBack ?? (() => undefined), fact: options.onFact ?? null,
+    memory, rmp, evictions, cBit: options.cBit ?? 51, maxAsid: options.maxAsid ?? 1006,
+    minSevAsid: options.minSevAsid ?? 512, processors: [], charge: options.charge ?? (() => undefined),
+    wroteBack: options.onWriteBack ?? (() => undefined), fact,
   }
   const all = new WeakMap<Cpu, SevProcessor>()
   const sevOf = (cpu: Cpu): SevProcessor => {
@@ -101,6 +109,7 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
     shared.processors.push(sev)
     const policy = createSevPolicy(sev)
     mmu.policy = policy
+    mmu.observer = evictions?.observer(sev) ?? null
     return {
       hostKeyField: () =>
         (sysCfgHas(sev.system, 'MemEncryptionModeEn') ? { position: shared.cBit, width: 1 } : undefined),

@@ -13,6 +13,7 @@ import { rmpadjust } from '../rmp/instructions/rmpadjust.ts'
 import { rmpquery } from '../rmp/instructions/rmpquery.ts'
 import { rmpread } from '../rmp/instructions/rmpread.ts'
 import { rmpupdate } from '../rmp/instructions/rmpupdate.ts'
+import { LARGE_PAGES } from '../rmp/table.ts'
 import type { SevOf, SevOperation, SevProcessor, SevShared } from './context.ts'
 import { deniedByRmp } from './faults.ts'
 import { hwcrOf } from './msrs.ts'
@@ -97,6 +98,15 @@ function tellPvalidate(
   }
 }
 
+/** Pages that were validated wait to be evicted from the caches; those that are no longer need it no more. */
+function noteEviction(sev: SevProcessor, cpu: Cpu, outcome: RmpDone, at: RmpTranslation | null): void {
+  const { evictions } = sev.shared
+  if (evictions === null || at === null || outcome.status !== RmpStatus.SUCCESS || outcome.carry === true) return
+  const pages = (gpr32(cpu, RCX) & 1) === 0 ? 1 : LARGE_PAGES
+  if ((gpr32(cpu, RDX) & 1) === 0) evictions.rescinded(at.page, pages)
+  else evictions.validated(sev, at.page, pages)
+}
+
 /** The fact that RMPUPDATE of a page is, when it succeeds: that a guest had the page validated. */
 export function takenBefore({ fact, rmp }: SevShared, page: number): TakenFact | null {
   if (fact === null || !rmp.find(page)) return null
@@ -135,6 +145,7 @@ export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
       })
       if (sev.shared.fact !== null) tellPvalidate(sev, cpu, linear, outcome, at)
       if (outcome.kind !== 'done') return refuse(sev, outcome, linear)
+      noteEviction(sev, cpu, outcome, at)
       finish(sev, cpu, outcome, 'pvalidate')
       cpu.setFlags(outcome.carry ? FLAGS.CF : 0, FLAGS.CF)
     },

@@ -35,6 +35,14 @@ export interface AccessPolicy {
   readonly refused: number
 }
 
+/** Somebody who must see the accesses to some pages one by one. Such pages get no TLB entries. */
+export interface AccessObserver {
+  /** Whether a physical page (address / 4096) is among them now. */
+  sees(page: number): boolean
+  /** An access to such a page is about to be made: physical address, and bytes within one page. */
+  accessed(address: number, length: number): void
+}
+
 export interface MmuOptions {
   readonly memory: PhysicalMemory
   readonly physicalBits: number
@@ -63,6 +71,8 @@ export interface Mmu {
   canonical: boolean
   /** Registers that only this processor sees at a physical page (the local APIC), or null. */
   local: { page: number; handlers: IoHandlers } | null
+  /** Null where nobody looks. Pages must have no translations (`dropPage`) when they come to be seen. */
+  observer: AccessObserver | null
   /** TLB misses so far, for statistics. */
   misses: number
   /** Who turns what is no plain page fault into something that a processor can take. */

@@ -59,9 +59,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     return filled
   }
 
-  /** Whether accesses to a page must be seen one by one: the processor's own registers, or a data breakpoint. */
+  /** Whether accesses to a page must be seen one by one: the processor's own registers, a data breakpoint, an observer. */
   const isSeen = (page: number, low: number, high: number): boolean =>
-    mmu.local?.page === page || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))
+    mmu.local?.page === page || mmu.observer?.sees(page) === true || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))
 
   /** Lets an unbacked page be read as the zeros it holds. */
   const readZeros = (page: number, low: number, high: number, user: number): 0 | 1 => {
@@ -79,7 +79,7 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     if (breakpoints.data !== 0 && breakpoints.watchesData(low, high, bytes)) return -1
     const known = tlb.pageOf(i32[TLB_BASE >>> 2], low, high, write)
     const page = known >= 0 ? known : walk.page(low, high, userAccess() | (write ? ACCESS_WRITE : 0))
-    return mmu.local?.page === page ? -1 : page
+    return mmu.local?.page === page || mmu.observer?.sees(page) === true ? -1 : page
   }
 
   const mmu: Mmu = {
@@ -87,7 +87,8 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     tlb: tlb.base, unfilled: tlb.unfilled,
     ...createSlowAccess(options, tlb, walk, () => mmu),
     bulk: createBulk({ memory, page: bulkPage }),
-    guardContext: 0, la57: false, canonical: false, local: null, misses: 0, faults: options.faults, policy: null,
+    guardContext: 0, la57: false, canonical: false, local: null, observer: null,
+    misses: 0, faults: options.faults, policy: null,
     miss(low, high, info) {
       if (i32[TLB_BASE >>> 2] === tlb.unfilled) return 0
       // Accesses over a page's end are the slow path's.
