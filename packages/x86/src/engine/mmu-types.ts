@@ -49,6 +49,8 @@ export interface MmuOptions {
   readonly faults: TranslationFaults | null
   /** Pages with data breakpoints get no TLB entries, and accesses are reported here. */
   readonly breakpoints: Breakpoints
+  /** Called before an observer hears of an access, so that RIP is that of the instruction. */
+  readonly beforeSeen: () => void
   /** Called around an access to a device that generated code makes, so that virtual time is exact inside. */
   readonly beforeIo: () => void
   readonly afterIo: () => void

@@ -9,6 +9,7 @@ import {
 } from '../state.ts'
 import { createBreakpoints } from './breakpoints.ts'
 import type { Breakpoints } from './breakpoints.ts'
+import { placeRip } from './code-cache.ts'
 import { IF } from './core.ts'
 import type { Core } from './core.ts'
 import { createCpu } from './cpu-services.ts'
@@ -141,6 +142,12 @@ function createCore(options: ProcessorOptions): Core {
   let inGenerated = false
   const mmu = createMmu({
     memory, breakpoints, physicalBits: options.physicalBits, faults: options.faults ?? null,
+    beforeSeen: () => {
+      if (!core.generated || core.uncharged !== 0) return
+      const uop = i32[EXIT_UOP >>> 2]
+      const { page, offset } = cache.blockAt(uop)
+      placeRip(i32, page, offset + cache.offsetAt(uop))
+    },
     beforeIo: () => {
       // Inside a meaning in TypeScript it is known already.
       if (!core.generated || core.uncharged !== 0) return

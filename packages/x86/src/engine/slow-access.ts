@@ -77,7 +77,11 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
   const tellObserver = (parts: readonly Part[]): void => {
     const { observer } = mmu()
     if (observer === null) return
-    for (const { address, length } of parts) if (observer.sees(Math.floor(address / PAGE))) observer.accessed(address, length)
+    for (const { address, length } of parts) {
+      if (!observer.sees(Math.floor(address / PAGE))) continue
+      options.beforeSeen()
+      observer.accessed(address, length)
+    }
   }
 
   const isLocal = (address: number): boolean => Math.floor(address / PAGE) === mmu().local?.page
