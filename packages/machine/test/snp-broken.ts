@@ -3,12 +3,12 @@ import { flatGdt, flatSegments, Reg, vmsaOf } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
 import {
   ApCreationInfo, ApCreationRequest, Cr0, Cr4, Efer, Ghcb, GhcbMsr, Msr, PscEntry, PscOperation, RmpAdjustAttributes,
-  SvsmCallingArea, SvsmCoreCall, Vmsa, VmgExit,
+  LinuxUnacceptedMemory, SvsmCallingArea, SvsmCoreCall, Vmsa, VmgExit,
 } from '@cofferdam/spec'
 import type { MachineOptions } from '../src/index.ts'
 import { handleVc, pageState, pvalidate, request } from './snp-code.ts'
 import { exitThrough, fillGhcb, findGhcb, GHCB_SHARED, openGhcb } from './snp-ghcb.ts'
-import { callingArea } from './snp-machine.ts'
+import { callingArea, takesUnaccepted, unacceptedTable } from './snp-machine.ts'
 import type { Code } from './snp-machine.ts'
 
 const { rax, rbx, rcx, rdx, rsi, rdi, r8 } = Reg
@@ -259,6 +259,18 @@ const useValidated = (touched: readonly number[]): Code => (asm) => {
   end(asm)
 }
 
+/** Writes the first byte of the bitmap of unaccepted memory, twice. */
+const writeTable = ([first, second]: readonly [number, number]): Code => (asm) => {
+  asm.set(rbx, unacceptedTable() + LinuxUnacceptedMemory.size)
+  asm.set(rax, first)
+  asm.store(rbx, 0, rax, 1)
+  asm.set(rax, second)
+  asm.label('here')
+  asm.store(rbx, 0, rax, 1)
+  end(asm)
+  takesUnaccepted(asm)
+}
+
 /** By rule. */
 export const BROKEN: Readonly<Record<string, Broken>> = {
   'snp-unvalidated-access': {
@@ -388,6 +400,10 @@ export const BROKEN: Readonly<Record<string, Broken>> = {
   'snp-unevicted-page': {
     code: useValidated([]), options: { errata: ['coherency'] }, gpa: PAGE + 0x100, entry: /^guest-valid, 4K, asid 1, gpa 0x2000000/,
     nearMiss: useValidated([0, 0xff8]), nearOptions: { errata: ['coherency'] },
+  },
+  'snp-unaccepted-table': {
+    code: writeTable([0, 0xf0]), gpa: unacceptedTable() + LinuxUnacceptedMemory.size, entry: /^guest-valid, /,
+    nearMiss: writeTable([0, 0]),
   },
   'snp-no-progress': {
     code: changeTwice, options: { hostile: [{ mode: 'lie-psc', at: 1e6 }] }, gpa: PAGE, entry: /^hypervisor, 4K$/,

@@ -2,7 +2,9 @@
 import { snpDirectBoot } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
 import type { Finding } from '@cofferdam/findings'
+import { EfiGuid, guidBytes } from '@cofferdam/spec'
 import { expect } from 'vitest'
+import { SMBIOS } from '../src/board.ts'
 import { createMachine } from '../src/index.ts'
 import type { Machine, MachineOptions } from '../src/index.ts'
 import { bzImage } from './kernels.ts'
@@ -57,6 +59,15 @@ export function ripOf(code: Code, label: string): bigint {
   })
   return ENTRY + BigInt(at)
 }
+
+/** What a kernel that takes unaccepted memory holds somewhere. */
+export const takesUnaccepted = (asm: Assembler): void => { asm.bytes(...guidBytes(EfiGuid.LINUX_UNACCEPTED_MEMORY)) }
+
+/** Where such a kernel gets the table of unaccepted memory. */
+export const unacceptedTable = (): number => snpDirectBoot({
+  kernel: bzImage(takesUnaccepted).bytes, cmdline: '', memory: MEMORY, cBit: 51, acpi: { apicIds: [0] },
+  smbios: { ...SMBIOS, memory: MEMORY }, accept: 'lazy', callingArea: false,
+}).unacceptedTable?.start ?? 0
 
 /** Where a guest under an SVSM finds its calling area. */
 export const callingArea = (): number => snpDirectBoot({

@@ -27,6 +27,8 @@ export interface SnpLaunch {
   readonly identity?: { readonly block: Uint8Array, readonly auth: Uint8Array, readonly authorKey: boolean }
   /** Guest physical address of a page that is left for an SVSM's first calling area (58019 §4), where there is one. */
   readonly callingArea?: number
+  /** Where the table of unaccepted memory lies (guest physical), where the kernel gets one from us. */
+  readonly unacceptedTable?: { readonly start: number, readonly length: number }
 }
 
 /** Where launches put VMSAs, by custom of all VMMs: the last page below 2^48. */

@@ -230,9 +230,8 @@ export function snpDirectBoot(options: SnpDirectOptions): SnpDirectImage {
   const unacceptedMemory = takesUnacceptedMemory(options.kernel)
   const table = unacceptedMemory && options.accept === 'lazy' ? new Uint8Array(unacceptedTableBound(end)) : undefined
   const tables: ConfigurationTable[] = [...putFirmwareTables(layout, options), [EfiGuid.CC_BLOB, ccBlob]]
-  if (table !== undefined) {
-    tables.push([EfiGuid.LINUX_UNACCEPTED_MEMORY, layout.put('unaccepted memory', ACPI_RECLAIM, table)])
-  }
+  const tableAt = table === undefined ? -1 : layout.put('unaccepted memory', ACPI_RECLAIM, table)
+  if (tableAt >= 0) tables.push([EfiGuid.LINUX_UNACCEPTED_MEMORY, tableAt])
   const systemTable = putEfiTables(layout, tables)
   const root = putPageTables(layout, end, cBit, ghcb)
   const gdt = layout.put('GDT', LOADER_DATA, flatGdt(flatSegments(BOOT_CS, BOOT_DS, true)))
@@ -268,8 +267,8 @@ export function snpDirectBoot(options: SnpDirectOptions): SnpDirectImage {
   const state = startState(stage, root, cBit, stack, gdt)
   return {
     launch: [...launchPages(layout.pieces), bootVmsa(state, options.features)], state, image, map: e820, efiMap,
-    accepted,
-    unacceptedMemory, callingArea,
+    accepted, unacceptedMemory, callingArea,
+    ...(table && { unacceptedTable: { start: tableAt, length: table.length } }),
   }
 }
 

@@ -6,9 +6,10 @@ import type { Observation, Plain } from '@cofferdam/devices'
 import { COSTS, createReferenceHost, createSnpGuest, guestModel } from '@cofferdam/host'
 import type { SnpGuest } from '@cofferdam/host'
 import { createIoBus } from '@cofferdam/memory'
+import type { SevFact } from '@cofferdam/sev'
 import { E820Type, SevFeatures } from '@cofferdam/spec'
 import { configureModel, epycGenoa, routeMessage } from '@cofferdam/x86'
-import type { Svm } from '@cofferdam/x86'
+import type { AccessObserver, Svm } from '@cofferdam/x86'
 import { createEmit, createRam, ramRanges, SMBIOS } from '../board.ts'
 import type { Machine } from '../board.ts'
 import { createCourse } from '../course.ts'
@@ -39,9 +40,16 @@ import { SNP_SHAPE } from './state.ts'
 import type { SnpSystemState } from './state.ts'
 import { createSvsmSeat, placeSvsm } from './svsm.ts'
 import { createTimeAccount } from './time-account.ts'
+import { watchUnacceptedTable } from './unaccepted-table.ts'
 
 const MiB = 2 ** 20
 const PAGE = 4096
+
+/** Two who look at accesses. */
+const joined = (one: AccessObserver | null, other: AccessObserver): AccessObserver => (one === null ? other : {
+  sees: (page) => one.sees(page) || other.sees(page),
+  accessed(address, length) { for (const observer of [one, other]) observer.accessed(address, length) },
+})
 
 /** RAM of a map as ranges of physical memory. */
 const ramOf = (map: readonly MemoryRegion[]) => map.filter((r) => r.type === E820Type.RAM)
@@ -208,11 +216,14 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
   })
   const begin = () => {
     const image = createLaunch(options, guestRam, silicon.encryption.cBit)
-    return placeSvsm({
-      image, ram: [...guestRam, ...memoryBesideRam(image, guestRam)], svsm: options.svsm, apicIds, cBit: silicon.encryption.cBit,
-    })
+    const ram = [...guestRam, ...memoryBesideRam(image, guestRam)]
+    return {
+      ...placeSvsm({ image, ram, svsm: options.svsm, apicIds, cBit: silicon.encryption.cBit }),
+      unacceptedTable: image.unacceptedTable ?? null,
+    }
   }
-  const start = saved === undefined ? begin() : { restore: saved.guest, base: saved.svsm?.base ?? -1 }
+  const { unacceptedTable, ...start } = saved === undefined ? begin()
+    : { restore: saved.guest, base: saved.svsm?.base ?? -1, unacceptedTable: saved.unacceptedTable }
   const svsm = start.base < 0 ? undefined : createSvsmSeat({
     base: start.base, vtpm: options.svsm?.vtpm, apicIds, silicon, charge: (time) => { loop.charge(time) },
     onFact: findings.fromSvsm,
@@ -240,7 +251,7 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
   const system = (): SnpSystemState => ({
     silicon: silicon.snapshot(), host: host.snapshot(), guest: guest.snapshot(),
     svsm: svsm === undefined ? null : { base: start.base, program: svsm.program.snapshot() },
-    findings: findings.snapshotAll(), time: account.snapshot(), moments: moments?.snapshot() ?? null,
+    unacceptedTable, findings: findings.snapshotAll(), time: account.snapshot(), moments: moments?.snapshot() ?? null,
   })
   if (restore === undefined || saved === undefined) tell('machine', 'power-on')
   else {
@@ -250,6 +261,11 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     account.restore(saved.time)
     if (saved.moments !== null) moments?.restore(saved.moments)
     checkTogether(saved, options, svms)
+  }
+  if (unacceptedTable !== null) {
+    const tellFact = (fact: SevFact): void => { findings.fromSilicon(physical[loop.current()], fact) }
+    const table = watchUnacceptedTable({ memory, guest, table: unacceptedTable, tell: tellFact })
+    for (const { mmu } of physical) mmu.observer = joined(mmu.observer, table)
   }
 
   return {

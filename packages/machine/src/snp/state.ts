@@ -14,6 +14,8 @@ export interface SnpSystemState {
   readonly guest: SnpGuestState
   /** The SVSM, by its address; null for a guest at VMPL0. */
   readonly svsm: { readonly base: number, readonly program: SvsmSnapshot } | null
+  /** Where a guest of direct boot has its table of unaccepted memory, in its own memory; null for others. */
+  readonly unacceptedTable: { readonly start: number, readonly length: number } | null
   readonly findings: SnpFindingsState
   readonly time: TimeAccountState
   /** Of a hostile host. */
@@ -105,6 +107,7 @@ export const SNP_SHAPE: Shape = {
   host: { pages: {}, bufferPage: 'count', asid: 'count', released: list('count') },
   guest: GUEST,
   svsm: { orNull: SVSM },
+  unacceptedTable: { orNull: range },
   findings: FINDINGS,
   time: {
     turn: 'integer', booked: tuple('count', 'count'), total: { acceptance: time, exits: time, rest: time },

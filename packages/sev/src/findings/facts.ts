@@ -120,6 +120,16 @@ export interface UnevictedFact {
   readonly validatedAt: bigint
 }
 
+/** The guest wrote into the table of unaccepted memory, and did more than to clear bits of its bitmap. */
+export interface TableWriteFact {
+  readonly kind: 'table-write'
+  readonly gpa: bigint
+  /** Bits of the bitmap that were clear and are set now. */
+  readonly bits: number
+  /** What comes before the bitmap was changed. */
+  readonly header: boolean
+}
+
 /** The same access faults again and again, whatever host and guest do. */
 export interface StuckFact {
   readonly kind: 'stuck'
@@ -131,4 +141,4 @@ export interface StuckFact {
 /** A fact about a guest with SEV-SNP. */
 export type SevFact =
   | DeniedFact | PvalidateFact | TakenFact | MsrRequestFact | GhcbFact | GhcbExposedFact | EarlyReferenceFact | PscFact
-  | CpuidFact | UnevictedFact | StuckFact
+  | CpuidFact | UnevictedFact | TableWriteFact | StuckFact

@@ -16,6 +16,7 @@ import { pvalidateVmpl } from './pvalidate-vmpl.ts'
 import { replacedPage } from './replaced-page.ts'
 import { sharedAsPrivate } from './shared-as-private.ts'
 import { sharedWhileValidated } from './shared-while-validated.ts'
+import { unacceptedTable } from './unaccepted-table.ts'
 import { unevicted } from './unevicted.ts'
 import { unvalidatedAccess } from './unvalidated-access.ts'
 import { vmplAccess } from './vmpl-access.ts'
@@ -24,5 +25,5 @@ import { vmsaTouched } from './vmsa-touched.ts'
 export const SEV_RULES: readonly SevRule[] = [
   unvalidatedAccess, loadPastEnd, doubleValidation, sharedAsPrivate, privateAsShared, sharedWhileValidated, replacedPage, pscUnchecked,
   ghcbPrivate, ghcbUnregistered, ghcbMalformed, ghcbExposed, msrUndefinedBits, cpuidOutsideTable, pvalidateVmpl,
-  vmplAccess, vmsaTouched, unevicted, noProgress, earlyReference,
+  vmplAccess, vmsaTouched, unevicted, unacceptedTable, noProgress, earlyReference,
 ]
