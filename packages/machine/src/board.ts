@@ -88,11 +88,12 @@ export function ramRanges(bytes: number): { readonly start: number, readonly len
 /**
  * The RAM of a PC.
  * @param overhead bytes for processors and firmware
+ * @param fill seed of the noise that memory holds at first; 0 for zeros
  * @throws MachineError when this process cannot have as much
  */
-export function createRam(bytes: number, overhead: number): PhysicalMemory {
+export function createRam(bytes: number, overhead: number, fill = 0): PhysicalMemory {
   try {
-    return createPhysicalMemory({ ram: ramRanges(bytes), overhead })
+    return createPhysicalMemory({ ram: ramRanges(bytes), overhead, fill })
   } catch (error) {
     // What V8 says when the process may not have that much address space.
     if (!(error instanceof RangeError)) throw error

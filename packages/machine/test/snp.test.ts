@@ -64,6 +64,23 @@ describe('an SNP guest', () => {
     expect(pages * 4096).toBeGreaterThan(64 * MiB)
   })
 
+  it.each([
+    ['that nobody has used', 0x200_0000], ['behind its own image, as for its BSS', 0x100_8000],
+  ])('finds noise in memory %s, which follows from the seed', (_, address) => {
+    const seen = [1, 1, 2].map((seed) => reported((asm) => {
+      asm.set(r8, address)
+      asm.load(rbx, r8)
+      for (let word = 1; word < 8; word++) {
+        asm.load(rax, r8, 8 * word)
+        asm.alu('xor', rbx, rax)
+        asm.shiftLeft(rbx, 1)
+      }
+    }, { seed }))
+    expect(seen[0]).not.toBe(0)
+    expect(seen[1]).toBe(seen[0])
+    expect(seen[2]).not.toBe(seen[0])
+  })
+
   it('gets memory of its host as it accepts it, 2 MiB at a time', () => {
     const machine = snpMachine((asm) => { asm.plain('hlt') }, { memory: 256 * MiB, accept: 'eager' })
     messageOf(machine)

@@ -92,7 +92,8 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
   const saved = restore && systemOf(restore)
   const hostBytes = hostMemory(options.memory)
   const map = pcMemoryMap(hostBytes)
-  const memory = createRam(hostBytes, processorsOverhead(vcpus))
+  // What a guest has accepted and not written is noise, whatever the host wrote there: it sees that with its own key.
+  const memory = createRam(hostBytes, processorsOverhead(vcpus), createRandom(seed, 'memory').next32() || 1)
   const { emit, hash } = createEmit(options)
   const course = createCourse({ loop: () => loop, emit, listeners: options })
   const { tell, end } = course
