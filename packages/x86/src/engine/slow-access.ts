@@ -74,14 +74,11 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
   }
 
   /** Tells the observer of what is about to be accessed. */
-  const tellObserver = (parts: readonly Part[]): void => {
+  const tellObserver = ({ address, length }: Part): void => {
     const { observer } = mmu()
-    if (observer === null) return
-    for (const { address, length } of parts) {
-      if (!observer.sees(Math.floor(address / PAGE))) continue
-      options.beforeSeen()
-      observer.accessed(address, length)
-    }
+    if (observer === null || length === 0 || !observer.sees(Math.floor(address / PAGE))) return
+    options.beforeSeen()
+    observer.accessed(address, length)
   }
 
   const isLocal = (address: number): boolean => Math.floor(address / PAGE) === mmu().local?.page
@@ -163,7 +160,7 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
     const parts = partsOf(low, high, bytes.length, access)
     if (parts === null) return false
     if (breakpoints.data !== 0) breakpoints.accessed(low, high, bytes.length, out)
-    tellObserver(parts)
+    parts.forEach(tellObserver)
     let at = 0
     for (const part of parts) {
       for (let done = 0; done < part.length; done += 64) {
@@ -205,7 +202,8 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
       const access = userAccess() | ((want & 2) !== 0 ? ACCESS_WRITE : 0)
       if (!isAligned(low, high, size) || !split(low, high, size, access)) return 0
       if (breakpoints.data !== 0) breakpoints.accessed(low, high, size, (want & 2) !== 0)
-      tellObserver(pending)
+      tellObserver(first)
+      tellObserver(second)
       const host = directly(want)
       if (host >= 0) return host
       if ((want & 1) !== 0) {
