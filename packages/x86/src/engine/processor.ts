@@ -9,7 +9,7 @@ import {
 } from '../state.ts'
 import { createBreakpoints } from './breakpoints.ts'
 import type { Breakpoints } from './breakpoints.ts'
-import { placeRip } from './code-cache.ts'
+import { placeRip } from './rip.ts'
 import { IF } from './core.ts'
 import type { Core } from './core.ts'
 import { createCpu } from './cpu-services.ts'
