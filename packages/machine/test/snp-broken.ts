@@ -195,6 +195,11 @@ const touchVmsa = (stops: boolean): Code => (asm) => {
     gdtr: { base: 0x1000n, limit: flatGdt(segments).length - 1 }, idtr: { base: 0n, limit: 0 }, segments,
   })
   const words = new BigUint64Array(bytes.buffer)
+  // Memory holds noise before it is written.
+  asm.set(rdi, VMSA)
+  asm.set(rcx, words.length)
+  asm.set(rax, 0)
+  asm.bytes(0xf3, 0x48, 0xab) // rep stosq
   asm.set(rdi, VMSA)
   words.forEach((word, i) => {
     if (word === 0n) return
