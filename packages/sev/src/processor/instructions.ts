@@ -101,7 +101,7 @@ function tellPvalidate(
 /** Pages that were validated wait to be evicted from the caches; those that are no longer need it no more. */
 function noteEviction(sev: SevProcessor, cpu: Cpu, outcome: RmpDone, at: RmpTranslation | null): void {
   const { evictions } = sev.shared
-  if (evictions === null || at === null || outcome.status !== RmpStatus.SUCCESS || outcome.carry === true) return
+  if (evictions === null || at === null || outcome.status !== RmpStatus.SUCCESS || outcome.carry) return
   const pages = (gpr32(cpu, RCX) & 1) === 0 ? 1 : LARGE_PAGES
   if ((gpr32(cpu, RDX) & 1) === 0) evictions.rescinded(at.page, pages)
   else evictions.validated(sev, at.page, pages)
