@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { createMachine, decodeSnapshot, encodeSnapshot, MachineError } from '../src/index.ts'
 import type { Machine, MachineOptions, SnapshotData } from '../src/index.ts'
 import { mutateSnapshot } from './mutate.ts'
+import { BROKEN } from './snp-broken.ts'
 import { pageState, pvalidate, request } from './snp-code.ts'
 import { snpMachine } from './snp-machine.ts'
 import type { Code } from './snp-machine.ts'
@@ -121,9 +122,47 @@ describe('a snapshot of an SNP guest', () => {
       [{ svsm: { vmpl: 2 } }, 'snapshot: svsm: it has none; asked for the guest at VMPL2'],
       [{ hostile: [{ mode: 'flip', at: 7 }] }, 'snapshot: hostile: it has none; asked for flip@7'],
       [{ sevFeatures: 0x20n }, 'snapshot: sevFeatures: it has 0x0; asked for 0x20'],
+      [{ errata: ['coherency'] }, 'snapshot: errata: it has none; asked for coherency'],
       [{ memory: 128 * MiB }, 'snapshot: memory: it has 67108864; asked for 134217728'],
     ] as const) expect(() => snapshot.fork(given)).toThrow(message)
     expect(snapshot.fork({ cc: 'snp', sevFeatures: 0n }).stats().instructions).toBe(machine.stats().instructions)
+  })
+
+  it('keeps what was validated and waits to be evicted from the caches', () => {
+    const careless = (asm: Assembler): void => {
+      asm.set(r8, 0x200_0000)
+      asm.label('again')
+      pvalidate(asm, 0x200_0000, 0)
+      pvalidate(asm, 0x200_0000, 1)
+      asm.load(rax, r8, 0)
+      asm.store(r8, 256, rax)
+      asm.jump('again')
+    }
+    const straight = create(careless, { errata: ['coherency'] })
+    let first = 0
+    for (; straight.findings.list().length === 0; first += 10_000) straight.run({ instructions: 10_000 })
+    const walker = create(careless, { errata: ['coherency'] })
+    walker.run({ instructions: first })
+    straight.run({ instructions: 100 })
+    // In one round of the loop, one finding is counted.
+    for (let at = 0; at < 16; at++) {
+      const copy = walker.snapshot().fork()
+      copy.run({ instructions: 100 - at })
+      expect(copy.findings.list(), `${at} instructions on`).toEqual(straight.findings.list())
+      walker.run({ instructions: 1 })
+    }
+    expect(straight.findings.list()).toMatchObject([{ rule: 'snp-unevicted-page' }])
+  })
+
+  it.each(['snp-unaccepted-table', 'snp-vmsa-touched', 'snp-load-past-end'])('goes on to find: %s', { timeout: 30_000 }, (rule) => {
+    const { code, options } = BROKEN[rule]
+    const machine = create(code, options)
+    machine.run({ instructions: 60_000 })
+    expect(machine.findings.list()).toEqual([])
+    const copy = machine.snapshot().fork()
+    for (const each of [machine, copy]) each.run({ instructions: 2_000_000 })
+    expect(copy.findings.list().map((found) => found.rule)).toContain(rule)
+    expect(copy.findings.list()).toEqual(machine.findings.list())
   })
 
   it('keeps a hostile host, which strikes when it would have', () => {
@@ -163,6 +202,8 @@ describe('an SNP snapshot with something wrong in it', () => {
     ['host.pages.core.count.0', 77, 'snp.host.pages.count: expected the lengths of the lists'],
     ['silicon.psp.scalars.snp', 'n1', 'snp.psp.scalars.snp: expected a number'],
     ['findings.history.mistaken', [-1], 'snp.findings.history.mistaken[0]: expected a whole number'],
+    ['unacceptedTable', { start: 0, length: 2 ** 40 }, "snp.unacceptedTable.length: expected as many bits as"],
+    ['silicon.evictions', [[1, 1, 1n]], 'snp.silicon.evictions: expected those of the options'],
     ['time.lanes', [], 'snp.time: expected the account of 1 processors'],
   ])('is refused by field: %s', (path, value, message) => {
     expect(() => createMachine({ restore: broken(path, value) })).toThrow(`snapshot: ${message}`)

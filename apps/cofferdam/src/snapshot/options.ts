@@ -58,18 +58,20 @@ as you would keep the guest's own disk. A guest whose SVSM has a TPM (--svsm-vtp
 `
 
 /** Options that a restored machine has from its snapshot. */
-const fixed = ['memory', 'vcpus', 'cpu', 'seed', 'cc', 'svsm', 'hostile'] as const
+const fixed = ['memory', 'vcpus', 'cpu', 'seed', 'cc', 'svsm', 'hostile', 'cpuErratum'] as const
 /** What would start the machine, which has started already; firmware may start it anew. */
 const starters = ['kernel', 'initrd', 'append', 'run', 'add', 'with'] as const
 /** What decides how a confidential guest starts: it never does again. */
-const launchers = [['accept', '--accept'], ['sevFeatures', '--sev-features'], ['cpuErratum', '--cpu-erratum'], ['svsmVtpm', '--svsm-vtpm']] as const
+const launchers = [['accept', '--accept'], ['sevFeatures', '--sev-features'], ['svsmVtpm', '--svsm-vtpm']] as const
 
 /** The options that a snapshot decides, as the command line has them. */
 export const fixedBy = ({ options }: Pick<SnapshotData, 'options'>): Asked => {
   const { memory, vcpus, cpu, seed, cc, snp } = options
-  const { vmpl, hostile } = snp ?? { vmpl: null, hostile: null }
+  const { vmpl, hostile, errata } = snp ?? { vmpl: null, hostile: null, errata: [] }
+  const cpuErratum = errata.at(0)
   return {
     memory, vcpus, cpu, seed, cc, ...(vmpl !== null && { svsm: vmpl }), ...(hostile !== null && { hostile }),
+    ...(cpuErratum !== undefined && { cpuErratum }),
   }
 }
 

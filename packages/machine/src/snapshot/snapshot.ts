@@ -7,7 +7,7 @@ import type { MemoryImage, PhysicalMemory } from '@cofferdam/memory'
 import { ApicSnapshotError, StateError } from '@cofferdam/x86'
 import { SvsmError } from '@cofferdam/svsm'
 import { checkOptions, MachineError } from '../options.ts'
-import type { HostileOption, MachineOptions } from '../options.ts'
+import type { Erratum, HostileOption, MachineOptions } from '../options.ts'
 import type { SnpSystemState } from '../snp/state.ts'
 import { crc32 } from './crc32.ts'
 import { misfit } from './shape.ts'
@@ -29,6 +29,8 @@ export interface SnapshotOptions {
     readonly vmpl: number | null
     /** What its host does against the rules; null of an honest one. */
     readonly hostile: readonly HostileOption[] | null
+    /** What its processors have wrong. */
+    readonly errata: readonly Erratum[]
   } | null
   /** The files that firmware may still read, by option; none without firmware. */
   readonly files: Readonly<Record<string, FileMark>>
@@ -75,12 +77,13 @@ export function captureMachine(
   given: MachineOptions, attachment: Plain, memory: PhysicalMemory, parts: MachineParts, snp: SnpSystemState | null = null,
 ): SnapshotData {
   const name = 'snapshot'
-  const { memory: bytes, vcpus, cpu, seed, cc = 'none', svsm, hostile, ...files } = given
+  const { memory: bytes, vcpus, cpu, seed, cc = 'none', svsm, hostile, errata = [], ...files } = given
   const options: SnapshotOptions = {
     memory: bytes, vcpus, cpu: cc === 'snp' ? 'amd' : cpu, seed, cc, files: marksOf(files),
     snp: cc === 'none' ? null : {
       vmpl: svsm?.vmpl ?? null,
       hostile: hostile?.map(({ mode, at }) => ({ mode, ...(at !== undefined && { at }) })) ?? null,
+      errata,
     },
   }
   return checked(name, () => ({ name, options, attachment, state: captureState(parts, snp), image: memory.capture() }))
@@ -134,7 +137,11 @@ function asMachineError(name: string, error: unknown): unknown {
 }
 
 /** What an option `snp` must be. */
-const SNP_OPTIONS: Shape = { orNull: { vmpl: { orNull: 'count' }, hostile: { orNull: { list: { mode: 'string' } } } } }
+const SNP_OPTIONS: Shape = {
+  orNull: {
+    vmpl: { orNull: 'count' }, hostile: { orNull: { list: { mode: 'string' } } }, errata: { list: 'string' },
+  },
+}
 
 /** Checks options that come from outside. @throws MachineError naming the snapshot and the option */
 export function checkSnapshotOptions(name: string, options: SnapshotOptions): void {
@@ -153,12 +160,13 @@ export function checkSnapshotOptions(name: string, options: SnapshotOptions): vo
 }
 
 /** Options of the machine that only SNP guests have. */
-function snpOptionsOf({ snp }: SnapshotOptions): Pick<MachineOptions, 'svsm' | 'hostile'> {
-  const { vmpl, hostile } = snp ?? { vmpl: null, hostile: null }
-  return { ...(vmpl !== null && { svsm: { vmpl } }), ...(hostile !== null && { hostile }) }
+function snpOptionsOf({ snp }: SnapshotOptions): Pick<MachineOptions, 'svsm' | 'hostile' | 'errata'> {
+  if (snp === null) return {}
+  const { vmpl, hostile, errata } = snp
+  return { ...(vmpl !== null && { svsm: { vmpl } }), ...(hostile !== null && { hostile }), errata }
 }
 
-type SettledOptions = Pick<MachineOptions, 'memory' | 'vcpus' | 'cpu' | 'seed' | 'cc' | 'svsm' | 'hostile'>
+type SettledOptions = Pick<MachineOptions, 'memory' | 'vcpus' | 'cpu' | 'seed' | 'cc' | 'svsm' | 'hostile' | 'errata'>
 
 /**
  * The options of a machine that goes on from a snapshot. @throws MachineError for one that the snapshot has otherwise
@@ -180,12 +188,16 @@ export function optionsOf({ name, options }: SnapshotData, given: Partial<Machin
 }
 
 /** @throws MachineError for options of SNP guests that the snapshot has otherwise */
-function checkSnpOptions(name: string, { snp }: SnapshotOptions, { svsm, hostile }: Partial<MachineOptions>): void {
+function checkSnpOptions(name: string, { snp }: SnapshotOptions, { svsm, hostile, errata }: Partial<MachineOptions>): void {
   const level = (vmpl: number | null | undefined): string => (typeof vmpl === 'number' ? `the guest at VMPL${vmpl}` : 'none')
   if (svsm !== undefined && svsm.vmpl !== snp?.vmpl) {
     throw new MachineError(name, 'svsm', `it has ${level(snp?.vmpl)}; asked for ${level(svsm.vmpl)}`)
   }
   if (svsm?.vtpm !== undefined) throw new MachineError(name, 'svsm', 'it has no TPM; leave the TPM out')
+  const names = (list: readonly Erratum[] = []): string => (list.length === 0 ? 'none' : [...list].sort().join(', '))
+  if (errata !== undefined && names(errata) !== names(snp?.errata)) {
+    throw new MachineError(name, 'errata', `it has ${names(snp?.errata)}; asked for ${names(errata)}`)
+  }
   const attacks = (list: readonly HostileOption[] | null | undefined): string =>
     list?.map(({ mode, at }) => (at === undefined ? mode : `${mode}@${at}`)).join(', ') ?? 'none'
   if (hostile !== undefined && attacks(hostile) !== attacks(snp?.hostile)) {

@@ -7,7 +7,7 @@ import { COSTS, createReferenceHost, createSnpGuest, guestModel } from '@cofferd
 import type { SnpGuest } from '@cofferdam/host'
 import { createIoBus } from '@cofferdam/memory'
 import type { SevFact } from '@cofferdam/sev'
-import { E820Type, SevFeatures } from '@cofferdam/spec'
+import { E820Type, LinuxUnacceptedMemory, SevFeatures } from '@cofferdam/spec'
 import { configureModel, epycGenoa, routeMessage } from '@cofferdam/x86'
 import type { AccessObserver, Svm } from '@cofferdam/x86'
 import { createEmit, createRam, ramRanges, SMBIOS } from '../board.ts'
@@ -57,7 +57,8 @@ const ramOf = (map: readonly MemoryRegion[]) => map.filter((r) => r.type === E82
 
 /** @throws StateMisfit, MachineError for parts that each are right, and not together */
 function checkTogether(
-  { guest, svsm, moments }: SnpSystemState, options: MachineOptions & { readonly restore?: SnapshotData }, svms: readonly Svm[],
+  { silicon, guest, svsm, moments }: SnpSystemState, options: MachineOptions & { readonly restore?: SnapshotData },
+  svms: readonly Svm[],
 ): void {
   const need = (ok: boolean, path: string, expected: string): void => {
     if (!ok) throw new StateMisfit({ path, expected })
@@ -65,6 +66,8 @@ function checkTogether(
   need(svms.every(({ resident }, i) => resident < 0 || resident === guest.vmcbs[i] * PAGE), 'seats.processor.supervisor',
     "the guest's own VMCBs")
   need((svsm === null) === (options.svsm === undefined), 'snp.svsm', options.svsm === undefined ? 'none' : 'an SVSM')
+  need((silicon.evictions === null) === !(options.errata?.includes('coherency') ?? false), 'snp.silicon.evictions',
+    'those of the options')
   need((moments === null) === (options.hostile === undefined), 'snp.moments', 'those of the options')
   const features = options.sevFeatures
   if (features !== undefined && (features | SevFeatures.mask.SNPActive) !== guest.sevFeatures) {
@@ -77,9 +80,14 @@ function checkTogether(
 export type SnpMachine = Omit<Machine, 'snapshot'> & { snapshot(attachment: Plain): SnapshotData }
 
 /** The state of a snapshot's system. @throws StateMisfit for one that is none of an SNP guest's */
-function systemOf({ state }: SnapshotData): SnpSystemState {
+function systemOf({ options, state }: SnapshotData): SnpSystemState {
   const found = misfit(state, { snp: SNP_SHAPE })
   if (found !== undefined || state.snp === null) throw new StateMisfit(found ?? { path: 'snp', expected: 'a record' })
+  // One byte has the bits of eight units of memory, and a unit is a page or more.
+  const most = LinuxUnacceptedMemory.size + options.memory / PAGE / 8
+  if ((state.snp.unacceptedTable?.length ?? 0) > most) {
+    throw new StateMisfit({ path: 'snp.unacceptedTable.length', expected: "as many bits as the guest's memory has pages" })
+  }
   return state.snp
 }
 
@@ -246,6 +254,11 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
       emit?.({ at: loop.now(), cpu, kind: 'vmexit', name, ...(malformed !== undefined && { data: { malformed } }) })
     },
   })
+  if (unacceptedTable !== null) {
+    const tellFact = (fact: SevFact): void => { findings.fromSilicon(physical[loop.current()], fact) }
+    const table = watchUnacceptedTable({ memory, guest, table: unacceptedTable, tell: tellFact })
+    for (const { mmu } of physical) mmu.observer = joined(mmu.observer, table)
+  }
   for (const vcpu of guest.vcpus) seats.push({ processor: vcpu, apic: vcpu.apic })
 
   const parts: MachineParts = { loop, clock, processors, random, hash, devices: platform.parts }
@@ -262,11 +275,6 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     account.restore(saved.time)
     if (saved.moments !== null) moments?.restore(saved.moments)
     checkTogether(saved, options, svms)
-  }
-  if (unacceptedTable !== null) {
-    const tellFact = (fact: SevFact): void => { findings.fromSilicon(physical[loop.current()], fact) }
-    const table = watchUnacceptedTable({ memory, guest, table: unacceptedTable, tell: tellFact })
-    for (const { mmu } of physical) mmu.observer = joined(mmu.observer, table)
   }
 
   return {

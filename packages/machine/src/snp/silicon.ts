@@ -6,7 +6,7 @@ import { COSTS } from '@cofferdam/host'
 import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createPsp, createRmpTable, createSevSilicon, guestProgram, machineCertificates } from '@cofferdam/sev'
-import type { GuestProgram, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor } from '@cofferdam/sev'
+import type { GuestProgram, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor, WaitingPage } from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
 import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
@@ -62,6 +62,8 @@ export interface SiliconState {
   readonly psp: Plain
   readonly rmp: RmpTableState
   readonly operations: readonly (readonly [name: string, count: number])[]
+  /** What was validated and waits to be evicted from the caches; null where software need not do that. */
+  readonly evictions: readonly WaitingPage[] | null
 }
 
 /** Position of the C-bit, and the ASIDs: SNP guests have those below `MIN_SEV_ASID` (as the silicon's CPUID says). */
@@ -143,11 +145,14 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     operations: () => Object.fromEntries([...operations].sort(([a], [b]) => (a < b ? -1 : 1))),
     writeBackCaches: (index) => { sev.wbinvd(processors()[index]) },
     certificates: () => machineCertificates(identity, psp.state.reportedTcb),
-    snapshot: () => ({ psp: psp.snapshot(), rmp: table.snapshot(), operations: [...operations] }),
+    snapshot: () => ({
+      psp: psp.snapshot(), rmp: table.snapshot(), operations: [...operations], evictions: sev.evictions?.snapshot() ?? null,
+    }),
     restore(saved) {
       psp.restore(saved.psp)
       table.restore(saved.rmp)
       for (const [name, count] of saved.operations) operations.set(name, count)
+      if (saved.evictions !== null) sev.evictions?.restore(saved.evictions)
     },
   }
 }

@@ -103,6 +103,7 @@ const time = tuple('count', 'count')
 export const SNP_SHAPE: Shape = {
   silicon: {
     psp: {}, rmp: { enabled: 'boolean', base: 'string', end: 'string', cfg: 'string' }, operations: counters,
+    evictions: { orNull: list(tuple('count', 'count', 'word')) },
   },
   host: { pages: {}, bufferPage: 'count', asid: 'count', released: list('count') },
   guest: GUEST,

@@ -19,12 +19,18 @@ interface Waiting {
   readonly validatedAt: bigint
 }
 
+/** A page that waits, as data: its system page, the lines of it that were touched, and RIP of the PVALIDATE. */
+export type WaitingPage = readonly [page: number, lines: number, validatedAt: bigint]
+
 export interface Evictions {
   /** A guest has validated pages; the processor is resident. */
   validated(sev: SevProcessor, page: number, pages: number): void
   /** A guest has taken its validation back. */
   rescinded(page: number, pages: number): void
   observer(sev: SevProcessor): AccessObserver
+  /** Pages that wait, in their order. */
+  snapshot(): readonly WaitingPage[]
+  restore(pages: readonly WaitingPage[]): void
 }
 
 export function createEvictions(shared: Pick<SevShared, 'rmp' | 'fact'>): Evictions {
@@ -74,5 +80,10 @@ export function createEvictions(shared: Pick<SevShared, 'rmp' | 'fact'>): Evicti
         if (lines < 0 || entry.lines === (FIRST | LAST)) waiting.delete(page)
       },
     }),
+    snapshot: () => [...waiting].map(([page, { lines, validatedAt }]) => [page, lines, validatedAt] as const),
+    restore(pages) {
+      for (const [page, lines, validatedAt] of pages) waiting.set(page, { lines: lines & (FIRST | LAST), validatedAt })
+      forgetOldest()
+    },
   }
 }

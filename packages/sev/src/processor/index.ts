@@ -16,6 +16,7 @@ import type { RmpTable } from '../rmp/table.ts'
 import type { SevOperation, SevProcessor, SevShared } from './context.ts'
 import { sysCfgHas } from './context.ts'
 import { createEvictions } from './evictions.ts'
+import type { Evictions, WaitingPage } from './evictions.ts'
 import { sevLeaves } from './cpuid.ts'
 import { deniedPage, deniedWalk, tellDenied } from './faults.ts'
 import { guestOf } from './guests.ts'
@@ -75,6 +76,8 @@ export interface SevSilicon {
   wbinvd(processor: Processor): void
   /** Makes all processors forget pages whose RMP entries somebody else (the PSP) changed. */
   flush(effects: readonly TlbEffect[]): void
+  /** Pages that wait to be evicted from the caches, where software has to do that; null where it need not. */
+  readonly evictions: Pick<Evictions, 'snapshot' | 'restore'> | null
 }
 
 /** Who executes instructions for a host in TypeScript. */
@@ -135,7 +138,7 @@ export function createSevSilicon(options: SevSiliconOptions): SevSilicon {
   }
 
   return {
-    extensions: [svm, sevExtension], svmOf: svm.svmOf, sevOf,
+    extensions: [svm, sevExtension], svmOf: svm.svmOf, sevOf, evictions,
     rmpupdate(page, { assigned, guestPage, large, asid, immutable }) {
       const taken = takenBefore(shared, page)
       const status = applied(rmpupdate(rmp, {
@@ -158,4 +161,5 @@ export { HOST_KEY } from './context.ts'
 export { guestProgram } from './guest-program.ts'
 export type { GuestProgram, PvalidateResult } from './guest-program.ts'
 export type { SevGuest, SevOperation, SevProcessor, SevShared } from './context.ts'
+export type { WaitingPage } from './evictions.ts'
 export { SERVED_FEATURES } from './encrypted.ts'
