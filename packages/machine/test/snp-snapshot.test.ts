@@ -202,7 +202,7 @@ describe('an SNP snapshot with something wrong in it', () => {
     ['host.pages.core.count.0', 77, 'snp.host.pages.count: expected the lengths of the lists'],
     ['silicon.psp.scalars.snp', 'n1', 'snp.psp.scalars.snp: expected a number'],
     ['findings.history.mistaken', [-1], 'snp.findings.history.mistaken[0]: expected a whole number'],
-    ['unacceptedTable', { start: 0, length: 2 ** 40 }, "snp.unacceptedTable.length: expected as many bits as"],
+    ['unacceptedTable', { start: 0, length: 2 ** 40 }, 'snp.unacceptedTable.length: expected as many bits as'],
     ['silicon.evictions', [[1, 1, 1n]], 'snp.silicon.evictions: expected those of the options'],
     ['time.lanes', [], 'snp.time: expected the account of 1 processors'],
   ])('is refused by field: %s', (path, value, message) => {
