@@ -501,11 +501,11 @@ describe('SNP', () => {
     expect(box.writeMsr(Msr.AMD_SYSCFG, 1n)).toBe('gp')
   })
 
-  it('is claimed by CPUID with C-bit, VMPLs and ASIDs', () => {
+  it('is claimed by CPUID with C-bit, VMPLs and ASIDs, and caches that need no help', () => {
     const box = createSevBox()
     expect(box.host('b81f000080 31c9 0fa2 f4')).toBeNull()
     expect([box.register(0) & 0x1fn, box.register(3), box.register(1), box.register(2)])
-      .toEqual([0x1fn, 51n | (4n << 12n), 1006n, 4n])
+      .toEqual([0x1fn, 51n | (4n << 12n) | (1n << 31n), 1006n, 4n])
     box.host('b800000080 0fa2 f4')
     expect(box.register(0)).toBe(0x8000_0025n)
   })
