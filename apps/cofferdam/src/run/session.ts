@@ -238,8 +238,8 @@ const checkAround = (session: Session): Outcome | undefined => {
 }
 
 /**
- * Takes a snapshot that is due; an outcome when the session is to stop with it. Called between two slices only: a
- * machine that goes on from there does what this one does next.
+ * Takes a snapshot; an outcome when the session is to stop with it. Called between two slices only: a machine that goes
+ * on from there does what this one does next.
  */
 const save = async ({ saving, machine, script }: Session): Promise<Outcome | undefined> =>
   (await saving?.take(machine, script)) === true ? { kind: 'ok', how: 'snapshot' } : undefined
@@ -269,18 +269,22 @@ export const runSession = async (options: SessionOptions): Promise<Outcome> => {
   const instructions = options.slice ?? defaultSlice
   const { debugger: held } = session
   held?.started(session.machine)
-  for (;;) {
-    const saved = await save(session)
+  const isDue = (): boolean => session.saving?.isDue(session.machine) === true
+  for (let due = isDue(); ;) {
+    const saved = due ? await save(session) : undefined
     if (saved) return saved
     await held?.ready(() => checkAround(session) !== undefined)
     const given = checkAround(session)
     if (given) return withoutSnapshot(session, given)
     const result = await runWholeSlice(session, instructions)
     if ('kind' in result) return result
+    due = isDue()
     if (held?.after(result) === true) continue
     const around = checkAround(session)
     // The slice that shows the last text may be the one that shows the snapshot's.
-    if (around?.kind === 'ok' && around.how === 'until') await save(session)
+    if (due && around?.kind === 'ok' && around.how === 'until') await save(session)
+    // Next comes the snapshot. What the script would type now is typed after it, by whoever goes on.
+    if (due && around === undefined && (result.reason === 'idle' || result.reason === 'budget')) continue
     const outcome = around ?? (await onResult(session, result))
     if (outcome) return withoutSnapshot(session, outcome)
   }

@@ -8,7 +8,9 @@ import type { Interval, SnapshotChoice } from './options.ts'
 
 /** Takes a session's snapshots when they are due. */
 export interface Saving {
-  /** Between two slices: takes the snapshot that is due, if one is. Answers whether the session is to stop. */
+  /** Whether a snapshot is due; asked after each slice, and once before the first. */
+  isDue(machine: Machine): boolean
+  /** Between two slices: takes a snapshot. Answers whether the session is to stop. */
   take(machine: Machine, script: Script): Promise<boolean>
   /** What the console should have shown for a snapshot, and has not yet. */
   readonly missed: string | undefined
@@ -37,17 +39,16 @@ export const createSaving = ({ choice, watch, booted, write }: SavingOptions): S
   let interval: number | undefined
   let counted: Machine | undefined
 
-  const isDue = (machine: Machine): boolean => {
-    if (snapshotEvery === undefined) return !taken && watch.snapshotSeen
-    const now = Math.floor(positionOf(machine, snapshotEvery) / snapshotEvery.every)
-    const due = counted === machine && interval !== undefined && now > interval
-    counted = machine
-    interval = now
-    return due
-  }
   return {
+    isDue(machine) {
+      if (snapshotEvery === undefined) return !taken && watch.snapshotSeen
+      const now = Math.floor(positionOf(machine, snapshotEvery) / snapshotEvery.every)
+      const due = counted === machine && interval !== undefined && now > interval
+      counted = machine
+      interval = now
+      return due
+    },
     async take(machine, script) {
-      if (!isDue(machine)) return false
       const attachment: Attachment = { version: 1, ...booted, console: watch.save(), script: script.save() }
       // It is plain data, which an interface does not say of itself.
       await write(machine.snapshot(attachment as unknown as Plain))
