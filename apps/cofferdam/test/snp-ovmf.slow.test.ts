@@ -59,8 +59,10 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
     await boot('trixie-cloud', '2G', vcpus, 'ovmf')
   })
 
-  it.each([1, 2, 4])('runs at VMPL2 under our SVSM, the kernel after it, with %i vCPUs', { timeout: 600_000 }, async (vcpus) => {
-    const { out } = await boot('sid-cloud', '2G', vcpus, 'ovmf-amdsev', '--svsm')
+  it.each([
+    [1, '256M'], [1, '2G'], [2, '2G'], [4, '2G'], [2, '3147780K'], [2, '4095M'], [4, '4097M'], [2, '64G'],
+  ])('runs at VMPL2 under our SVSM, the kernel after it, with %i vCPUs and %s', { timeout: 600_000 }, async (vcpus, memory) => {
+    const { out } = await boot('sid-cloud', memory, vcpus, 'ovmf-amdsev', '--svsm')
     expect(out).toContain('SEV: SNP running at VMPL2.')
     // OVMF has the host's list of processors, and the SVSM make their VMSAs.
     expect(readSnpStats(stats).exits['apic-id-list'] ?? 0).toBe(vcpus > 1 ? 2 : 0)

@@ -29,7 +29,7 @@ const name = debianMissing === undefined ? '' : ` (${debianMissing})`
 
 describe.skipIf(debianMissing !== undefined)(`SNP guests under an SVSM${name}`, () => {
   it.each([
-    [1, '256M'], [2, '4095M'], [4, '4097M'], [4, '2G'],
+    [1, '256M'], [2, '4095M'], [4, '4097M'], [4, '2G'], [2, '3147780K'], [2, '64G'],
   ])('boot with %i vCPUs and %s, and have the SVSM validate and create processors', { timeout: 600_000 }, async (vcpus, memory) => {
     const { out, svsm } = await boot('dmesg | grep SEV; echo "processors: $(nproc)"', '--vcpus', `${vcpus}`, '--memory', memory)
     expect(out).toMatch(/Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP/)
