@@ -50,15 +50,22 @@ for name in $active; do
 done
 [ -c /dev/$tty ] || tty=console
 
-# takes memory through a file system in memory, which makes the kernel accept it, and gives it back
+# has the kernel accept its memory by holding it, in programs that wait for a pipe that nobody reads; they are the first
+# to go when others want all of it (that of a file system in memory would be nobody's to give back)
 accept_all() {
-  mkdir -p /accept
-  mount -t tmpfs -o size=100% accept /accept || return
+  mkfifo /accept && exec 9<>/accept && rm /accept || return
+  holders= last=
   while left=$(sed -n 's/^Unaccepted: *\\([0-9]*\\).*/\\1/p' /proc/meminfo); [ "\${left:-0}" -gt 0 ]; do
-    head -c 64m /dev/zero >>/accept/memory || break
+    # the last one has what it wants
+    if [ "$left" = "$last" ]; then
+      (echo 1000 >/proc/self/oom_score_adj; exec dd if=/dev/zero bs=64M count=1 >&9 2>/dev/null) &
+      holders="$holders $!"
+      left=
+    fi
+    last=$left
     sleep 0.05
   done
-  umount /accept
+  kill $holders 2>/dev/null
 }
 if parameter cofferdam.accept && [ "$value" = background ]; then
   (renice -n 19 -p $(sh -c 'echo $PPID') >/dev/null; accept_all) &
