@@ -95,7 +95,18 @@ describe('an attestation report', () => {
     })).toMatchObject({ ok: true, signer: 'VLEK' })
     guestOf(f).vcekDisabled = true
     expect(report(f, { flags: 1 }).status).toBe(GuestMessageStatus.INVALID_KEY_SELECTION)
-    expect(report(f, { flags: 3 }).status).toBe(GuestMessageStatus.INVALID_KEY_SELECTION)
+  })
+  it('finds a reserved KEY_SEL wrong in itself, and no key missing', () => {
+    expect(report(runningGuest(), { flags: 3 }).status).toBe(GuestMessageStatus.INVALID_PARAM)
+  })
+  it('names the chip whichever key signs, unless MASK_CHIP_ID is set', () => {
+    const f = runningGuest()
+    f.memory.write(0x9000, wrapVlek(identity, new Uint8Array(384).fill(3), f.psp.state.committedTcb))
+    f.run('SNP_VLEK_LOAD', SnpVlekLoad.create({ length: 16, wrappedPaddr: 0x9000n }))
+    const chip = (): string => toHex(parseReport(report(f).bytes).chipId)
+    expect(chip()).toBe(toHex(identity.chipId))
+    f.run('SNP_CONFIG', SnpConfig.create({ flags: 1 }))
+    expect(chip()).toBe('00'.repeat(64))
   })
   it('hides chip and signature when the platform says so', () => {
     const f = runningGuest()

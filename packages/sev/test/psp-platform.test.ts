@@ -207,6 +207,11 @@ describe('SNP_CONFIG and SNP_COMMIT', () => {
     expect(f.run('SNP_COMMIT', SnpCommit.create({ length: 4 }))).toBe(S.SUCCESS)
     expect(f.psp.state.reportedTcb).toBe(f.psp.state.currentTcb)
   })
+  it('need SNP to be on for a configuration, and for a commit not (Linux, sev_ioctl_do_snp_commit)', () => {
+    const f = pspFixture({ raw: true })
+    expect(f.run('SNP_CONFIG', SnpConfig.create({}))).toBe(S.INVALID_PLATFORM_STATE)
+    expect(f.run('SNP_COMMIT', SnpCommit.create({ length: 4 }))).toBe(S.SUCCESS)
+  })
 })
 
 describe('SNP_VLEK_LOAD', () => {
@@ -228,6 +233,30 @@ describe('SNP_VLEK_LOAD', () => {
     expect(load(wrapped)).toBe(S.SUCCESS)
     expect(toHex(f.psp.state.vlek?.seed ?? new Uint8Array())).toBe(toHex(seed))
     expect(() => wrapVlek(identity, new Uint8Array(4), 0n)).toThrow(RangeError)
+  })
+  /** Loads a VLEK of the committed version. */
+  const loadVlek = (f: PspFixture): number => {
+    f.memory.write(0x9000, wrapVlek(identity, new Uint8Array(384), f.psp.state.committedTcb))
+    return f.run('SNP_VLEK_LOAD', SnpVlekLoad.create({ length: 16, wrappedPaddr: 0x9000n }))
+  }
+  it('is for SNP that is on, and a shutdown deletes the key', () => {
+    expect(loadVlek(pspFixture({ raw: true }))).toBe(S.INVALID_PLATFORM_STATE)
+    const f = pspFixture()
+    loadVlek(f)
+    expect(f.psp.state.vlek).not.toBeNull()
+    expect(f.run('SNP_SHUTDOWN')).toBe(S.SUCCESS)
+    expect(f.psp.state.vlek).toBeNull()
+  })
+  it('lasts over a commit that changes nothing, and not over one that changes the reported version', () => {
+    const f = pspFixture()
+    const commit = (): number => f.run('SNP_COMMIT', SnpCommit.create({ length: 4 }))
+    loadVlek(f)
+    commit()
+    expect(f.psp.state.vlek).not.toBeNull()
+    const reportedTcb = encodeTcb('Milan', { fmc: 0, bootLoader: 3, tee: 0, snp: 8, microcode: 115 })
+    f.run('SNP_CONFIG', SnpConfig.create({ reportedTcb }))
+    commit()
+    expect(f.psp.state.vlek).toBeNull()
   })
 })
 

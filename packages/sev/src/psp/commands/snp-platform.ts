@@ -59,6 +59,8 @@ function shutdown(firmware: Firmware, flags: number): number {
   for (const page of state.guests.keys()) changePage(firmware, page, { vmsa: false })
   state.guests.clear()
   state.snp = UNINIT
+  // The ABI on SNP_VLEK_LOAD: a shutdown deletes the VLEK (quoted by Linux f91e9dbb5845).
+  state.vlek = null
   if (x86 !== 0) {
     platform.disableSnp?.()
     firmware.rmp.enabled = false
@@ -83,7 +85,7 @@ export const snpShutdownEx: PspHandler = {
 }
 
 export const snpConfig: PspHandler = {
-  id: PspCommand.SNP_CONFIG, name: 'SNP_CONFIG', bytes: SnpConfig.size,
+  id: PspCommand.SNP_CONFIG, name: 'SNP_CONFIG', snp: [INIT], bytes: SnpConfig.size,
   run({ state, identity }, buffer) {
     const { reportedTcb, flags, reserved } = SnpConfig.read(buffer)
     if ((flags & ~SnpConfigFlags.used) !== 0 || reserved.some((byte) => byte !== 0)) return PspStatus.INVALID_PARAM
@@ -95,10 +97,15 @@ export const snpConfig: PspHandler = {
   },
 }
 
+/**
+ * SNP_COMMIT is taken in every state, which table 5 of the ABI leaves out (Linux 5a1364da2f04): it sets the committed
+ * and the reported version, and a VLEK of another reported version goes (virtee/sev, Firmware::snp_commit).
+ */
 export const snpCommit: PspHandler = {
   id: PspCommand.SNP_COMMIT, name: 'SNP_COMMIT', bytes: SnpCommit.size,
   run({ state }, buffer) {
     if (SnpCommit.get(buffer, 'length') !== SnpCommit.size) return PspStatus.INVALID_LENGTH
+    if (state.reportedTcb !== state.currentTcb) state.vlek = null
     state.committedTcb = state.currentTcb
     // What SNP_CONFIG set lower ends here (Linux Documentation/virt/coco/sev-guest.rst, SNP_COMMIT).
     state.reportedTcb = state.currentTcb
@@ -107,7 +114,7 @@ export const snpCommit: PspHandler = {
 }
 
 export const snpVlekLoad: PspHandler = {
-  id: PspCommand.SNP_VLEK_LOAD, name: 'SNP_VLEK_LOAD', bytes: SnpVlekLoad.size,
+  id: PspCommand.SNP_VLEK_LOAD, name: 'SNP_VLEK_LOAD', snp: [INIT], bytes: SnpVlekLoad.size,
   run(firmware, buffer) {
     const { length, wrappedVersion, reserved, wrappedPaddr } = SnpVlekLoad.read(buffer)
     if (length !== SnpVlekLoad.size) return PspStatus.INVALID_LENGTH

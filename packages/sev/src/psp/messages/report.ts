@@ -21,7 +21,7 @@ export function selectSigner(firmware: Firmware, guest: GuestContext, keySelect:
   const { identity, state } = firmware
   const { vlek } = state
   const useVlek = keySelect === 2 || (keySelect === 0 && vlek !== null)
-  if (keySelect > 2 || (useVlek && vlek === null) || (!useVlek && guest.vcekDisabled)) return null
+  if ((useVlek && vlek === null) || (!useVlek && guest.vcekDisabled)) return null
   if (useVlek && vlek !== null) {
     return { kind: ReportSigningKey.VLEK, key: identity.vlek(vlek.seed, vlek.tcb).privateKey }
   }
@@ -51,7 +51,8 @@ export function buildReport(
     authorKeyDigest: guest.authorKeyDigest, reportId: guest.reportId, reportIdMa: guest.reportIdMa,
     reportedTcb: loaded && state.vlek !== null ? state.vlek.tcb : state.reportedTcb,
     ...(version >= 3 && { cpuidFamily: family, cpuidModel: model, cpuidStepping: stepping }),
-    chipId: state.maskChipId || loaded ? new Uint8Array(64) : identity.chipId,
+    // Whichever key signs: only MaskChipId hides it (virtee/sev, AttestationReport.chip_id).
+    chipId: state.maskChipId ? new Uint8Array(64) : identity.chipId,
     committedTcb: state.committedTcb, currentBuild: facts.build, currentMinor: facts.minor, currentMajor: facts.major,
     committedBuild: facts.build, committedMinor: facts.minor, committedMajor: facts.major, launchTcb: guest.launchTcb,
     ...(version >= 5 && { launchMitVector: guest.launchMitigations, currentMitVector: facts.mitigations }),
@@ -73,7 +74,10 @@ export const reportMessage: MessageHandler = {
     if (vmpl > 3 || vmpl < vmpck || (flags & ~ReportRequestFlags.used) !== 0 || !isZero(reserved)) {
       return answer(GuestMessageStatus.INVALID_PARAM)
     }
-    const signer = selectSigner(firmware, guest, ReportRequestFlags.get(flags, 'keySelect'))
+    const keySelect = ReportRequestFlags.get(flags, 'keySelect')
+    // A reserved value names no key that could be missing (56860 §7.3 has three causes of an invalid selection).
+    if (keySelect > 2) return answer(GuestMessageStatus.INVALID_PARAM)
+    const signer = selectSigner(firmware, guest, keySelect)
     if (signer === null) return answer(GuestMessageStatus.INVALID_KEY_SELECTION)
     return answer(GuestMessageStatus.SUCCESS, buildReport(firmware, guest, vmpl, reportData, signer))
   },
