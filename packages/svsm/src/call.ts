@@ -4,7 +4,7 @@ import type { Deposits } from './deposits.ts'
 import type { SvsmFact } from './findings.ts'
 import type { SvsmConfiguration, SvsmPlaces } from './image.ts'
 import type { SvsmProcessor } from './processor.ts'
-import type { GuestVcpus } from './vcpus.ts'
+import type { GuestVcpu, GuestVcpus } from './vcpus.ts'
 import type { Reports } from './psp/reports.ts'
 import type { Vtpm } from './vtpm/vtpm.ts'
 
@@ -15,6 +15,8 @@ export interface SvsmCall {
   readonly r8: bigint
   /** SEV_FEATURES of the caller. */
   readonly features: bigint
+  /** The caller: its VMSA and calling area. */
+  readonly vcpu: GuestVcpu
 }
 
 /** RAX, and the argument registers that change. */
@@ -37,8 +39,8 @@ export interface SvsmState {
   readonly vtpm: Vtpm | undefined
   /** Reports by the firmware, for attestation. */
   readonly reports: Reports
-  /** Takes facts about the calls of a processor's guest, for findings. */
-  fact(processor: SvsmProcessor, fact: SvsmFact): void
+  /** Takes facts about a call, for findings. */
+  fact(caller: GuestVcpu, fact: SvsmFact): void
 }
 
 /** One call of a protocol: one function, one file; the tables of protocols are the index. */

@@ -3,6 +3,7 @@ import { SevFeatures, SvmExit, SvsmCallId, SvsmCallingArea, SvsmResult, Vmsa } f
 import { refuse, type SvsmAnswer, type SvsmState } from './call.ts'
 import { viewOf } from './memory.ts'
 import { isFault, type SvsmProcessor } from './processor.ts'
+import type { GuestVcpu } from './vcpus.ts'
 
 /** What was asked for, and with which result. */
 export interface ServedCall {
@@ -22,7 +23,9 @@ function nonceOf(vmsa: DataView): bigint {
 }
 
 /** Serves a call by its id and registers. */
-function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): ServedCall & SvsmAnswer {
+function dispatch(
+  vcpu: GuestVcpu, vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor,
+): ServedCall & SvsmAnswer {
   const nonce = nonceOf(vmsa)
   const register = (name: 'rax' | (typeof REGISTERS)[number]): bigint => Vmsa.get(vmsa, name) ^ nonce
   const { protocol, call } = SvsmCallId.unpack(register('rax'))
@@ -34,8 +37,19 @@ function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): Se
   if (server === undefined) return { name: `${table.name}.${call}`, ...refuse('UNSUPPORTED_CALL') }
   const answer = server.serve({
     rcx: register('rcx'), rdx: register('rdx'), r8: register('r8'), features: Vmsa.get(vmsa, 'sevFeatures'),
+    vcpu,
   }, svsm, processor)
   return { name: `${table.name}.${server.name}`, ...answer }
+}
+
+/** A copy of the VMSA, if a call waits behind it: the call is the caller's no more. */
+function takeCall(vcpu: GuestVcpu, processor: SvsmProcessor): DataView | null {
+  const page = new Uint8Array(Vmsa.size)
+  if (isFault(processor.load(vcpu.vmsa, page))) return null
+  const vmsa = viewOf(page)
+  if (Vmsa.get(vmsa, 'guestExitCode') !== BigInt(SvmExit.VMGEXIT)) return null
+  const pending = processor.exchange(vcpu.callingArea + SvsmCallingArea.offset.callPending, 0)
+  return isFault(pending) || pending === 0 ? null : vmsa
 }
 
 /**
@@ -43,15 +57,16 @@ function dispatch(vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): Se
  * taken away first. A host may run the SVSM whenever it likes: then there is nothing to do. Answers null then.
  */
 export function serveCall(svsm: SvsmState, processor: SvsmProcessor): ServedCall | null {
-  const vcpu = svsm.vcpus.of(processor.apicId)
-  if (vcpu === undefined) return null
-  const page = new Uint8Array(Vmsa.size)
-  if (isFault(processor.load(vcpu.vmsa, page))) return null
-  const vmsa = viewOf(page)
-  if (Vmsa.get(vmsa, 'guestExitCode') !== BigInt(SvmExit.VMGEXIT)) return null
-  const pending = processor.exchange(vcpu.callingArea + SvsmCallingArea.offset.callPending, 0)
-  if (isFault(pending) || pending === 0) return null
-  const { name, code, ...answer } = dispatch(vmsa, svsm, processor)
+  for (const vcpu of svsm.vcpus.of(processor.apicId)) {
+    const vmsa = takeCall(vcpu, processor)
+    if (vmsa !== null) return serve(vcpu, vmsa, svsm, processor)
+  }
+  return null
+}
+
+/** Serves a call and leaves the results in the caller's registers. */
+function serve(vcpu: GuestVcpu, vmsa: DataView, svsm: SvsmState, processor: SvsmProcessor): ServedCall {
+  const { name, code, ...answer } = dispatch(vcpu, vmsa, svsm, processor)
   const word = (field: 'rax' | (typeof REGISTERS)[number], value: bigint): void => {
     const bytes = new Uint8Array(8)
     viewOf(bytes).setBigUint64(0, value ^ nonceOf(vmsa), true)

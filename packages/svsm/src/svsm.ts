@@ -73,10 +73,7 @@ export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
     return {
       host, channel, configuration, places, vcpus, deposits, protocols: PROTOCOLS, reports: createReports(channel, places),
       vtpm: vtpm && createVtpm(vtpm),
-      fact({ apicId }, fact) {
-        const caller = vcpus.of(apicId)
-        if (caller !== undefined) onFact?.(apicId, caller.vmsa, fact)
-      },
+      fact({ apicId, vmsa }, fact) { onFact?.(apicId, vmsa, fact) },
     }
   }
 
@@ -88,12 +85,13 @@ export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
     const channel = startSvsm(processor, host, configuration, places)
     if (channel === null) return null
     const started = assemble(configuration, host, channel)
-    started.vcpus.add(processor.apicId, { vmsa: places.guestVmsa, callingArea: configuration.callingArea })
+    const { apicId } = processor
+    started.vcpus.add({ apicId, vmsa: places.guestVmsa, callingArea: configuration.callingArea })
     return started
   }
 
   const runGuest = ({ configuration, vcpus }: SvsmState, { apicId }: SvsmProcessor): SvsmLeave => {
-    if (vcpus.of(apicId) === undefined) return 'halt'
+    if (vcpus.of(apicId).length === 0) return 'halt'
     return GhcbMsrRunVmplReq.pack({ info: BigInt(GhcbMsr.RUN_VMPL_REQ), vmpl: BigInt(configuration.vmpl) })
   }
 

@@ -7,39 +7,42 @@ import type { SvsmRange } from './image.ts'
 
 const PAGE = 4096
 
-/** A processor of the guest's. */
+/** A VMSA of the guest's, from its creation to its deletion. */
 export interface GuestVcpu {
-  /** Guest physical address of its VMSA. */
+  /** The processor that it is for. */
+  readonly apicId: number
+  /** Its guest physical address. */
   readonly vmsa: number
   callingArea: number
 }
 
 export interface GuestVcpus {
-  /** The VMSA that a processor runs with at the guest's level, by APIC id. */
-  of(apicId: number): GuestVcpu | undefined
+  /**
+   * The VMSAs of a processor, newest first. A guest creates the next one while the processor still runs with the last,
+   * until it has told its host (Linux, snp_wakeup_cpu_via_vmgexit); no more than `MOST_AT_ONCE` are found.
+   */
+  of(apicId: number): readonly GuestVcpu[]
   knows(apicId: number): boolean
-  /** Notes a VMSA; a processor may have had another, which stays one until it is deleted. */
-  add(apicId: number, vcpu: GuestVcpu): void
+  add(vcpu: GuestVcpu): void
   /** Forgets a VMSA; false when it is none. */
   remove(vmsa: number): boolean
   isVmsa(address: number): boolean
-  isCallingArea(address: number): boolean
   /**
    * Whether a range is the guest's: RAM or launched, with nothing in it that was deposited, and no VMSA. The SVSM's own
    * pages are none.
    */
   isGuests(address: number, length: number): boolean
+  /** The same, with no calling area in it: pages that a guest may give away or make something else of. */
+  isFree(address: number, length: number): boolean
   snapshot(): GuestVcpusState
   restore(saved: GuestVcpusState): void
 }
 
-/** What a snapshot keeps. */
-export interface GuestVcpusState {
-  readonly vcpus: readonly GuestVcpu[]
-  /** Places in `vcpus`: of the one that a processor runs with, and of those that were not deleted. */
-  readonly present: readonly (readonly [apicId: number, place: number])[]
-  readonly kept: readonly number[]
-}
+/** What a snapshot keeps: the VMSAs that were not deleted, in the order of their creation. */
+export type GuestVcpusState = readonly GuestVcpu[]
+
+/** VMSAs of one processor among which a call is looked for. An honest guest has two for a moment. */
+export const MOST_AT_ONCE = 16
 
 export interface GuestVcpusOptions {
   readonly apicIds: readonly number[]
@@ -64,46 +67,32 @@ function joined(ranges: readonly SvsmRange[]): SvsmRange[] {
 
 export function createGuestVcpus({ apicIds, ranges, isDeposited }: GuestVcpusOptions): GuestVcpus {
   const guests = joined(ranges)
-  const present = new Map<number, GuestVcpu>()
-  /** All VMSAs that were not deleted, with their calling areas. */
+  /** In the order of their creation. */
   const vmsas = new Map<number, GuestVcpu>()
-  const holdsVmsa = (address: number, length: number): boolean => {
-    for (const vmsa of vmsas.keys()) if (vmsa < address + length && vmsa + PAGE > address) return true
+  const holds = (places: (vcpu: GuestVcpu) => number, address: number, length: number): boolean => {
+    for (const vcpu of vmsas.values()) {
+      if (places(vcpu) < address + length && places(vcpu) + PAGE > address) return true
+    }
     return false
   }
+  const isGuests = (address: number, length: number): boolean =>
+    guests.some(({ start, length: bytes }) => address >= start && address + length <= start + bytes)
+    && !holds(({ vmsa }) => vmsa, address, length) && !isDeposited(address, length)
   return {
-    of: (apicId) => present.get(apicId),
+    of: (apicId) => [...vmsas.values()].filter((vcpu) => vcpu.apicId === apicId).slice(-MOST_AT_ONCE).reverse(),
     knows: (apicId) => apicIds.includes(apicId),
-    add(apicId, vcpu) {
-      present.set(apicId, vcpu)
-      vmsas.set(vcpu.vmsa, vcpu)
-    },
-    remove(vmsa) {
-      for (const [apicId, vcpu] of present) if (vcpu.vmsa === vmsa) present.delete(apicId)
-      return vmsas.delete(vmsa)
-    },
+    add(vcpu) { vmsas.set(vcpu.vmsa, vcpu) },
+    remove: (vmsa) => vmsas.delete(vmsa),
     isVmsa: (address) => vmsas.has(address),
-    isCallingArea: (address) => [...vmsas.values()].some(({ callingArea }) => callingArea === address),
-    isGuests: (address, length) =>
-      guests.some(({ start, length: bytes }) => address >= start && address + length <= start + bytes)
-      && !holdsVmsa(address, length) && !isDeposited(address, length),
-    snapshot() {
-      const all = [...new Set([...present.values(), ...vmsas.values()])]
-      return {
-        vcpus: all.map((vcpu) => ({ ...vcpu })), present: [...present].map(([apicId, vcpu]) => [apicId, all.indexOf(vcpu)]),
-        kept: [...vmsas.values()].map((vcpu) => all.indexOf(vcpu)),
-      }
-    },
+    isGuests,
+    isFree: (address, length) => isGuests(address, length) && !holds(({ callingArea }) => callingArea, address, length),
+    snapshot: () => [...vmsas.values()].map((vcpu) => ({ ...vcpu })),
     restore(saved) {
-      const all = saved.vcpus.map((vcpu) => ({ ...vcpu }))
-      const at = (place: number): GuestVcpu => {
-        if (place < 0 || place >= all.length) throw new SvsmError('vcpus', `expected places below ${all.length}`)
-        return all[place]
-      }
-      present.clear()
       vmsas.clear()
-      for (const [apicId, place] of saved.present) present.set(apicId, at(place))
-      for (const place of saved.kept) vmsas.set(at(place).vmsa, at(place))
+      for (const [i, vcpu] of saved.entries()) {
+        if (!apicIds.includes(vcpu.apicId)) throw new SvsmError(`vcpus[${i}].apicId`, "expected a processor's")
+        vmsas.set(vcpu.vmsa, { ...vcpu })
+      }
     },
   }
 }

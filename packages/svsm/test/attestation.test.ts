@@ -3,6 +3,7 @@ import {
   guidBytes, SevFeatures, SvsmAttestCall, SvsmAttestRequest, SvsmLocation, SvsmResult, SvsmServiceGuid,
 } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
+import type { SvsmFact } from '../src/index.ts'
 import { serveReports, type FirmwareOptions } from './firmware.ts'
 import { createBox, FEATURES, PAGE, SCRATCH, startedBox } from './fixture.ts'
 
@@ -37,7 +38,8 @@ const vtpm = {
 
 /** A box with buffers, and its firmware. */
 function attestBox(firmware?: FirmwareOptions, tpm: { command(command: Uint8Array): Uint8Array | null } | undefined = vtpm) {
-  const box = startedBox({ svsm: { vtpm: tpm } })
+  const facts: SvsmFact[] = []
+  const box = startedBox({ svsm: { vtpm: tpm, onFact: (_apicId, _vmsa, fact) => { facts.push(fact) } } })
   box.own(REPORT, 4)
   box.at(NONCE).bytes.fill(0x42)
   const asked = serveReports(box, firmware)
@@ -53,7 +55,7 @@ function attestBox(firmware?: FirmwareOptions, tpm: { command(command: Uint8Arra
     }))
     return box.call(PROTOCOL, number, { rcx: BigInt(SCRATCH), rdx: 77n, r8: 78n })
   }
-  return { ...box, asked, attest: call }
+  return { ...box, asked, facts, attest: call }
 }
 
 const nonce = new Uint8Array(64).fill(0x42)
@@ -128,6 +130,15 @@ describe('SVSM_ATTEST_SERVICES', () => {
     const box = attestBox()
     expect(box.attest(request).code).toBe(R.INVALID_PARAMETER)
     expect(box.asked).toEqual([])
+  })
+
+  it('notes reserved bits as a mistake of the guest', () => {
+    const box = attestBox()
+    box.attest({ nonce: { reserved: 0x10 } })
+    box.attest({ reserved: 2 }, SINGLE_SERVICE)
+    expect(box.facts.map(({ field, bits }) => [field, bits])).toEqual([
+      ['the word behind the size of its nonce', 0x10n], ['the word behind the manifest version', 2n],
+    ])
   })
 
   it('refuses to write to its own pages', () => {

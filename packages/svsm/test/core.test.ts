@@ -145,6 +145,20 @@ describe('SVSM_CORE_PVALIDATE', () => {
     expect(box.call(0, C.PVALIDATE, { rcx: list(box, [entry(FRESH, LARGE)]) }).code).toBe(R.INVALID_ADDRESS)
   })
 
+  it('refuses calling areas, alone or in a larger page', () => {
+    const box = startedBox()
+    const pvalidate = (one: bigint): number =>
+      box.call(0, C.PVALIDATE, { rcx: list(box, [one]) }).code
+    expect(pvalidate(entry(CALLING_AREA, 0))).toBe(R.INVALID_ADDRESS)
+    expect(pvalidate(entry(CALLING_AREA, LARGE | VALIDATE))).toBe(R.INVALID_ADDRESS)
+    expect(box.log).toEqual([])
+    // The page is as good as any other once the area has moved.
+    box.own(FRESH)
+    box.call(0, C.REMAP_CA, { rcx: BigInt(FRESH) })
+    const rcx = list(box, [entry(CALLING_AREA, 0)])
+    expect(box.call(0, C.PVALIDATE, { rcx }, { callingArea: FRESH }).code).toBe(R.SUCCESS)
+  })
+
   it('is to be called again after much work, and then goes on', () => {
     const box = startedBox()
     const entries = Array.from({ length: 17 }, (_, i) => entry(0x120_0000 + i * 2 ** 21, VALIDATE | LARGE))
@@ -208,6 +222,44 @@ describe('SVSM_CORE_CREATE_VCPU', () => {
     expect(create(FRESH + 3 * PAGE, FRESH + 3 * PAGE)).toBe(R.INVALID_ADDRESS)
     expect(create(box.base + 5 * PAGE, FRESH + 3 * PAGE)).toBe(R.INVALID_ADDRESS)
     expect(create(FRESH + 3 * PAGE + 8, FRESH + 2 * PAGE)).toBe(R.INVALID_ADDRESS)
+  })
+})
+
+describe('a processor with an old and a new VMSA', () => {
+  const OLD = { apicId: 1, vmsa: FRESH + PAGE, callingArea: SCRATCH }
+  const NEW = { apicId: 1, vmsa: FRESH + 2 * PAGE, callingArea: FRESH + 3 * PAGE }
+  const SPARE = FRESH + 4 * PAGE
+  /** Processor 1 runs with the old one, and the new one waits for the host. */
+  const hotplug = () => {
+    const box = startedBox()
+    createVmsa(box, OLD.vmsa)
+    box.own(FRESH + 2 * PAGE, 3)
+    box.at(NEW.vmsa).bytes.set(Vmsa.create({ vmpl: box.vmpl, efer: 0x1000n, sevFeatures: FEATURES }))
+    const create = { rcx: BigInt(NEW.vmsa), rdx: BigInt(NEW.callingArea), r8: 1n }
+    expect(box.call(0, C.CREATE_VCPU, create).code).toBe(R.SUCCESS)
+    return box
+  }
+  const QUERY = { rcx: 1n }
+
+  it('is answered at the one that called', () => {
+    const box = hotplug()
+    expect(box.call(0, C.QUERY_PROTOCOL, QUERY, OLD)).toMatchObject({ code: R.SUCCESS, pending: 0, left: box.started })
+    expect(box.call(0, C.QUERY_PROTOCOL, QUERY, NEW)).toMatchObject({ code: R.SUCCESS, pending: 0 })
+    expect(box.call(0, C.QUERY_PROTOCOL, QUERY, OLD)).toMatchObject({ code: R.SUCCESS, pending: 0 })
+  })
+
+  it('moves the calling area of the one that called', () => {
+    const box = hotplug()
+    expect(box.call(0, C.REMAP_CA, { rcx: BigInt(SPARE) }, OLD).code).toBe(R.SUCCESS)
+    expect(box.call(0, C.QUERY_PROTOCOL, QUERY, { ...OLD, callingArea: SPARE }).code).toBe(R.SUCCESS)
+    expect(box.call(0, C.QUERY_PROTOCOL, QUERY, NEW).code).toBe(R.SUCCESS)
+  })
+
+  it.each([['old', OLD, NEW], ['new', NEW, OLD]])('goes on with the other when the %s one is deleted', (_, gone, left) => {
+    const box = hotplug()
+    expect(box.call(0, C.DELETE_VCPU, { rcx: BigInt(gone.vmsa) }).code).toBe(R.SUCCESS)
+    expect(box.call(0, C.QUERY_PROTOCOL, QUERY, left)).toMatchObject({ code: R.SUCCESS, left: box.started })
+    expect(box.call(0, C.QUERY_PROTOCOL, QUERY, gone)).toMatchObject({ code: C.QUERY_PROTOCOL, pending: 1 })
   })
 })
 

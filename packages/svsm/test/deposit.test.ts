@@ -1,6 +1,7 @@
-import { SvsmCoreCall, SvsmResult } from '@cofferdam/spec'
+import { SvsmCoreCall, SvsmResult, Vmsa } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
-import { CALLING_AREA, list, nextOf, PAGE, RAM, SCRATCH, startedBox } from './fixture.ts'
+import type { SvsmFact } from '../src/index.ts'
+import { CALLING_AREA, FEATURES, list, nextOf, PAGE, RAM, SCRATCH, startedBox } from './fixture.ts'
 
 const R = SvsmResult
 const C = SvsmCoreCall
@@ -25,6 +26,18 @@ describe('SVSM_CORE_DEPOSIT_MEM', () => {
     expect([nextOf(box), available(box)]).toEqual([2, 1])
   })
 
+  it('takes no calling area and no VMSA', () => {
+    const box = startedBox()
+    box.own(GIVEN)
+    expect(deposit(box, [BigInt(CALLING_AREA)])).toBe(R.INVALID_ADDRESS)
+    box.at(GIVEN + PAGE).bytes.set(Vmsa.create({ vmpl: box.vmpl, efer: 0x1000n, sevFeatures: FEATURES }))
+    box.own(GIVEN, 2)
+    const create = { rcx: BigInt(GIVEN + PAGE), rdx: BigInt(GIVEN), r8: 1n }
+    expect(box.call(0, C.CREATE_VCPU, create).code).toBe(R.SUCCESS)
+    expect(deposit(box, [BigInt(GIVEN)])).toBe(R.INVALID_ADDRESS)
+    expect(deposit(box, [BigInt(GIVEN + PAGE)])).toBe(R.INVALID_ADDRESS)
+  })
+
   it('leaves the guest no way to name what it gave', () => {
     const box = startedBox()
     box.own(GIVEN)
@@ -45,6 +58,15 @@ describe('SVSM_CORE_DEPOSIT_MEM', () => {
     box.own(GIVEN)
     expect(deposit(box, [entry])).toBe(code)
     expect([nextOf(box), available(box)]).toEqual([0, 0])
+  })
+})
+
+describe('reserved bits of what is deposited', () => {
+  it('are noted as a mistake of the guest', () => {
+    const facts: SvsmFact[] = []
+    const box = startedBox({ svsm: { onFact: (_apicId, _vmsa, fact) => { facts.push(fact) } } })
+    deposit(box, [BigInt(GIVEN) | 0x84n])
+    expect(facts).toMatchObject([{ call: 'SVSM_CORE_DEPOSIT_MEM', bits: 0x84n }])
   })
 })
 

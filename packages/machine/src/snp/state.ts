@@ -64,9 +64,7 @@ const SVSM: Shape = {
           size: 'count', callingArea: 'count', guestSecrets: 'count', guestCpuid: 'count', vmpl: 'count',
           apicIds: list('count'), ram: list(range), launch: list(range), cr3: 'word',
         },
-        vcpus: {
-          vcpus: list({ vmsa: 'count', callingArea: 'count' }), present: list(tuple('count', 'count')), kept: list('count'),
-        },
+        vcpus: list({ apicId: 'count', vmsa: 'count', callingArea: 'count' }),
         deposits: list({ address: 'count', large: 'boolean' }),
         host: { shared: list('count'), registered: list('count') },
         channel: { key: Uint8Array, sequence: 'word', broken: 'boolean' },

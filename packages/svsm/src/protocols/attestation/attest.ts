@@ -4,6 +4,7 @@ import { SvsmAttestRequest, SvsmLocation, SvsmResult, type LayoutRecord } from '
 import { refuse, success, type SvsmAnswer, type SvsmState } from '../../call.ts'
 import { copyIn, copyOut, viewOf } from '../../memory.ts'
 import type { SvsmProcessor } from '../../processor.ts'
+import type { GuestVcpu } from '../../vcpus.ts'
 
 /** A buffer that a guest names. */
 interface Buffer {
@@ -26,23 +27,30 @@ type Fields = LayoutRecord<typeof SvsmAttestRequest.fields>
 const NONCE_BYTES = 64
 const PAGE = 4096n
 
-function bufferOf(field: Uint8Array): Buffer | null {
-  const { gpa, bytes, reserved } = SvsmLocation.read(viewOf(field))
-  return reserved === 0 ? { gpa, bytes } : null
+/** Notes reserved bits of a request; answers whether there were any. */
+export function isReserved(value: number, field: string, caller: GuestVcpu, svsm: SvsmState): boolean {
+  if (value === 0) return false
+  const bits = BigInt(value)
+  svsm.fact(caller, { kind: 'svsm-reserved', call: 'of the attestation protocol', field, value: bits, bits })
+  return true
 }
+
+const BUFFERS = ['report', 'nonce', 'manifest', 'certificates'] as const
 
 /** Copies the request of `length` bytes at RCX; what is wrong with it. */
 export function readRequest(
-  rcx: bigint, length: number, svsm: SvsmState, processor: SvsmProcessor,
+  rcx: bigint, length: number, caller: GuestVcpu, svsm: SvsmState, processor: SvsmProcessor,
 ): AttestRequest & { readonly fields: Fields } | SvsmAnswer {
   const copied = copyIn(svsm, processor, rcx, length)
   if (copied === null) return refuse('INVALID_PARAMETER')
   const bytes = new Uint8Array(SvsmAttestRequest.size)
   bytes.set(copied)
   const fields = SvsmAttestRequest.read(viewOf(bytes))
-  const [report, nonce, manifest, certificates] =
-    [fields.report, fields.nonce, fields.manifest, fields.certificates].map(bufferOf)
-  if (report === null || nonce === null || manifest === null || certificates === null) return refuse('INVALID_PARAMETER')
+  const locations = BUFFERS.map((name) => SvsmLocation.read(viewOf(fields[name])))
+  const reserved = locations.filter((location, i) =>
+    isReserved(location.reserved, `the word behind the size of its ${BUFFERS[i]}`, caller, svsm))
+  if (reserved.length > 0) return refuse('INVALID_PARAMETER')
+  const [report, nonce, manifest, certificates] = locations
   if (report.gpa % PAGE !== 0n || manifest.gpa % PAGE !== 0n) return refuse('INVALID_PARAMETER')
   // Who wants no certificates names no buffer for them: its address does not count then.
   if (certificates.bytes > 0 && certificates.gpa % PAGE !== 0n) return refuse('INVALID_PARAMETER')

@@ -4,8 +4,8 @@ import { attest, readRequest } from './attest.ts'
 import { services, servicesManifest } from './manifest.ts'
 
 /** SVSM_ATTEST_SERVICES (58019 §7.2, call 0): a report over the manifests of all services. */
-export const attestServices: SvsmServer = ({ rcx }, svsm, processor) => {
-  const request = readRequest(rcx, SVSM_ATTEST_SERVICES_BYTES, svsm, processor)
+export const attestServices: SvsmServer = ({ rcx, vcpu }, svsm, processor) => {
+  const request = readRequest(rcx, SVSM_ATTEST_SERVICES_BYTES, vcpu, svsm, processor)
   if ('code' in request) return request
   const all = services(svsm)
   return all === null ? refuse('INVALID_REQUEST') : attest(request, servicesManifest(all), svsm, processor)

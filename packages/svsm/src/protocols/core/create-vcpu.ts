@@ -17,8 +17,7 @@ export const createVcpu: SvsmServer = ({ rcx, rdx, r8, features }, svsm, process
   const callingArea = pageAddress(rdx)
   const apicId = Number(r8 & 0xffff_ffffn)
   if (address < 0 || callingArea < 0 || address === callingArea) return refuse('INVALID_ADDRESS')
-  if (!vcpus.isGuests(address, 4096) || !vcpus.isGuests(callingArea, 4096)) return refuse('INVALID_ADDRESS')
-  if (vcpus.isCallingArea(address) || vcpus.isCallingArea(callingArea)) return refuse('INVALID_ADDRESS')
+  if (!vcpus.isFree(address, 4096) || !vcpus.isFree(callingArea, 4096)) return refuse('INVALID_ADDRESS')
   // The host takes none at a multiple of 2 MiB: processors see collisions there that are none.
   if (address % LARGE === 0) return refuse('INVALID_ADDRESS')
   if (!vcpus.knows(apicId)) return refuse('INVALID_PARAMETER')
@@ -36,6 +35,6 @@ export const createVcpu: SvsmServer = ({ rcx, rdx, r8, features }, svsm, process
     adjust(processor, page, attributes(vmpl, Access.ALL))
     return made
   }
-  vcpus.add(apicId, { vmsa: address, callingArea })
+  vcpus.add({ apicId, vmsa: address, callingArea })
   return success()
 }

@@ -3,6 +3,7 @@ import { SvsmPvalidateHeader } from '@cofferdam/spec'
 import { refuse, type SvsmAnswer, type SvsmState } from '../../call.ts'
 import { copyIn, viewOf } from '../../memory.ts'
 import { isFault, type SvsmProcessor } from '../../processor.ts'
+import type { GuestVcpu } from '../../vcpus.ts'
 
 /** A list, copied. */
 export interface PageList {
@@ -16,7 +17,9 @@ export interface PageList {
 const HEADER = SvsmPvalidateHeader.size
 
 /** Copies the list at RCX; what is wrong with it. */
-export function readPageList(rcx: bigint, svsm: SvsmState, processor: SvsmProcessor): PageList | SvsmAnswer {
+export function readPageList(
+  rcx: bigint, caller: GuestVcpu, svsm: SvsmState, processor: SvsmProcessor,
+): PageList | SvsmAnswer {
   const inPage = Number(rcx % 4096n)
   if (rcx % 8n !== 0n) return refuse('INVALID_PARAMETER')
   // The list may be no longer than its page: what is behind is not copied.
@@ -25,7 +28,7 @@ export function readPageList(rcx: bigint, svsm: SvsmState, processor: SvsmProces
   const view = viewOf(bytes)
   const { entries, next, reserved } = SvsmPvalidateHeader.read(view)
   if (reserved !== 0) {
-    svsm.fact(processor, {
+    svsm.fact(caller, {
       kind: 'svsm-reserved', call: 'of the core protocol', field: 'the header of its list',
       value: view.getBigUint64(0, true),
       bits: BigInt(reserved) << BigInt(8 * SvsmPvalidateHeader.offset.reserved),

@@ -1,6 +1,7 @@
 import { RmpPageSize, RmpStatus, SvsmPvalidateEntry } from '@cofferdam/spec'
 import { protocolError, refuse, success, type SvsmAnswer, type SvsmServer, type SvsmState } from '../../call.ts'
 import { isFault, type SvsmProcessor } from '../../processor.ts'
+import type { GuestVcpu } from '../../vcpus.ts'
 import { eachEntry, readPageList } from './page-list.ts'
 import { Access, adjust, attributes } from './permissions.ts'
 
@@ -14,17 +15,17 @@ export const FAIL_NO_CHANGE = 0x10
 const PAGES_PER_CALL = 8192
 
 /** An entry taken apart; or what is wrong with it. */
-function parse(entry: bigint, svsm: SvsmState, processor: SvsmProcessor) {
+function parse(entry: bigint, caller: GuestVcpu, svsm: SvsmState) {
   const { pageSize, validate, ignoreCf, pfn } = SvsmPvalidateEntry.unpack(entry)
   const bits = entry & ~SvsmPvalidateEntry.used
   if (bits !== 0n) {
-    svsm.fact(processor, { kind: 'svsm-reserved', call: 'SVSM_CORE_PVALIDATE', field: 'an entry', value: entry, bits })
+    svsm.fact(caller, { kind: 'svsm-reserved', call: 'SVSM_CORE_PVALIDATE', field: 'an entry', value: entry, bits })
   }
   if (bits !== 0n || pageSize > 1n) return refuse('INVALID_PARAMETER')
   const large = Number(pageSize) === RmpPageSize.SIZE_2M
   if (large && pfn % 512n !== 0n) return refuse('INVALID_PARAMETER')
   const address = Number(pfn) * PAGE
-  if (!svsm.vcpus.isGuests(address, large ? LARGE : PAGE)) return refuse('INVALID_ADDRESS')
+  if (!svsm.vcpus.isFree(address, large ? LARGE : PAGE)) return refuse('INVALID_ADDRESS')
   return { page: { address, large }, validate: validate === 1n, ignoreCf: ignoreCf === 1n }
 }
 
@@ -46,8 +47,10 @@ function grant(processor: SvsmProcessor, page: { address: number, large: boolean
   return adjust(processor, page, attributes(vmpl, Access.ALL))
 }
 
-function pvalidateOne(entry: bigint, svsm: SvsmState, processor: SvsmProcessor): SvsmAnswer | null {
-  const parsed = parse(entry, svsm, processor)
+function pvalidateOne(
+  entry: bigint, caller: GuestVcpu, svsm: SvsmState, processor: SvsmProcessor,
+): SvsmAnswer | null {
+  const parsed = parse(entry, caller, svsm)
   if ('code' in parsed) return parsed
   const { page, validate, ignoreCf } = parsed
   const { vmpl } = svsm.configuration
@@ -61,8 +64,8 @@ function pvalidateOne(entry: bigint, svsm: SvsmState, processor: SvsmProcessor):
 }
 
 /** SVSM_CORE_PVALIDATE (58019 §7.1.2, call 1): stops at the first failure; the index field names it. */
-export const pvalidate: SvsmServer = ({ rcx }, svsm, processor) => {
-  const list = readPageList(rcx, svsm, processor)
+export const pvalidate: SvsmServer = ({ rcx, vcpu }, svsm, processor) => {
+  const list = readPageList(rcx, vcpu, svsm, processor)
   if ('code' in list) return list
-  return eachEntry(list, processor, PAGES_PER_CALL, (entry) => pvalidateOne(entry, svsm, processor)) ?? success()
+  return eachEntry(list, processor, PAGES_PER_CALL, (entry) => pvalidateOne(entry, vcpu, svsm, processor)) ?? success()
 }

@@ -14,9 +14,9 @@ const PAGES_PER_CALL = 8192
  * SVSM_CORE_WITHDRAW_MEM (58019 §7.1, call 5): the list at RCX has room for so many entries; those that come back are
  * cleared and the guest's again, and the header says how many there are.
  */
-export const withdrawMem: SvsmServer = ({ rcx }, svsm, processor) => {
+export const withdrawMem: SvsmServer = ({ rcx, vcpu }, svsm, processor) => {
   const { deposits, configuration: { vmpl } } = svsm
-  const list = readPageList(rcx, svsm, processor)
+  const list = readPageList(rcx, vcpu, svsm, processor)
   if ('code' in list) return list
   const bytes = new Uint8Array(SvsmMemoryHeader.size + 8 * list.entries)
   const view = viewOf(bytes)
@@ -35,7 +35,7 @@ export const withdrawMem: SvsmServer = ({ rcx }, svsm, processor) => {
     count++
   }
   SvsmMemoryHeader.write(view, { entries: count })
-  tellAvailable(svsm, processor)
+  tellAvailable(vcpu, svsm, processor)
   const used = bytes.subarray(0, SvsmMemoryHeader.size + 8 * count)
   return copyOut(svsm, processor, rcx, used) ? success() : refuse('INVALID_ADDRESS')
 }
