@@ -65,7 +65,8 @@ describe('a firmware image', () => {
     ['an empty reset vector', new Uint8Array(4096), 'fw: reset vector (the last 16 bytes): all 0x0; expected the '],
     ['an erased reset vector', new Uint8Array(4096).fill(0xff), 'fw: reset vector (the last 16 bytes): all 0xff; exp'],
     ['a store that is longer than the file', withStore(image(8), 0x1_0000),
-      'fw: firmware volume header, FvLength: 0x10000 in a file of 0x2000 bytes; expected a multiple of 0x1000 inside it'],
+      'fw: firmware volume header, FvLength: 0x10000 in a file of 0x2000 bytes; '
+      + 'expected a multiple of 0x1000 inside it'],
     ['a store alone', withStore(image(8), 8192), 'fw: firmware volume header: a variable store and nothing else'],
   ])('is refused: %s', (_, bytes, message) => {
     expect(refusal(() => layOutFirmware({ name: 'fw', bytes }))).toContain(message)
@@ -74,7 +75,8 @@ describe('a firmware image', () => {
   it.each([
     ['no store', image(8), 'vars: firmware volume header: no variable store'],
     ['half a page', image(8).subarray(0, 100), 'vars: size: 100 bytes; a variable store has a multiple of 4096'],
-    ['another size', withStore(new Uint8Array(16384), 16384), 'vars: size: a store of 0x4000 bytes; that of fw has 0x2000'],
+    ['another size', withStore(new Uint8Array(16384), 16384),
+      'vars: size: a store of 0x4000 bytes; that of fw has 0x2000'],
   ])('refuses variables: %s', (_, bytes, message) => {
     const fw = { name: 'fw', bytes: withStore(image(64), 8192) }
     expect(refusal(() => layOutFirmware(fw, { name: 'vars', bytes }))).toContain(message)

@@ -77,7 +77,9 @@ describe('an IGVM file', () => {
   it('reads as it was written', () => {
     expect(parseIgvm(writeIgvm(image), 'a.igvm')).toEqual(image)
     const kinds = fc.constantFrom('normal', 'unmeasured', 'shared', 'secrets', 'cpuid')
-    const pages = fc.array(fc.record({ kind: fc.constant('page'), gpa: fc.nat(2 ** 30).map((n) => n * PAGE), length: fc.constant(PAGE), type: kinds }))
+    const pages = fc.array(fc.record({
+      kind: fc.constant('page'), gpa: fc.nat(2 ** 30).map((n) => n * PAGE), length: fc.constant(PAGE), type: kinds,
+    }))
     fc.assert(fc.property(pages, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (some, policy) => {
       const given: IgvmImage = { policy, directives: [...some as IgvmDirective[], vp] }
       expect(parseIgvm(writeIgvm(given), 'a.igvm')).toEqual(given)

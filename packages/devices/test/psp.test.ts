@@ -164,7 +164,9 @@ describe('a snapshot of the mailbox', () => {
     expect([given, interrupts, read(R.SEV_COMMAND)]).toEqual([[[4, 0x3000]], 1, RESPONSE + 0x0004_0000])
   })
 
-  it.each([['response', -1], ['givenHigh', 2 ** 32], ['due', -1], ['busy', 1]])('is refused with %s of %d', (field, bad) => {
+  it.each([
+    ['response', -1], ['givenHigh', 2 ** 32], ['due', -1], ['busy', 1],
+  ])('is refused with %s of %d', (field, bad) => {
     expect(() => { mailbox.restore({ ...copyOf(), [field]: bad }) }).toThrow(SnapshotError)
   })
 })

@@ -8,7 +8,8 @@ const rule: Rule = {
 }
 const findings = createFindings()
 for (const at of [1_500_000, 1_750_000]) {
-  findings.add({ rule, what: 'A read went to 0x2000018, which is not validated.', gpa: 0x200_0018n, spa: 0x1234_5018n }, {
+  const what = 'A read went to 0x2000018, which is not validated.'
+  findings.add({ rule, what, gpa: 0x200_0018n, spa: 0x1234_5018n }, {
     at, vmpl: 0, rip: 0xffff_ffff_8100_0042n,
     scene: () => ({
       cpu: 0, vmpl: 0, cpl: 0, mode: '64-bit', linked: null, noSymbols: '',

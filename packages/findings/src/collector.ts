@@ -70,7 +70,8 @@ export function createFindings({ limit = DEFAULT_LIMIT, onFinding }: FindingsOpt
     if (known.others.length < MAX_OTHERS) known.others.push(gpa)
   }
 
-  const current = ({ finding, count, last, others }: Kept): Finding => ({ ...finding, count, last, others: [...others] })
+  const current = ({ finding, count, last, others }: Kept): Finding =>
+    ({ ...finding, count, last, others: [...others] })
 
   return {
     get dropped() { return dropped },

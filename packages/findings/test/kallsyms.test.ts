@@ -87,7 +87,9 @@ const memoryOf = (at: bigint, bytes: Uint8Array): ReadLinear => (address, out) =
 const at = TEXT + 0x120_0000n
 
 describe('the symbols that a kernel carries', () => {
-  it.each(['6.1', '6.1.y', '6.12', '6.15', '7.2'] as const)('are found in memory as Linux %s lays them out', (layout) => {
+  it.each([
+    '6.1', '6.1.y', '6.12', '6.15', '7.2',
+  ] as const)('are found in memory as Linux %s lays them out', (layout) => {
     const table = findKallsyms(memoryOf(at, kallsyms(layout, at)), TEXT + 0x1234n)
     expect(table?.count).toBe(COUNT)
     expect(table?.find('_text')).toBe(TEXT)

@@ -17,7 +17,9 @@ function findings(what?: string): readonly Finding[] {
 
 const input = (found = findings(), kernel = 'my kernel'): ReportInput => ({
   tool: { name: 'cofferdam', version: '1.2.3' },
-  run: { kernel, commandLine: 'console=ttyS0 "quoted" <&>', seed: 1, vcpus: 2, memoryBytes: 2 ** 31, outcome: 'poweroff' },
+  run: {
+    kernel, commandLine: 'console=ttyS0 "quoted" <&>', seed: 1, vcpus: 2, memoryBytes: 2 ** 31, outcome: 'poweroff',
+  },
   rules: [kept, rule], findings: found, counts: { 'snp-test-rule': 2 }, dropped: 0,
 })
 

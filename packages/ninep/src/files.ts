@@ -96,7 +96,9 @@ export interface NinePNode {
   /** Opens a regular file. Anything else is refused. */
   open(options: OpenOptions): Answer<NinePFile>
   /** Makes a regular file that is not there yet, and opens it. The node is to be released. */
-  create(name: string, mode: number, options: OpenOptions): Answer<{ readonly node: NinePNode; readonly file: NinePFile }>
+  create(
+    name: string, mode: number, options: OpenOptions,
+  ): Answer<{ readonly node: NinePNode; readonly file: NinePFile }>
   makeDirectory(name: string, mode: number): Answer<Qid>
   makeSymlink(name: string, target: string): Answer<Qid>
   set(change: AttributeChange): Done

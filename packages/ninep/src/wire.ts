@@ -227,7 +227,9 @@ const sizes: { readonly [K in keyof FieldTypes]: (value: FieldTypes[K]) => numbe
 /** A whole message with its header, or EMSGSIZE when it is longer than `room`. */
 export function encode<F extends Fields>(
   { type, tag, fields, values, room }:
-  { readonly type: number; readonly tag: number; readonly fields: F; readonly values: Values<F>; readonly room: number },
+  {
+    readonly type: number; readonly tag: number; readonly fields: F; readonly values: Values<F>; readonly room: number
+  },
 ): Answer<Uint8Array> {
   const rows = Object.entries(fields).map(([field, kind]) => [kind, values[field]] as const)
   const size = rows.reduce((sum, [kind, value]) => sum + (sizes[kind] as (value: unknown) => number)(value), HEADER)

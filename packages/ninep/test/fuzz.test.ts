@@ -9,7 +9,9 @@ const cases = Number(process.env.FUZZ_CASES ?? 30_000)
 const entries = { 'dir/a': 'text', 'dir/dir/b': '', 'file': 'x'.repeat(5000), 'link': { link: 'dir/a' } }
 
 describe('any bytes', () => {
-  it.each([true, false])('are answered by one whole reply each, and memory stays bounded (writable: %s)', (writable) => {
+  it.each([
+    true, false,
+  ])('are answered by one whole reply each, and memory stays bounded (writable: %s)', (writable) => {
     const capacity = 2 ** 20
     const files = createMemoryFiles({ entries, writable, capacity })
     const server = createNinePServer({ files, limits: { fids: 64, openFiles: 16, listedNames: 1000 } })

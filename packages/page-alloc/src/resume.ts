@@ -72,7 +72,10 @@ function checkSlots({ store: s }: PageAllocUse, { store }: PageAllocSnapshot): v
   for (let slot = s.slotUnused; slot >= 0; slot = s.slotBlock[slot]) {
     need(slot < s.slots && owner[slot] < 0 && unused++ < s.slots, 'slotUnused', 'a chain of unused slots')
   }
-  need(owner.every((block) => block >= 0) || owner.filter((block) => block < 0).length === unused, 'slotUnused', 'all unused slots')
+  need(
+    owner.every((block) => block >= 0) || owner.filter((block) => block < 0).length === unused,
+    'slotUnused', 'all unused slots',
+  )
 }
 
 /** Runs of pages lie apart, at multiples of their sizes. Answers how many there are on lists. */
@@ -85,7 +88,10 @@ function checkRuns({ store: s }: PageAllocUse, used: (slot: number) => boolean):
       const state = s.pageState[slot * BLOCK_PAGES + at]
       if (state === 0) continue
       const [kind, order] = [state & PageKind.mask, state & 15]
-      need(kind !== PageKind.none && order < MAX_ORDER && at >= end && at % 2 ** order === 0, 'pageState', 'runs that lie apart')
+      need(
+        kind !== PageKind.none && order < MAX_ORDER && at >= end && at % 2 ** order === 0,
+        'pageState', 'runs that lie apart',
+      )
       end = at + 2 ** order
       if (kind === PageKind.free) free += 2 ** order
       if (kind !== PageKind.used) listed++
@@ -157,7 +163,8 @@ function checkPerCpu({ core: c, store: s }: PageAllocUse, { core, store }: PageA
         const length = walk({
           name: 'pcpHead', head: c.pcpHead[at * PCP_LISTS + list], tail: c.pcpTail[at * PCP_LISTS + list],
           next: s.pageNext, prev: s.pagePrev,
-        }, s.pageState.length, (item) => s.pageState[item] === state && store.blockZone[s.slotBlock[item >> 10]] === zone)
+        }, s.pageState.length, (item) =>
+          s.pageState[item] === state && store.blockZone[s.slotBlock[item >> 10]] === zone)
         own += length * 2 ** (list % PCP_ORDERS)
         runs += length
       }

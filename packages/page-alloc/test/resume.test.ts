@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import {
-  createMemblock, createPageAllocator, Gfp, NO_MEMORY, PageAllocError, type PageAllocator, pageAllocUse, type PageAllocUse,
-  resumePageAllocator,
+  createMemblock, createPageAllocator, Gfp, NO_MEMORY, PageAllocError, type PageAllocator, pageAllocUse,
+  type PageAllocUse, resumePageAllocator,
 } from '../src/index.ts'
 
 const MiB = 2 ** 20
@@ -57,7 +57,8 @@ describe('the use of an allocator', () => {
       const copy = resumePageAllocator(build(), structuredClone(pageAllocUse(first)))
       expect(copy.snapshot()).toEqual(first.snapshot())
       const own = held.map(([pfn, order]): [number, number] => [pfn, order])
-      expect(use(copy, 99, own, 300)).toEqual(use(resumePageAllocator(build(), pageAllocUse(first)), 99, [...held], 300))
+      expect(use(copy, 99, own, 300))
+        .toEqual(use(resumePageAllocator(build(), pageAllocUse(first)), 99, [...held], 300))
     }
   })
 
@@ -95,6 +96,7 @@ describe('the use of an allocator', () => {
     }
     expect(refused).toBeGreaterThan(250)
     expect(() => resumePageAllocator(build(), {} as PageAllocUse)).toThrow('pages: expected')
-    expect(() => resumePageAllocator(build(), { ...good, core: { ...good.core, count: new Int32Array(3) } })).toThrow('count: expected')
+    expect(() => resumePageAllocator(build(), { ...good, core: { ...good.core, count: new Int32Array(3) } }))
+      .toThrow('count: expected')
   })
 })

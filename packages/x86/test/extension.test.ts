@@ -78,7 +78,8 @@ const withTiny = (): Bare & Tiny => {
 describe('an extension', () => {
   it('gives an instruction a meaning that had none', () => {
     const box = withTiny()
-    box.program('b9 00 4d 56 4b b8 05 00 00 00 31 d2 0f 30 b8 64 00 00 00 0f 01 d4 f4 ; wrmsr 5; mov eax,100; vmfunc; hlt')
+    box.program('b9 00 4d 56 4b b8 05 00 00 00 31 d2 0f 30 b8 64 00 00 00 0f 01 d4 f4'
+      + '; wrmsr 5; mov eax,100; vmfunc; hlt')
     box.run()
     expect(box.get('rax')).toBe(105n)
     expect(box.events()).toEqual([])

@@ -16,7 +16,9 @@ export interface Contestant {
   readonly version: string
   /** The program that boots with these kernel parameters. */
   program(append: string): Program
-  /** Boots with these kernel parameters to an idle shell, and answers the program that goes on there, and types a line. */
+  /**
+   * Boots with these kernel parameters to an idle shell, and answers the program that goes on there, and types a line.
+   */
   resume?(append: string, line: string): Program
 }
 
@@ -57,7 +59,9 @@ export const ours = ({ kernel, initramfs }: Images, engine: string, folder: stri
         const args = [...boot(append), '--snapshot-at', 'at-rest', '--snapshot', snapshot, '--snapshot-stop']
         execFileSync(process.execPath, args, { input: rest, stdio: ['pipe', 'ignore', 'inherit'] })
       }
-      return { command: process.execPath, args: [built, 'boot', '--restore', snapshot, '--engine', engine], input: `${line}\n` }
+      return {
+        command: process.execPath, args: [built, 'boot', '--restore', snapshot, '--engine', engine], input: `${line}\n`,
+      }
     },
   }
 }

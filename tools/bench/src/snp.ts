@@ -36,17 +36,23 @@ export const snpBoots = (memories: readonly string[]): SnpBoot[] => memories.fla
 ])
 
 /** Arguments of `cofferdam boot`, up to a shell. */
-export const bootArguments = ({ memory, cc, accept }: SnpBoot, kernel: string, initramfs: string, stats: string): string[] => [
+export const bootArguments = (
+  { memory, cc, accept }: SnpBoot, kernel: string, initramfs: string, stats: string,
+): string[] => [
   'boot', '--kernel', kernel, '--initrd', initramfs, '--memory', memory, '--cc', cc, '--stats', stats,
   ...(cc === 'none' ? ['--cpu', 'amd'] : []), ...(accept === undefined ? [] : ['--accept', accept]),
   '--append', 'cryptomgr.notests=1', '--until', 'cofferdam: shell ready',
 ]
 
 /** Boots, and answers what `--stats` says. */
-export function runBoot(boot: SnpBoot, program: readonly string[], kernel: string, initramfs: string, folder: string): SnpStats {
+export function runBoot(
+  boot: SnpBoot, program: readonly string[], kernel: string, initramfs: string, folder: string,
+): SnpStats {
   const stats = join(folder, `${boot.name}-${boot.memory}.json`)
   const [command = '', ...first] = program
-  execFileSync(command, [...first, ...bootArguments(boot, kernel, initramfs, stats)], { stdio: ['ignore', 'ignore', 'inherit'] })
+  execFileSync(
+    command, [...first, ...bootArguments(boot, kernel, initramfs, stats)], { stdio: ['ignore', 'ignore', 'inherit'] },
+  )
   return JSON.parse(readFileSync(stats, 'utf8')) as SnpStats
 }
 

@@ -16,7 +16,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 /** Runs the command line; its output, or why there is none. */
 const cofferdam = (...words: string[]): Promise<{ out: string } | { why: string }> =>
   new Promise((resolve) => {
-    execFile(process.execPath, ['--conditions=@cofferdam/source', cli, ...words], { timeout: 300_000 }, (error, out, complaint) => {
+    const program = ['--conditions=@cofferdam/source', cli, ...words]
+    execFile(process.execPath, program, { timeout: 300_000 }, (error, out, complaint) => {
       resolve(error === null ? { out } : { why: complaint.trim() || error.message })
     })
   })

@@ -50,7 +50,8 @@ export function report(result: FuzzResult): string {
     ...cells.map(line), '',
     `not implemented: ${missingMeanings().join(' ') || 'none'}`,
     `not taken back by the decoder: ${[...result.rejected].map(([text, n]) => `${text} (${n})`).join('; ') || 'none'}`,
-    `runs: ${runs.cold} interpreter (cold functions), ${runs.hot} interpreter (dispatch function), ${runs.jit} compiled`,
+    `runs: ${runs.cold} interpreter (cold functions), ${runs.hot} interpreter (dispatch function), `
+    + `${runs.jit} compiled`,
     `${result.ran} cases, ${result.different} differ`,
   ].join('\n')
 }

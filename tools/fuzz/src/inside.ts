@@ -13,6 +13,8 @@ export { CommonConfig } from '../../../packages/devices/src/virtio/common-config
 export { elfNeeds } from '../../../apps/cofferdam/src/images/elf.ts'
 export { readModuleInfo } from '../../../apps/cofferdam/src/images/modinfo.ts'
 export { isCliError } from '../../../apps/cofferdam/src/errors.ts'
-export { CONTEXT, identity as chip, POLICY, pspFixture, REQUEST, RESPONSE, RMP_BASE, RMP_BYTES, type PspFixture } from '../../../packages/sev/test/psp-fixture.ts'
+export {
+  CONTEXT, identity as chip, POLICY, pspFixture, REQUEST, RESPONSE, RMP_BASE, RMP_BYTES, type PspFixture,
+} from '../../../packages/sev/test/psp-fixture.ts'
 export { mutateSealed, mutateSnapshot } from '../../../packages/machine/test/mutate.ts'
 export { igvmFile } from '../../../packages/machine/test/igvm-guest.ts'

@@ -4,8 +4,8 @@ import type { Mode } from './encode.ts'
 import { AXIS, FORM, LINES, OPERAND, parseLine, wasmMeanings, type Line } from './inside.ts'
 
 export type Group =
-  | 'integer' | 'flags' | 'branch' | 'far' | 'segment' | 'string' | 'stack' | 'decimal' | 'bmi' | 'x87' | 'mmx' | 'sse' | 'avx'
-  | 'gather' | 'state' | 'privileged' | 'other'
+  | 'integer' | 'flags' | 'branch' | 'far' | 'segment' | 'string' | 'stack' | 'decimal' | 'bmi'
+  | 'x87' | 'mmx' | 'sse' | 'avx' | 'gather' | 'state' | 'privileged' | 'other'
 
 export interface FuzzLine {
   readonly line: Line
@@ -20,8 +20,9 @@ export const LEFT_OUT: Readonly<Record<string, readonly string[]>> = {
     'cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid rdpkru wrpkru xgetbv'
   ),
   'enter the kernel, or its emulation (UMIP)': names('syscall sysenter sldt str sgdt sidt smsw'),
-  'another guest software\'s to serve': names(`vmcall vmlaunch vmresume vmxoff tdcall seamret seamops seamcall vmfunc vmrun vmmcall vmgexit vmload
-    vmsave stgi clgi skinit invlpga rmpquery rmpread rmpadjust rmpupdate psmash pvalidate vmread vmwrite vmptrld vmclear vmxon vmptrst invept invvpid`),
+  'another guest software\'s to serve': names(`vmcall vmlaunch vmresume vmxoff tdcall seamret seamops
+    seamcall vmfunc vmrun vmmcall vmgexit vmload vmsave stgi clgi skinit invlpga rmpquery rmpread rmpadjust rmpupdate
+    psmash pvalidate vmread vmwrite vmptrld vmclear vmxon vmptrst invept invvpid`),
   'nothing to see': names('ud serialize'),
 }
 const leftOut = new Set(Object.values(LEFT_OUT).flat())
@@ -34,8 +35,8 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   flags: names('setcc cmovcc adc sbb lahf sahf clc stc cmc cld std salc'),
   decimal: names('aaa aas aam aad daa das'),
   state: names('fxsave fxrstor xsave xsaveopt xsavec xrstor'),
-  privileged: names(`hlt cli sti clts invd wbinvd wbnoinvd invlpg invpcid lgdt lidt lldt ltr lmsw rdmsr wrmsr swapgs sysret sysexit rsm xsetbv monitor
-    mwait clac stac in out ins outs xsaves xrstors`),
+  privileged: names(`hlt cli sti clts invd wbinvd wbnoinvd invlpg invpcid lgdt lidt lldt ltr lmsw rdmsr wrmsr swapgs
+    sysret sysexit rsm xsetbv monitor mwait clac stac in out ins outs xsaves xrstors`),
   other: names('emms ldmxcsr stmxcsr fninit'),
 }
 const groupOfName = new Map(

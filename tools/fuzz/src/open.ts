@@ -27,8 +27,8 @@ const names = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/))
  * Instructions that touch many places or only some of their bytes: the SDM does not say which byte of the page that
  * faults CR2 names, and microcode is free in its order.
  */
-const VAGUE_ADDRESS = names(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq ldmxcsr stmxcsr
-  fxsave fxrstor xsave xsaveopt xsavec xrstor pusha popa enter bound`)
+const VAGUE_ADDRESS = names(`frstor fnsave fnstenv fldenv maskmovq maskmovdqu vmaskmovps vmaskmovpd
+  vpmaskmovd vpmaskmovq ldmxcsr stmxcsr fxsave fxrstor xsave xsaveopt xsavec xrstor pusha popa enter bound`)
 
 /**
  * Accesses of several parts in one segment: whether the one that faults first ends by limit or by page is the
@@ -39,12 +39,13 @@ const SEVERAL = names('frstor fnsave fnstenv fldenv fxsave fxrstor xsave xsaveop
 /** Whether bytes that their mask leaves out can fault is the processor's to choose (SDM vol. 2, MASKMOVDQU). */
 const MAY_FAULT = names('maskmovq maskmovdqu')
 
-/** State that is loaded in parts: what comes before the part that faults may be there (observed on Intel processors). */
+/** State that is loaded in parts: what comes before the part that faults may be there (observed on Intel's). */
 const PARTIAL_STATE = names('frstor fxrstor')
 
 /**
  * Stores of several parts: what comes before the part that faults may be there (SDM vol. 3 §11.1.1 asks no more than
- * 8 bytes at once). Masked vectors are stored element by element at the end of a segment (observed on Intel's processors).
+ * 8 bytes at once). Masked vectors are stored element by element at the end of a segment (observed on Intel's
+ * processors).
  */
 const PARTIAL = names(`fstp fbstp fnsave fnstenv fxsave xsave xsaveopt xsavec pusha enter callf maskmovq maskmovdqu
   vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq`)

@@ -75,7 +75,9 @@ function solveBase(
   const bits = memory.addressSize * 8
   let disp = 0
   if (made.dispAt >= 0) {
-    disp = made.dispSize === 1 ? random.below(256) - 128 : made.dispSize === 2 ? random.below(0x1_0000) : random.u32() | 0
+    disp = made.dispSize === 1 ? random.below(256) - 128
+      : made.dispSize === 2 ? random.below(0x1_0000)
+      : random.u32() | 0
     writeBytes(made, made.dispAt, made.dispSize, disp)
   }
   const scaled = memory.index < 0 || vsib ? 0n : batch.u64[gpr + memory.index] << BigInt(memory.scale)

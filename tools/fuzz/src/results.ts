@@ -32,7 +32,8 @@ export function addUp(results: readonly RunResult[]): Map<Group, Row> {
   const coverage = createCoverage()
   for (const { forms, seen, groups } of results) {
     if (forms === formCount()) for (const number of seen) coverage.seen.add(number)
-    for (const [group, { cases, differences }] of Object.entries(groups) as [Group, { cases: number; differences: number }][]) {
+    const counts = Object.entries(groups) as [Group, { cases: number; differences: number }][]
+    for (const [group, { cases, differences }] of counts) {
       const count = coverage.counts.get(group) ?? { cases: 0, differences: 0 }
       coverage.counts.set(group, { cases: count.cases + cases, differences: count.differences + differences })
     }

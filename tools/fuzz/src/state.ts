@@ -68,7 +68,8 @@ export function fillState(pool: Pool, batch: Batch, index: number, mode: Mode, c
   if (mode !== 64) for (let r = 0; r < 8; r++) batch.u32[words + 2 * r + 1] = 0
   if (stackWidth(batch, index, mode) === 2) batch.u32[words + 8] &= 0xffff
   const rare = (one: number, bit: number): number => (random.below(one) === 0 ? bit : 0)
-  batch.u32[(at + STATE.RFLAGS) >> 2] = random.u32() & 0x8d5 | 0x202 | rare(8, 0x400) | rare(32, 0x4_0000) | rare(8, 0x20_0000)
+  batch.u32[(at + STATE.RFLAGS) >> 2] = random.u32() & 0x8d5 | 0x202 | rare(8, 0x400)
+    | rare(32, 0x4_0000) | rare(8, 0x20_0000)
   batch.u32[(at + STATE.RFLAGS + 4) >> 2] = 0
   fillFloating(pool, batch, at)
   pool.fill(batch.u8, at + STATE.YMM, 512)

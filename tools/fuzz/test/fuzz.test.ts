@@ -9,7 +9,7 @@ const exact = unsuitable(oracle) === ''
 
 describe.skipIf(!oracle.available)(`user-mode instructions against the processor${why}`, () => {
   for (const mode of [64, 32, 16] as const) {
-    it(`leave the state, and raise the faults, that the processor does, interpreted and compiled: ${mode}-bit code`, () => {
+    it(`do to state, and fault, as they do there, interpreted and compiled: ${mode}-bit code`, () => {
       if (!oracle.available) return
       const result = fuzz(oracle, {
         cases: mode === 64 ? 12_288 : 8192, seed: 20_261_120 + mode, modes: [mode], batch: 2048, batches: 2, share: 2,

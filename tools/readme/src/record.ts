@@ -93,8 +93,10 @@ export function drawSvg(pictures: readonly Picture[], title: string): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${Math.round(width)} ${height}" role="img" xml:space="preserve"><title>${escape(title)}</title>`,
     '<style>',
-    `text{font:${FONT.size}px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#d7dce2;white-space:pre}.t{fill:#6f8fb3}`,
-    `.p{visibility:hidden;animation-duration:${total.toFixed(2)}s;animation-timing-function:step-end;animation-iteration-count:infinite}`,
+    `text{font:${FONT.size}px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#d7dce2;white-space:pre}`
+    + '.t{fill:#6f8fb3}',
+    `.p{visibility:hidden;animation-duration:${total.toFixed(2)}s;`
+    + 'animation-timing-function:step-end;animation-iteration-count:infinite}',
     // Whoever wants no motion sees the end.
     `@media (prefers-reduced-motion:reduce){.p{animation:none}.p${pictures.length - 1}{visibility:visible}}`,
     ...styles,

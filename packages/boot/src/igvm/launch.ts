@@ -93,9 +93,11 @@ export function igvmPages(directives: readonly IgvmDirective[], areas: readonly 
         const type = d.type === 'normal' && d.bytes === undefined ? 'zero' : d.type
         return [{ name: `${type} page`, start: d.gpa, length: d.length, type, bytes: d.bytes }]
       }
-      case 'vp': return [{ name: `VMSA of VP ${d.vp}`, start: d.gpa, length: PAGE, type: 'vmsa', bytes: d.vmsa, vp: d.vp }]
+      case 'vp':
+        return [{ name: `VMSA of VP ${d.vp}`, start: d.gpa, length: PAGE, type: 'vmsa', bytes: d.vmsa, vp: d.vp }]
       case 'insert': return [{
-        name: 'parameters', start: d.gpa, length: lengths.get(d.index) ?? 0, type: 'unmeasured', bytes: areas.at(inserted++),
+        name: 'parameters', start: d.gpa, length: lengths.get(d.index) ?? 0, type: 'unmeasured',
+        bytes: areas.at(inserted++),
       }]
       case 'area':
         lengths.set(d.index, d.length)
@@ -112,7 +114,9 @@ function checkGuest({ file: { name }, vcpus, ram }: IgvmLaunchOptions, directive
       throw new BootError(name, `VP_CONTEXT of VP ${d.vp}`, `the guest has ${vcpus} processors`)
     }
     if (d.kind === 'required' && !isInside(ram, d.gpa, d.length)) {
-      throw new BootError(name, `REQUIRED_MEMORY at ${hex(d.gpa)}`, `${hex(d.length)} bytes are not in the guest's RAM; give it more`)
+      throw new BootError(
+        name, `REQUIRED_MEMORY at ${hex(d.gpa)}`, `${hex(d.length)} bytes are not in the guest's RAM; give it more`,
+      )
     }
   }
 }

@@ -90,7 +90,8 @@ const parameterArea: Directive = (context, entry) => {
   const { reader, areas } = context
   const { numberOfBytes, parameterAreaIndex: index, fileOffset } = reader.read(entry, IgvmParameterArea)
   once(context, entry, `parameter area ${index}`)
-  if (numberOfBytes === 0n || numberOfBytes % BigInt(PAGE) !== 0n || numberOfBytes > BigInt(MAX_AREAS - context.areaBytes)) {
+  if (numberOfBytes === 0n || numberOfBytes % BigInt(PAGE) !== 0n
+    || numberOfBytes > BigInt(MAX_AREAS - context.areaBytes)) {
     reader.refuse(
       entry, `number_of_bytes ${hex(numberOfBytes)}; expected whole pages, ${hex(MAX_AREAS)} bytes in all areas`,
     )

@@ -7,7 +7,10 @@ export type IgvmParameterKind =
 
 /** One step of the load, in the file's order. Addresses are guest physical, lengths in bytes. */
 export type IgvmDirective =
-  | { readonly kind: 'page', readonly gpa: number, readonly length: number, readonly type: IgvmPageKind, readonly bytes?: Uint8Array }
+  | {
+    readonly kind: 'page', readonly gpa: number, readonly length: number,
+    readonly type: IgvmPageKind, readonly bytes?: Uint8Array
+  }
   | { readonly kind: 'vp', readonly gpa: number, readonly vp: number, readonly vmsa: Uint8Array }
   | { readonly kind: 'area', readonly index: number, readonly length: number, readonly initial?: Uint8Array }
   | { readonly kind: 'parameter', readonly what: IgvmParameterKind, readonly index: number, readonly offset: number }

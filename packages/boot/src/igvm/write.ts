@@ -98,7 +98,9 @@ function variableHeaders({ policy, identity, directives }: IgvmImage, dataAt: nu
     header(IgvmType.SUPPORTED_PLATFORM, IgvmSupportedPlatform.create({
       compatibilityMask: MASK, platformType: IgvmPlatform.SEV_SNP, platformVersion: 1,
     })),
-    ...(policy === undefined ? [] : [header(IgvmType.GUEST_POLICY, IgvmGuestPolicy.create({ policy, compatibilityMask: MASK }))]),
+    ...(policy === undefined
+      ? []
+      : [header(IgvmType.GUEST_POLICY, IgvmGuestPolicy.create({ policy, compatibilityMask: MASK }))]),
     ...(identity === undefined ? [] : [header(IgvmType.SNP_ID_BLOCK, idBlock(identity))]),
     ...directives.map((d) => directive(d, place)),
   ])

@@ -16,7 +16,10 @@ const ruleOf = ({ id, title, why, hardware, advice, outcome, sources }: Rule): o
   id, name: id.replaceAll(/(?:^|-)([a-z\d])/g, (_, c: string) => c.toUpperCase()),
   shortDescription: { text: title },
   fullDescription: { text: why },
-  help: { text: `On real hardware: ${OUTCOMES[outcome]}. ${hardware} ${advice} Source: ${sources.map((s) => s.text).join('; ')}.` },
+  help: {
+    text: `On real hardware: ${OUTCOMES[outcome]}. ${hardware} ${advice} `
+      + `Source: ${sources.map((s) => s.text).join('; ')}.`,
+  },
   ...(sources[0]?.url !== undefined && { helpUri: sources[0].url }),
   defaultConfiguration: { level: 'error' },
 })
@@ -56,7 +59,10 @@ export function sarifReport({ tool, run, rules, findings }: ReportInput): string
       artifacts: [{ location: { uri: kernel }, description: { text: 'the guest\'s kernel' } }],
       results: findings.map((f) => resultOf(f, rules.findIndex(({ id }) => id === f.rule), kernel)),
       columnKind: 'utf16CodeUnits',
-      properties: { commandLine: run.commandLine, seed: run.seed, vcpus: run.vcpus, memoryBytes: run.memoryBytes, outcome: run.outcome },
+      properties: {
+        commandLine: run.commandLine, seed: run.seed, vcpus: run.vcpus, memoryBytes: run.memoryBytes,
+        outcome: run.outcome,
+      },
     }],
   }, null, 2)}\n`
 }

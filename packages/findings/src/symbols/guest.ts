@@ -96,7 +96,9 @@ export function createGuestSymbols({ file }: GuestSymbolsOptions = {}): GuestSym
       if (known === undefined && symbols.tries < TRIES) {
         known = lookFor(code, file)
         // Before there is a kernel nothing was tried.
-        if (known === undefined && [code.rip, ...code.entries].some((address) => address >= KERNEL_BASE)) symbols.tries++
+        if (known === undefined && [code.rip, ...code.entries].some((address) => address >= KERNEL_BASE)) {
+          symbols.tries++
+        }
       }
       const { rip } = code
       if (known === undefined) {

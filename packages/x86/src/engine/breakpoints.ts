@@ -129,7 +129,9 @@ export function createBreakpoints(views: MemoryViews): Breakpoints {
     refresh() {
       const dr7 = u64[DR7]
       if (((Number(dr7 & 0xffn) | Number(seen[4])) & ENABLES) === 0) return false
-      const now = [u64[DR >>> 3], u64[(DR >>> 3) + 1], u64[(DR >>> 3) + 2], u64[(DR >>> 3) + 3], dr7, u64[CR4 >>> 3] & BigInt(DE)]
+      const now = [
+        u64[DR >>> 3], u64[(DR >>> 3) + 1], u64[(DR >>> 3) + 2], u64[(DR >>> 3) + 3], dr7, u64[CR4 >>> 3] & BigInt(DE),
+      ]
       if (now.every((value, i) => value === seen[i])) return false
       seen.set(now)
       collect()

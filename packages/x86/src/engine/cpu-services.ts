@@ -187,7 +187,8 @@ export function createCpu(services: CpuServices): EngineCpu {
     const limit = segLimit(seg)
     // In a flat segment of 4 GiB addresses wrap; where its base is not 0 the limit counts (observed on Intel
     // processors).
-    if (limit === 0xffff_ffff && segBase(seg) === 0n && (attributes & (ATTR.CODE | ATTR.EXPAND_DOWN)) !== ATTR.EXPAND_DOWN) return
+    if (limit === 0xffff_ffff && segBase(seg) === 0n
+      && (attributes & (ATTR.CODE | ATTR.EXPAND_DOWN)) !== ATTR.EXPAND_DOWN) return
     const last = offset + size - 1
     if ((attributes & (ATTR.CODE | ATTR.EXPAND_DOWN)) === ATTR.EXPAND_DOWN) {
       const top = (attributes & ATTR.DB) !== 0 ? 0xffff_ffff : 0xffff
@@ -246,7 +247,8 @@ export function createCpu(services: CpuServices): EngineCpu {
     const sse = (cr4 & CR4_BIT.OSFXSR) !== 0 && (cr0 & (CR0_BIT.EM | CR0_BIT.TS)) === 0
     const avx = (cr4 & CR4_BIT.OSXSAVE) !== 0 && (i32[XCR0 >>> 2] & 6) === 6 && (cr0 & CR0_BIT.TS) === 0
     const traps = services.supervisor()?.traps === true
-    i32[MODE >>> 2] = width | (user ? MODE_USER : 0) | (sse ? MODE_SSE : 0) | (avx ? MODE_AVX : 0) | (traps ? MODE_TRAPS : 0)
+    i32[MODE >>> 2] = width | (user ? MODE_USER : 0) | (sse ? MODE_SSE : 0)
+      | (avx ? MODE_AVX : 0) | (traps ? MODE_TRAPS : 0)
     // Bits 62:57 of the salt name the mode; they are never all zeroes, so that a salted tag is no canonical address.
     const number =
       (width === 8 ? 0 : width === 4 ? 1 : 2) | (user ? 4 : 0) | (sse ? 8 : 0) | (avx ? 16 : 0) | (traps ? 32 : 0)

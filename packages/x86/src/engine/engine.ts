@@ -39,7 +39,8 @@ export interface EngineOptions {
 
 /** Bytes of WebAssembly memory that the engine takes for `processors` processors, besides RAM. */
 export function engineOverhead(processors: number, uopBytes = DEFAULT_UOP_BYTES): number {
-  return 2 ** 20 + OPEN_BUS_OVERHEAD + uopBytes + wordBytes(processors) + JUMP_CACHE_ENTRIES * 16 + processors * (2 ** 19 + 2 ** 17 + 4096)
+  return 2 ** 20 + OPEN_BUS_OVERHEAD + uopBytes + wordBytes(processors)
+    + JUMP_CACHE_ENTRIES * 16 + processors * (2 ** 19 + 2 ** 17 + 4096)
 }
 
 const DEFAULT_UOP_BYTES = 64 * 2 ** 20
@@ -123,15 +124,16 @@ export function createEngine(options: EngineOptions): Engine {
   }).exports
   const forms = createFormTable(hotForms, FORM_SLOTS, (number) => { table.set(number, uncompiled) })
   const openBus = createOpenBus(memory)
-  const translator = createTranslator(memory.views, (page) => (page < 0 ? openBus.frameOf(page) : memory.backPage(page)), cache, forms)
+  const translator =
+    createTranslator(memory.views, (page) => (page < 0 ? openBus.frameOf(page) : memory.backPage(page)), cache, forms)
 
   const lookup = memory.reserve(64)
   memory.views.u16[lookup >>> 1] = HANDLER.LOOKUP
   const engineKind = options.engine ?? 'auto'
   const threshold = engineKind === 'interp' ? 0 : options.threshold ?? THRESHOLDS[engineKind]
   const jit = threshold === 0 ? null : createJit({
-    views: memory.views, wasm: memory.wasm, cache, translator, table, firstSlot: FORM_SLOTS, endSlot: TABLE_SIZE, jumpCache, lookup,
-    memoryPages: pages, threshold,
+    views: memory.views, wasm: memory.wasm, cache, translator, table, firstSlot: FORM_SLOTS, endSlot: TABLE_SIZE,
+    jumpCache, lookup, memoryPages: pages, threshold,
   })
   if (threshold !== 0) translator.hotness = threshold
 

@@ -10,7 +10,9 @@ import {
 import type { Expr, ValueType } from '../wasm/expr.ts'
 import type { WasmFunction } from '../wasm/function.ts'
 import { MEM, REG, XMM_REG, IMM } from '../insn.ts'
-import { CC_A, CC_B, CC_OP, EVENT, GPR, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW, TIME_END, XMM, YMMH } from '../state.ts'
+import {
+  CC_A, CC_B, CC_OP, EVENT, GPR, MODE_SALT, RIP, SEG, SEG_BASE, SEG_SIZE, SHADOW, TIME_END, XMM, YMMH,
+} from '../state.ts'
 import { KIND, ccOp, condition, flagImage, genericCondition, memorySource } from './flags.ts'
 import type { FlagFunctions, FlagSource } from './flags.ts'
 import type { Builder } from './builder.ts'

@@ -161,7 +161,9 @@ function writeDispatch(f: WasmFunction, forms: readonly Form[], parts: DispatchP
         const total = FIRST_FORM_HANDLER + forms.length
         nestCases(f, total, (at) => {
           if (at < FIRST_FORM_HANDLER) {
-            writeSpecial(f, at, { pc, leave, enter: (header) => { enter(header, true, top) }, top, cold, budget, coldType: parts.coldType })
+            writeSpecial(f, at, {
+              pc, leave, enter: (header) => { enter(header, true, top) }, top, cold, budget, coldType: parts.coldType,
+            })
           } else {
             const form = forms[at - FIRST_FORM_HANDLER]
             const b = new InterpreterBuilder(f, form, pc, tlb, access, parts.functions, parts.jumpCache)

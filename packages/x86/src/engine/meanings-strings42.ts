@@ -1,5 +1,7 @@
 /** PCMPISTRI and PCMPISTRM for bytes (SDM vol. 2, §4.1). Words are left to the TypeScript meanings. */
-import { I32, and, clz, ctz, eqz, i32, ltU, ne, or, select, shl, shrU, shuffle, simd, simdLane, sub, v128, xor } from '../wasm/expr.ts'
+import {
+  I32, and, clz, ctz, eqz, i32, ltU, ne, or, select, shl, shrU, shuffle, simd, simdLane, sub, v128, xor,
+} from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'
 import { MEM } from '../insn.ts'
 import type { Builder, WasmMeaning } from './builder.ts'

@@ -59,9 +59,12 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
     return filled
   }
 
-  /** Whether accesses to a page must be seen one by one: the processor's own registers, a data breakpoint, an observer. */
+  /**
+   * Whether accesses to a page must be seen one by one: the processor's own registers, a data breakpoint, an observer.
+   */
   const isSeen = (page: number, low: number, high: number): boolean =>
-    mmu.local?.page === page || mmu.observer?.sees(page) === true || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))
+    mmu.local?.page === page || mmu.observer?.sees(page) === true
+      || (breakpoints.data !== 0 && breakpoints.holdsData(low, high))
 
   /** Lets an unbacked page be read as the zeros it holds. */
   const readZeros = (page: number, low: number, high: number, user: number): 0 | 1 => {

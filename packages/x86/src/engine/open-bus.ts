@@ -14,7 +14,9 @@ export interface OpenBus {
   /** Where the bytes of a page made here lie in the WebAssembly memory: `number` is that of its physical page. */
   frameOf(number: number): number
   /** A page with the bytes that an instruction at `offset` may have; good until the next one of its kind is made. */
-  fetch(page: Pick<CodePage, 'linear' | 'mode' | 'base' | 'limit'>, physical: number, offset: number, words: number): CodePage
+  fetch(
+    page: Pick<CodePage, 'linear' | 'mode' | 'base' | 'limit'>, physical: number, offset: number, words: number,
+  ): CodePage
 }
 
 /** Bytes that it takes of the WebAssembly memory. */

@@ -99,7 +99,9 @@ export function checkRegisters(block: Uint8Array, { legal }: CpuSystem): void {
   need(u32(CC_OP) === IMAGE && (u32(CC_A) & ~STATUS_FLAGS) === 0, 'flags', 'the six status flags')
   const count = view.getFloat64(ICOUNT - HOT, true)
   need(Number.isSafeInteger(count) && count >= 0, 'icount', 'a whole number')
-  for (const [from, to] of DERIVED) need(block.subarray(from - HOT, to - HOT).every((b) => b === 0), 'derived', 'zeroes')
+  for (const [from, to] of DERIVED) {
+    need(block.subarray(from - HOT, to - HOT).every((b) => b === 0), 'derived', 'zeroes')
+  }
 }
 
 /** MSRs that hold what was written. */

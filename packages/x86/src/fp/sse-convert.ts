@@ -2,9 +2,10 @@
 import { raise, VECTOR, type Cpu, type Meaning } from '../cpu.ts'
 import { MEM, MMX_REG, type Insn } from '../insn.ts'
 import { MXCSR } from '../state.ts'
-import { anyAlignment, enterMmx, firstSource, kindOf, readOperand, readXmm, regOf, vectorBytes, writeGpr32, writeGpr64, writeMmx,
-  writeXmm }
-  from '../vector/operands.ts'
+import {
+  anyAlignment, enterMmx, firstSource, kindOf, readOperand, readXmm, regOf, vectorBytes, writeGpr32, writeGpr64,
+  writeMmx, writeXmm,
+} from '../vector/operands.ts'
 import { A, B, R, type Vec } from '../vector/vec.ts'
 import { checkVector } from './checks.ts'
 import { convert, fromInteger, toInteger } from './convert.ts'

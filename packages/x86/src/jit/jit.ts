@@ -199,7 +199,8 @@ export function createJit(options: JitOptions): Jit {
       const other = elsewhere(b, region)
       if (other === undefined) {
         if (entered(b) >= options.threshold / JOIN_FRACTION) queue.push(b)
-      } else if (region.regrown > 0 && !absorbed.has(other) && chosen.size + surely.length + other.blocks.length <= limit) {
+      } else if (region.regrown > 0 && !absorbed.has(other)
+        && chosen.size + surely.length + other.blocks.length <= limit) {
         absorbed.add(other)
         surely.push(...other.blocks.filter((x) => x.alive))
       }

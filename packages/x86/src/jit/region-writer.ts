@@ -1,5 +1,7 @@
 /** Writes the function of one region: structured control flow over its blocks, registers in locals, one way out. */
-import { I32, I64, add, and, call, eq, eqz, i32, i64, load32, load64, local, ltS, or, sub, typeOf, wrap } from '../wasm/expr.ts'
+import {
+  I32, I64, add, and, call, eq, eqz, i32, i64, load32, load64, local, ltS, or, sub, typeOf, wrap,
+} from '../wasm/expr.ts'
 import type { Expr } from '../wasm/expr.ts'
 import { WasmFunction } from '../wasm/function.ts'
 import type { Label } from '../wasm/function.ts'

@@ -73,7 +73,9 @@ function checkFields(value: unknown, fields: Fields, path: string): void {
   needState(typeof value === 'object' && value !== null, `supervisor.${path}`, 'a record')
   for (const [field, kind] of Object.entries(fields)) {
     const found = (value as Readonly<Record<string, unknown>>)[field]
-    const fits = kind === 'number' ? Number.isSafeInteger(found) : kind === 'bigint' ? isWord(found) : typeof found === kind
+    const fits = kind === 'number' ? Number.isSafeInteger(found)
+      : kind === 'bigint' ? isWord(found)
+      : typeof found === kind
     needState(fits, `supervisor.${path}.${field}`, kind === 'bigint' ? 'a bigint of 64 bits' : `a ${kind}`)
   }
 }
@@ -91,7 +93,10 @@ export function checkSvmSnapshot(
   const isPage = (address: number): boolean => address >= 0 && address % 4096 === 0 && isRam(address)
   needState(saved.hostSave === -1 || isPage(saved.hostSave), 'supervisor.hostSave', 'a page of RAM, or -1')
   needState(saved.tag === null || typeof saved.tag === 'string', 'supervisor.tag', 'a text')
-  needState((saved.cached as unknown) instanceof Int32Array && saved.cached.length === words, 'supervisor.cached', `${words} words`)
+  needState(
+    (saved.cached as unknown) instanceof Int32Array && saved.cached.length === words,
+    'supervisor.cached', `${words} words`,
+  )
   checkFields(saved.kept, KEPT, 'kept')
   needState(saved.kept.dbgCtl === null || isWord(saved.kept.dbgCtl), 'supervisor.kept.dbgCtl', 'a bigint of 64 bits')
   checkFields(saved.notes, NOTES, 'notes')

@@ -4,8 +4,10 @@ import { MEM, MMX_REG, XMM_REG, type Insn } from '../insn.ts'
 import { FTW, GPR } from '../state.ts'
 import { checkMmx, checkVector } from '../fp/checks.ts'
 import { uncheckedAddress } from '../system/effective.ts'
-import { anyAlignment, clearTop, enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeGpr32,
-  writeGpr64, writeMemory, writeMmx, writeXmm } from './operands.ts'
+import {
+  anyAlignment, clearTop, enterMmx, firstSource, kindOf, readMmx, readOperand, readXmm, regOf, vectorBytes, writeGpr32,
+  writeGpr64, writeMemory, writeMmx, writeXmm,
+} from './operands.ts'
 import { A, B, R } from './vec.ts'
 
 /** Whole vectors, either direction. `aligned`: memory must be, with VEX too. */

@@ -27,8 +27,10 @@ export class Expr {
   /** Set on locals made by `WasmFunction.let`: reading them again is free. */
   stable = false
 
-  constructor(type: ValueType, op: number, a: Expr | null, b: Expr | null, k: number | bigint = 0, c: Expr | null = null,
-    args: readonly Expr[] | null = null) {
+  constructor(
+    type: ValueType, op: number, a: Expr | null, b: Expr | null, k: number | bigint = 0, c: Expr | null = null,
+    args: readonly Expr[] | null = null,
+  ) {
     this.type = type
     this.op = op
     this.a = a

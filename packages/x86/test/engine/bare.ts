@@ -145,7 +145,10 @@ export function createBare(options: BareOptions): Bare {
   return bare
 }
 
-function createControls(memory: PhysicalMemory, engine: Engine, processors: readonly Processor[], pending: number[], ports: [number, number][]): Bare {
+function createControls(
+  memory: PhysicalMemory, engine: Engine, processors: readonly Processor[], pending: number[],
+  ports: [number, number][],
+): Bare {
   const [processor] = processors
   const { cpu } = processor
   const { u64, u32, u16 } = cpu.views

@@ -43,13 +43,16 @@ const stepBy = (bare: Bare, instructions: number): number => {
   return done
 }
 
-describe.each([['interp', []], ['interp', hotForms], ['jit', []], ['jit', hotForms]] as const)('the %s engine', (engine, forms) => {
+describe.each([
+  ['interp', []], ['interp', hotForms], ['jit', []], ['jit', hotForms],
+] as const)('the %s engine', (engine, forms) => {
   const bare = createBare({ width: 64, engine, hotForms: forms })
   const reference = createBare({ width: 64, hotForms: forms })
   const places = fc.constantFrom(AT.code, AT.code + 0xff1, AT.code + 0x7e3)
 
   it(`run(n) is n times run(1), with ${String(forms.length)} hot forms`, () => {
-    fc.assert(fc.property(programs, fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1, maxLength: 6 }), places, (text, slices, at) => {
+    const budgets = fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1, maxLength: 6 })
+    fc.assert(fc.property(programs, budgets, places, (text, slices, at) => {
       start(bare, text, at)
       start(reference, text, at)
       for (let i = 0; !reference.processor.halted && i < 40; i++) {
@@ -63,7 +66,8 @@ describe.each([['interp', []], ['interp', hotForms], ['jit', []], ['jit', hotFor
   })
 
   it(`interrupts between slices come at the same instruction, with ${String(forms.length)} hot forms`, () => {
-    fc.assert(fc.property(programs, fc.array(fc.integer({ min: 20, max: 150 }), { minLength: 1, maxLength: 6 }), places, (text, slices, at) => {
+    const budgets = fc.array(fc.integer({ min: 20, max: 150 }), { minLength: 1, maxLength: 6 })
+    fc.assert(fc.property(programs, budgets, places, (text, slices, at) => {
       for (const b of [bare, reference]) {
         start(b, text, at)
         b.setFlags(2 | IF)
@@ -100,7 +104,8 @@ describe('breakpoints that are not hit', () => {
   it('change nothing, not even the time', () => {
     const bare = createBare({ width: 64 })
     const reference = createBare({ width: 64 })
-    fc.assert(fc.property(programs, fc.integer({ min: 50, max: 500 }), fc.constantFrom(0, 1, 2, 3), (text, slice, enabled) => {
+    const budgets = fc.integer({ min: 50, max: 500 })
+    fc.assert(fc.property(programs, budgets, fc.constantFrom(0, 1, 2, 3), (text, slice, enabled) => {
       start(bare, text, AT.code)
       start(reference, text, AT.code)
       // Data and code of the pages that the program uses, but bytes that it does not.

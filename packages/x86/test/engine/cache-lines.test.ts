@@ -28,7 +28,9 @@ describe.each(['interp', 'jit'] as const)('operations on cache lines, %s engine,
     ])
   })
 
-  it.each([['clflush', '0f ae 3e'], ['clflushopt', '66 0f ae 3e'], ['clwb', '66 0f ae 36']])('%s faults as a load does', (_, code) => {
+  it.each([
+    ['clflush', '0f ae 3e'], ['clflushopt', '66 0f ae 3e'], ['clwb', '66 0f ae 36'],
+  ])('%s faults as a load does', (_, code) => {
     const bare = createBare({ width: 64, engine })
     const at = AT.data + 0x1000
     bare.program(`48 31 c0 48 89 07 0f 01 3e ; xor rax,rax; mov [rdi],rax; invlpg [rsi]

@@ -62,7 +62,8 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
         finish(bare)
       }
       expect(bare.get('rbx')).toBe(300n)
-      bare.program('c6 46 03 05 eb [again:rel8] again: b9 64 00 00 00 eb [on:rel8] on: ff d6 ff c9 75 [on:rel8] f4 ; mov byte [rsi+3],5', AT.code + 0x800)
+      bare.program('c6 46 03 05 eb [again:rel8] again: b9 64 00 00 00 eb [on:rel8] on: ff d6 ff c9 75 [on:rel8] f4'
+        + '; mov byte [rsi+3],5', AT.code + 0x800)
       bare.jump(AT.code + 0x800)
       finish(bare)
       expect(bare.get('rbx')).toBe(800n)
@@ -76,7 +77,8 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       bare.set({ rsi: FAR + 0xffd })
       finish(bare)
       expect(bare.get('rax')).toBe(0n)
-      bare.program(`b3 ${at === 0xffd ? 'b9' : '07'} 88 1f b9 64 00 00 00 again: ff d6 ff c9 75 [again:rel8] f4 ; mov bl,..; mov [rdi],bl`)
+      bare.program(`b3 ${at === 0xffd ? 'b9' : '07'} 88 1f b9 64 00 00 00 again: ff d6 ff c9 75 [again:rel8] f4`
+        + '; mov bl,..; mov [rdi],bl')
       bare.set({ rdi: FAR + at, rdx: 0 })
       bare.jump(AT.code)
       if (at === 0xffd) {

@@ -34,7 +34,8 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     bare.events().filter(({ vector }) => vector === 1).map(({ rip }) => Number(rip))
   /** A #DB handler that counts in R14, keeps DR6 in R13 and sets RF, so that the instruction runs. */
   const countBreakpoints = (bare: Bare): void => {
-    bare.program('49 ff c6 50 0f 21 f0 49 89 c5 58 0f ba 6c 24 10 10 48 cf ; inc r14; push rax; mov rax,dr6; mov r13,rax; pop rax; bts [rsp+16],16; iretq', AT.handlers + 0x80)
+    bare.program('49 ff c6 50 0f 21 f0 49 89 c5 58 0f ba 6c 24 10 10 48 cf'
+      + '; inc r14; push rax; mov rax,dr6; mov r13,rax; pop rax; bts [rsp+16],16; iretq', AT.handlers + 0x80)
   }
 
   describe('single-step', () => {

@@ -128,7 +128,8 @@ describe('string instructions of real mode', () => {
   })
 
   it('REPNE SCASB stops at the byte, REPE CMPSW at the difference, both with the flags of the comparison', () => {
-    const bare = real('f2 ae 74 01 f4 b9 05 00 bf 00 10 f3 a7 f4 ; repne scasb; jz +1; hlt; mov cx,5; mov di,1000h; repe cmpsw; hlt', (b) => {
+    const bare = real('f2 ae 74 01 f4 b9 05 00 bf 00 10 f3 a7 f4'
+      + '; repne scasb; jz +1; hlt; mov cx,5; mov di,1000h; repe cmpsw; hlt', (b) => {
       b.set({ rax: 0x33, rcx: 9, rdi: 0x100, rsi: 0x200 })
       b.poke(AT.data + 0x100, 0x11, 0x22, 0x33, 0x44)
       b.poke(AT.data + 0x200, 1, 0, 2, 0, 3, 0)

@@ -87,7 +87,8 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
     it('the same bytes mean what the code segment says', () => {
       // 48 ff c0: inc rax, or dec eax; inc eax.
       const bare = createBare({ width: 64, engine })
-      const text = `b9 64 00 00 00 again: 48 ff c0 83 e9 01 75 [again:rel8] ff 2d 00 00 00 00 [next:32] ${le(SEL.code32, 2)}
+      const text = `b9 64 00 00 00 again: 48 ff c0 83 e9 01 75 [again:rel8]
+        ff 2d 00 00 00 00 [next:32] ${le(SEL.code32, 2)}
         next: b9 64 00 00 00 80 3e 00 75 [out:rel8] c6 06 01 ea [again:32] ${le(SEL.code32, 2)} out: f4`
       const next = bare.program(text).get('next') as number
       // RIP-relative in 64-bit mode, address 0 in 32-bit mode.

@@ -52,10 +52,12 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       ['a read of a page that is not there', '8b 06', (b) => { b.poke64(entryOf(at), 0n) }, 0],
       ['a write to a page that is not there', '89 06', (b) => { b.poke64(entryOf(at), 0n) }, 2],
       ['a write to a read-only page', '89 06', (b) => { b.poke64(entryOf(at), BigInt(at & ~0xfff) | 1n) }, 3],
-      ['a read-modify-write of a read-only page', '01 06', (b) => { b.poke64(entryOf(at), BigInt(at & ~0xfff) | 1n) }, 3],
+      ['a read-modify-write of a read-only page', '01 06',
+        (b) => { b.poke64(entryOf(at), BigInt(at & ~0xfff) | 1n) }, 3],
       ['a reserved bit', '8b 06', (b) => { b.poke64(entryOf(at), BigInt(at & ~0xfff) | 3n | (1n << 51n)) }, 9],
       ['a fetch from a page that is not there', 'ff e6', (b) => { b.poke64(entryOf(at), 0n) }, 0x10],
-      ['a fetch from a no-execute page', 'ff e6', (b) => { b.poke64(entryOf(at), BigInt(at & ~0xfff) | 3n | PTE.NX) }, 0x11],
+      ['a fetch from a no-execute page', 'ff e6',
+        (b) => { b.poke64(entryOf(at), BigInt(at & ~0xfff) | 3n | PTE.NX) }, 0x11],
     ]
     it.each(cases)('%s', (_name, text, prepare, error) => {
       const bare = load(`90 ${text} f4`)
@@ -228,7 +230,8 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       // Two spaces under PCIDs 1 and 2, switched without flushing.
       const bare = load(`${PCIDE_ON}
         b9 32 00 00 00
-        again: 41 0f 22 d8 03 1e 41 0f 22 d9 03 2e ff c9 75 [again:rel8] f4 ; mov cr3,r8; add ebx,[rsi]; mov cr3,r9; add ebp,[rsi]`)
+        again: 41 0f 22 d8 03 1e 41 0f 22 d9 03 2e ff c9 75 [again:rel8] f4
+        ; mov cr3,r8; add ebx,[rsi]; mov cr3,r9; add ebp,[rsi]`)
       const second = 0x60_000
       const bytes = new Uint8Array(0x4000)
       bare.memory.read(AT.tables, bytes)
@@ -311,7 +314,10 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
       expect(only(bare)).toMatchObject({ vector: 14, error: 1, rip: AT.code + 20 })
     })
 
-    it.each([['sgdt [rsi]', '0f 01 06'], ['sidt [rsi]', '0f 01 0e'], ['sldt eax', '0f 00 c0'], ['str eax', '0f 00 c8'], ['smsw eax', '0f 01 e0']])(
+    it.each([
+      ['sgdt [rsi]', '0f 01 06'], ['sidt [rsi]', '0f 01 0e'], ['sldt eax', '0f 00 c0'], ['str eax', '0f 00 c8'],
+      ['smsw eax', '0f 01 e0'],
+    ])(
       'UMIP: %s is #GP for the user', (_name, text) => {
         const bare = inUser(text, CR4_UMIP)
         bare.set({ rsi: USER_DATA })
@@ -323,7 +329,9 @@ describe.each(['interp', 'jit'] as const)('the %s engine', (engine) => {
         expect(only(free).vector).toBe(6)
       })
 
-    it.each([[1, '8b 06', 0x25], [1, '89 06', 0x27], [2, '89 06', 0x27]])('PKU: PKRU bits %i against %s', (bits, text, error) => {
+    it.each([
+      [1, '8b 06', 0x25], [1, '89 06', 0x27], [2, '89 06', 0x27],
+    ])('PKU: PKRU bits %i against %s', (bits, text, error) => {
       const bare = inUser(`8b 06 89 06 b8 ${le(bits << 10)} 31 c9 31 d2 0f 01 ef fault: ${text} 0f 0b`, CR4_PKE)
       bare.poke64(entryOf(USER_DATA), BigInt(USER_DATA) | 7n | (5n << 59n))
       bare.set({ rsi: USER_DATA })

@@ -28,7 +28,8 @@ const straight = fc.oneof({ arbitrary: simple, weight: 6 }, { arbitrary: repeate
 
 /** A loop that runs up to 60 times. */
 const loop = fc.tuple(fc.integer({ min: 1, max: 60 }), fc.array(straight, { minLength: 1, maxLength: 8 }), fc.nat())
-  .map(([count, body, name]) => `41 bc ${byte(count)} 00 00 00 l${String(name)}: ${body.join(' ')} 41 ff cc 0f 85 [l${String(name)}:rel32]`)
+  .map(([count, body, name]) =>
+    `41 bc ${byte(count)} 00 00 00 l${String(name)}: ${body.join(' ')} 41 ff cc 0f 85 [l${String(name)}:rel32]`)
 
 /** Programs that end with HLT. Where some begin is up to the caller: their targets are relative. */
 export const programs = fc.array(

@@ -43,9 +43,11 @@ describe('a processor with SVM', () => {
     for (const instructions of [1, 4, 30, 13, 100, 1]) {
       box.run(instructions)
       const copy = copyOf(box)
-      expect([copy.svm.inGuest, copy.svm.resident, copy.svm.gif]).toEqual([box.svm.inGuest, box.svm.resident, box.svm.gif])
+      expect([copy.svm.inGuest, copy.svm.resident, copy.svm.gif])
+        .toEqual([box.svm.inGuest, box.svm.resident, box.svm.gif])
       expect(runs(copy)).toEqual(runs(box))
-      expect([copy.peek(GUEST.data, 8), copy.control('exitCode')]).toEqual([box.peek(GUEST.data, 8), box.control('exitCode')])
+      expect([copy.peek(GUEST.data, 8), copy.control('exitCode')])
+        .toEqual([box.peek(GUEST.data, 8), box.control('exitCode')])
       expect(stateOf(copy)).toEqual(stateOf(box))
     }
     box.svm.kick()

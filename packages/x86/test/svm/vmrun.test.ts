@@ -78,8 +78,10 @@ describe('VMRUN', () => {
       box.bare.poke64(HOST.vmcb + 0x410, box.bare.peek(HOST.vmcb + 0x410, 8) | (0x400n << 16n))
     }],
     ['the VMRUN intercept is clear', (box) => { box.setControl('intercept4', 0) }],
-    ['the I/O map ends past the last physical address', (box) => { box.setControl('iopmBasePa', (1n << 48n) - 0x2000n) }],
-    ['the MSR map ends past the last physical address', (box) => { box.setControl('msrpmBasePa', (1n << 48n) - 0x1000n) }],
+    ['the I/O map ends past the last physical address',
+      (box) => { box.setControl('iopmBasePa', (1n << 48n) - 0x2000n) }],
+    ['the MSR map ends past the last physical address',
+      (box) => { box.setControl('msrpmBasePa', (1n << 48n) - 0x1000n) }],
     ['a reserved type of event is injected', (box) => { box.setControl('eventInj', 0x8000_0100n) }],
     ['vector 2 is injected as an exception', (box) => { box.setControl('eventInj', 0x8000_0302n) }],
     ['a vector above 31 is injected as an exception', (box) => { box.setControl('eventInj', 0x8000_0320n) }],
@@ -184,7 +186,9 @@ describe('a host in machine code', () => {
   })
 
   it('gets #UD from SVM instructions while EFER.SVME is clear', () => {
-    for (const code of ['0f 01 d8', '0f 01 da', '0f 01 db', '0f 01 dc', '0f 01 dd', '0f 01 df', '0f 01 d9', 'f3 0f 01 d9']) {
+    for (const code of [
+      '0f 01 d8', '0f 01 da', '0f 01 db', '0f 01 dc', '0f 01 dd', '0f 01 df', '0f 01 d9', 'f3 0f 01 d9',
+    ]) {
       const box = createBox()
       box.bare.program(code)
       box.bare.run()

@@ -156,7 +156,8 @@ export function arenasDiffer(one: Arena, other: Arena): string | null {
   if (one.processor.halted !== other.processor.halted) {
     return `halted: ${one.processor.halted} and ${other.processor.halted}`
   }
-  const held = [one, other].map(({ processor }) => [...processor.cpu.system?.held ?? []].map(([index, value]) => `${index.toString(16)}=${value.toString(16)}`).join(' '))
+  const held = [one, other].map(({ processor }) => [...processor.cpu.system?.held ?? []]
+    .map(([index, value]) => `${index.toString(16)}=${value.toString(16)}`).join(' '))
   if (held[0] !== held[1]) return `MSRs: ${held[0]} and ${held[1]}`
   const state = stateDiffers(one.processor, other.processor)
   if (state !== null) return state

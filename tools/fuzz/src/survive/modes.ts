@@ -160,7 +160,8 @@ function fillHandlers(
     const type = random.below(24) === 0 ? random.below(256) : random.pick([0x8e, 0x8e, 0x8f, 0xee])
     if (real) put(vector * 4, BigInt(to) | BigInt(AT.handlers + ((vector + 1) & 63) * 16) << 32n)
     else if (long) {
-      put(AT.idt + vector * 16, BigInt(to & 0xffff) | BigInt(SEL.code64) << 16n | BigInt(type) << 40n | BigInt(random.below(16) === 0 ? random.below(8) : 0) << 32n)
+      put(AT.idt + vector * 16, BigInt(to & 0xffff) | BigInt(SEL.code64) << 16n | BigInt(type) << 40n
+        | BigInt(random.below(16) === 0 ? random.below(8) : 0) << 32n)
     } else put(AT.idt + vector * 8, BigInt(to & 0xffff) | BigInt(SEL.code32) << 16n | BigInt(type) << 40n)
   }
 }
@@ -235,9 +236,14 @@ function segments(random: Random, mode: StartMode, user: boolean): ProcessorStat
   }
   const dpl = user ? 3 << ATTR.DPL_SHIFT : 0
   const wide = mode === 'long64' ? ATTR.L : mode === 'protected16' || mode === 'compat16' ? 0 : ATTR.DB
-  const selector = mode === 'long64' ? (user ? SEL.user64 : SEL.code64) : wide === 0 ? SEL.code16 | (user ? 3 : 0) : user ? SEL.user32 : SEL.code32
+  const selector = mode === 'long64' ? (user ? SEL.user64 : SEL.code64)
+    : wide === 0 ? SEL.code16 | (user ? 3 : 0)
+    : user ? SEL.user32
+    : SEL.code32
   const flat = make(user ? SEL.userData : SEL.data, data | dpl | ATTR.DB | ATTR.G)
-  const any = (): SegmentImage => (random.below(8) === 0 ? none : random.below(8) === 0 ? make(SEL.data, data | dpl, random.below(RAM), random.below(RAM)) : flat)
+  const any = (): SegmentImage => (random.below(8) === 0 ? none
+    : random.below(8) === 0 ? make(SEL.data, data | dpl, random.below(RAM), random.below(RAM))
+    : flat)
   return {
     cs: make(selector, code | dpl | wide | ATTR.G), ss: flat, ds: any(), es: any(), fs: any(), gs: any(), ...system
   }

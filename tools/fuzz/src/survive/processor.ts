@@ -27,7 +27,8 @@ const SLICES = 6
 const SLICE = 400
 
 /** A seed of one case. */
-export const caseSeed = (seed: number, number: number): number => Math.imul(seed ^ Math.imul(number + 1, 0x9e37_79b1), 0x85eb_ca6b) >>> 1
+export const caseSeed = (seed: number, number: number): number =>
+  Math.imul(seed ^ Math.imul(number + 1, 0x9e37_79b1), 0x85eb_ca6b) >>> 1
 
 export interface SurvivorOptions {
   /** The system's registers and tables are what changes most. */
@@ -51,7 +52,8 @@ export function createProcessorSurvivor({ system }: SurvivorOptions = { system: 
     if (system) fillSystemCode(random, code.subarray(0, 128 + random.below(1024)), widthOf(mode), arena.msrs)
     arena.memory.write(AT.code, code)
     for (let at = AT.data; at < AT.data + 0x1000; at += 8) {
-      arena.memory.write(at, new Uint8Array(BigUint64Array.of(random.below(4) === 0 ? random.u64() : BigInt(random.below(0x2_0000))).buffer))
+      const word = random.below(4) === 0 ? random.u64() : BigInt(random.below(0x2_0000))
+      arena.memory.write(at, new Uint8Array(BigUint64Array.of(word).buffer))
     }
     arena.load(state, extra)
     for (let slice = 0; slice < SLICES && arena.processor.stopped === ''; slice++) {

@@ -1,4 +1,4 @@
-/** Cases that share what they run on, so that it need not be made anew for each: a case is repeated with those before it. */
+/** Cases that share what they run on, which need not be made anew for each: a case is repeated with those before it. */
 import type { Random } from '@cofferdam/oracle'
 import { createRandom } from '@cofferdam/oracle'
 import { computed } from './clock.ts'

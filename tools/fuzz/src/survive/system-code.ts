@@ -120,8 +120,10 @@ function use(random: Random, width: Width): readonly number[] {
     case 0: return [...constant(width, 0, selector(random)), 0x0f, 0x00, random.pick([0xd8, 0xd0])]
     case 1: return [...constant(width, 0, selector(random)), 0x8e, random.pick([0xc0, 0xd0, 0xd8, 0xe0, 0xe8])]
     case 2: return [0xcd, random.below(256)]
-    case 3: return [...constant(width, 1, BigInt(random.below(4))), ...constant(width, 0, systemValue(random)), ...constant(width, 2, 0n),
-      0x0f, 0x01, 0xd1]
+    case 3: return [
+      ...constant(width, 1, BigInt(random.below(4))), ...constant(width, 0, systemValue(random)),
+      ...constant(width, 2, 0n), 0x0f, 0x01, 0xd1,
+    ]
     case 4: return [
       ...constant(width, 0, systemValue(random)), ...(width === 8 ? [0x48] : []), 0x8b, width === 2 ? 0x07 : 0x00,
     ]

@@ -32,7 +32,10 @@ const main = fileURLToPath(new URL('../main.ts', import.meta.url))
 
 const begin = ({ what, seed }: WatchOptions, from: number, cases: number): ChildProcess => spawn(
   process.execPath,
-  [...process.execArgv, main, 'survive', '--inside', '--what', what, '--seed', String(seed), '--from', String(from), '--cases', String(cases)],
+  [
+    ...process.execArgv, main, 'survive', '--inside', '--what', what, '--seed', String(seed), '--from', String(from),
+    '--cases', String(cases),
+  ],
   { stdio: ['ignore', 'pipe', 'inherit'] },
 )
 

@@ -1,7 +1,9 @@
 /** Whole machines for cases to be run on, one after the other until one ends. */
 import { flatGdt, flatSegments } from '@cofferdam/boot'
 import { createMemoryDisk, createMemoryOverlay } from '@cofferdam/devices'
-import { createMachine, type DeviceOption, type DiskOption, type Machine, type MachineOptions } from '@cofferdam/machine'
+import {
+  createMachine, type DeviceOption, type DiskOption, type Machine, type MachineOptions,
+} from '@cofferdam/machine'
 import { createMemoryFiles } from '@cofferdam/ninep'
 import type { Random } from '@cofferdam/oracle'
 import { loadState } from '@cofferdam/x86'
@@ -32,7 +34,11 @@ export function everyDevice(): { disks: DiskOption[]; devices: DeviceOption[] } 
     ],
     devices: [
       { kind: 'virtio-rng' }, { kind: 'virtio-console', onOutput: () => undefined },
-      { kind: 'virtio-9p', tag: 'share', files: () => createMemoryFiles({ entries: { file: 'text', 'folder/empty': '' }, writable: true, capacity: 2 ** 20 }) },
+      {
+        kind: 'virtio-9p', tag: 'share',
+        files: () =>
+          createMemoryFiles({ entries: { file: 'text', 'folder/empty': '' }, writable: true, capacity: 2 ** 20 }),
+      },
       { kind: 'virtio-net' },
       { kind: 'isa-debug-exit', port: 0xf4, length: 4 }, { kind: 'pc-testdev' }, { kind: 'pci-testdev' },
     ],

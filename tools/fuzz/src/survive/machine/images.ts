@@ -1,7 +1,7 @@
 /**
- * Damaged files: kernels of every format, initramfs archives, firmware with its variables, IGVM files, kernel modules and
- * programs, symbols, attestation reports and certificates. Each is loaded or refused by name, field and expectation; a part of what is loaded runs for a while, as a plain
- * machine.
+ * Damaged files: kernels of every format, initramfs archives, firmware with its variables, IGVM files, kernel modules
+ * and programs, symbols, attestation reports and certificates. Each is loaded or refused by name, field and
+ * expectation; a part of what is loaded runs for a while, as a plain machine.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -16,7 +16,9 @@ import {
   certificateTable, describeReport, parseCertificateTable, parseReport, SevInputError, verifyReport,
 } from '@cofferdam/sev'
 import { AttestationReport, CertGuid } from '@cofferdam/spec'
-import { elfNeeds, flatKernel, igvmFile, isCliError, readModuleInfo, syntheticBzImage, syntheticCpio, syntheticElf } from '../../inside.ts'
+import {
+  elfNeeds, flatKernel, igvmFile, isCliError, readModuleInfo, syntheticBzImage, syntheticCpio, syntheticElf,
+} from '../../inside.ts'
 import { computed } from '../clock.ts'
 import { caseSeed, type Survivor } from '../processor.ts'
 import { mutate } from './mutate.ts'
@@ -65,7 +67,10 @@ function inside(address: number, bytes: Uint8Array): void {
 
 const loadAny: Load = (random, bytes) => {
   if (random.below(RUNS) === 0) return runFor({ kernel: { name: 'file', bytes } })
-  loadKernel({ kernel: bytes, initrd: new Uint8Array(random.below(5000)), cmdline: 'a', memory: MEMORY, acpi, smbios, write: inside })
+  loadKernel({
+    kernel: bytes, initrd: new Uint8Array(random.below(5000)), cmdline: 'a', memory: MEMORY, acpi, smbios,
+    write: inside,
+  })
   return 'loaded'
 }
 const loadSnp: Load = (_random, bytes) => {
@@ -101,15 +106,19 @@ function cached(prefix: string, file: string): Uint8Array | null {
   return name === undefined ? null : new Uint8Array(readFileSync(join(folder, name, file)))
 }
 
-const SYMBOLS = Array.from({ length: 60 }, (_, i) => `ffffffff81${(i * 64).toString(16).padStart(6, '0')} T name_${i}`).join('\n')
+const SYMBOLS =
+  Array.from({ length: 60 }, (_, i) => `ffffffff81${(i * 64).toString(16).padStart(6, '0')} T name_${i}`).join('\n')
 
 const HEADER = [0, ...span(0x1f1, 0x270, 1), 0x800, 0xa00]
 
 /** What vouches for a chip. */
 const chipKinds = ({ ark, ask, vcek }: SnpEndorsement): Kind[] => [
   {
-    name: 'certificates', hot: span(0, 0x100, 1), load: (_random, bytes) => `${parseCertificateTable(bytes).length} of them`,
-    image: certificateTable([{ guid: CertGuid.ARK, bytes: ark }, { guid: CertGuid.ASK, bytes: ask }, { guid: CertGuid.VCEK, bytes: vcek }]),
+    name: 'certificates', hot: span(0, 0x100, 1),
+    load: (_random, bytes) => `${parseCertificateTable(bytes).length} of them`,
+    image: certificateTable([
+      { guid: CertGuid.ARK, bytes: ark }, { guid: CertGuid.ASK, bytes: ask }, { guid: CertGuid.VCEK, bytes: vcek },
+    ]),
   },
   { name: 'certificate, RSA', image: ask, hot: span(0, 0x80, 1), load: loadChain },
   { name: 'certificate, ECDSA', image: vcek, hot: span(0, 0x200, 1), load: loadChain },
@@ -137,7 +146,10 @@ function kinds(chip: SnpEndorsement | undefined): Kind[] {
     { name: 'ELF, 32 bits', image: elf(32), hot: span(0, 0xe0, 2), load: loadAny },
     { name: 'ELF, 64 bits', image: elf(64), hot: span(0, 0x120, 2), load: loadAny },
     { name: 'Multiboot', image: flatKernel('f4 ebfd').bytes, hot: span(0, 0x20, 4), load: loadAny },
-    { name: 'initramfs', image: archive, hot: span(0, 0x100, 4), load: (_random, bytes) => `${checkInitrd(bytes).length} remarks` },
+    {
+      name: 'initramfs', image: archive, hot: span(0, 0x100, 4),
+      load: (_random, bytes) => `${checkInitrd(bytes).length} remarks`,
+    },
     {
       name: 'variables', image: variables, hot: span(0, 0x48, 4), load: (random, bytes) => {
         layOutFirmware(
@@ -147,19 +159,31 @@ function kinds(chip: SnpEndorsement | undefined): Kind[] {
         return 'loaded'
       },
     },
-    { name: 'firmware', image: variables, hot: [...span(0, 0x48, 4), ...span(0x1_fff0, 0x2_0000, 1)], load: loadFirmware },
+    {
+      name: 'firmware', image: variables, hot: [...span(0, 0x48, 4), ...span(0x1_fff0, 0x2_0000, 1)],
+      load: loadFirmware,
+    },
     { name: 'IGVM', image: igvmFile('a').bytes, hot: span(0, 0x400, 2), load: loadIgvm },
     {
-      name: 'symbols', image: new TextEncoder().encode(SYMBOLS), hot: [], load: (_random, bytes) => { parseSymbols('file', bytes); return 'read' },
+      name: 'symbols', image: new TextEncoder().encode(SYMBOLS), hot: [],
+      load: (_random, bytes) => { parseSymbols('file', bytes); return 'read' },
     },
-    { name: 'symbols, ELF', image: elf(64), hot: span(0, 0x120, 2), load: (_random, bytes) => { parseSymbols('file', bytes); return 'read' } },
     {
-      name: 'report', image: AttestationReport.create({ version: 3, signatureAlgorithm: 1, policy: 0x3_0000n }), hot: span(0, 0x200, 4),
+      name: 'symbols, ELF', image: elf(64), hot: span(0, 0x120, 2),
+      load: (_random, bytes) => { parseSymbols('file', bytes); return 'read' },
+    },
+    {
+      name: 'report', image: AttestationReport.create({ version: 3, signatureAlgorithm: 1, policy: 0x3_0000n }),
+      hot: span(0, 0x200, 4),
       load: (_random, bytes) => (describeReport(parseReport(bytes)).length > 0 ? 'read' : 'empty'),
     },
     ...chip === undefined ? [] : chipKinds(chip),
     ...real('a real bzImage', cached('sid-cloud', 'vmlinuz'), HEADER, loadAny),
-    ...real('OVMF', firmware, firmware === null ? [] : [...span(0, 0x48, 4), ...span(firmware.length - 0x400, firmware.length, 4)], loadFirmware),
+    ...real(
+      'OVMF', firmware,
+      firmware === null ? [] : [...span(0, 0x48, 4), ...span(firmware.length - 0x400, firmware.length, 4)],
+      loadFirmware,
+    ),
     ...real('a program', program, span(0, 0x400, 4), (_random, bytes) => { elfNeeds('file', bytes); return 'read' }),
     ...real(
       'a module', program, span(0, 0x400, 4), (_random, bytes) => { readModuleInfo('file', bytes); return 'read' },
@@ -169,7 +193,8 @@ function kinds(chip: SnpEndorsement | undefined): Kind[] {
 
 /** What files are refused with: it names the file and the field. */
 const isClear = (error: unknown): boolean =>
-  error instanceof BootError || error instanceof SymbolsError || error instanceof SevInputError || error instanceof MachineError || isCliError(error)
+  error instanceof BootError || error instanceof SymbolsError
+    || error instanceof SevInputError || error instanceof MachineError || isCliError(error)
 
 export interface ImageOptions {
   /** A chip's certificates, which are damaged as well. */

@@ -6,7 +6,9 @@ const EDGES = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0
 /** A damaged copy; where `hot` says so damage is likelier, as in headers. */
 export function mutate(random: Random, image: Uint8Array, hot: readonly number[]): Uint8Array {
   let bytes = image.slice()
-  const place = (): number => (random.below(4) !== 0 && hot.length > 0 ? Math.min(random.pick(hot) + random.below(8), Math.max(0, bytes.length - 1)) : random.below(Math.max(1, bytes.length)))
+  const place = (): number => (random.below(4) !== 0 && hot.length > 0
+    ? Math.min(random.pick(hot) + random.below(8), Math.max(0, bytes.length - 1))
+    : random.below(Math.max(1, bytes.length)))
   for (let times = 1 + random.below(5); times > 0; times--) {
     const at = place()
     const width = random.pick([1, 2, 4, 8])

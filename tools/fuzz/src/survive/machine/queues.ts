@@ -137,7 +137,8 @@ function table(random: Random, entries: number, header: readonly [bigint, number
     if (tame) {
       const flags = (i < last ? FLAG.next : 0) | (i > 0 && i >= last - 1 ? FLAG.write : 0)
       descriptor(view, i, i === 0 ? [header[0], header[1], flags, 1]
-        : [BigInt(BUFFERS + 0x1000 * i), i === last ? random.pick([1, 64, 513]) : random.pick([512, 1024, random.below(2000)]), flags, i + 1])
+        : [BigInt(BUFFERS + 0x1000 * i),
+            random.pick(i === last ? [1, 64, 513] : [512, 1024, random.below(2000)]), flags, i + 1])
       continue
     }
     const next = random.below(10) === 0 ? random.below(0x1_0000) : random.below(8) === 0 ? random.below(entries) : i + 1

@@ -41,11 +41,15 @@ const anyPort = (random: Random): number => {
   return FINAL.has(port) && random.below(40) !== 0 ? 0x80 : port
 }
 const anyPlace = (random: Random): number => (random.below(10) === 0 ? random.u32()
-  : random.pick(PLACES) + random.pick([random.below(0x40), random.below(0x400), 4 * random.below(0x400), random.below(0x1_0000)])) >>> 0
+  : random.pick(PLACES)
+    + random.pick([random.below(0x40), random.below(0x400), 4 * random.below(0x400), random.below(0x1_0000)])) >>> 0
 
 /** EAX to a port that is named, in a width. */
 const out = (port: number, value: number, width: number): number[] =>
-  [0x66, 0xba, port & 0xff, port >>> 8, 0xb8, ...four(value), ...width === 1 ? [0xee] : width === 2 ? [0x66, 0xef] : [0xef]]
+  [
+    0x66, 0xba, port & 0xff, port >>> 8, 0xb8, ...four(value),
+    ...width === 1 ? [0xee] : width === 2 ? [0x66, 0xef] : [0xef],
+  ]
 const input = (port: number, width: number): number[] =>
   [0x66, 0xba, port & 0xff, port >>> 8, ...width === 1 ? [0xec] : width === 2 ? [0x66, 0xed] : [0xed]]
 const anyWidth = (random: Random): number => random.pick([1, 2, 4])
@@ -105,7 +109,9 @@ function viaConfiguration(random: Random): number[] {
   ])
   const fn = random.below(12) === 0 ? random.below(8) : 0
   const width = anyWidth(random)
-  const value = register >= 0x10 && register < 0x28 ? random.pick([anyValue(random), random.pick(PLACES), 0xffff_ffff]) : register === 4 ? random.pick([7, 0x407, 0, anyValue(random)]) : anyValue(random)
+  const value = register >= 0x10 && register < 0x28 ? random.pick([anyValue(random), random.pick(PLACES), 0xffff_ffff])
+    : register === 4 ? random.pick([7, 0x407, 0, anyValue(random)])
+    : anyValue(random)
   if (random.below(4) === 0) {
     return [...at(Q35_MMIO.ecam.start + (bus << 20 | device << 15 | fn << 12 | register) >>> 0, [0xc7]), ...four(value)]
   }

@@ -31,7 +31,9 @@ const zstd: SnapshotCodec = {
   decompress: (bytes, length) => zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }),
 }
 /** Pieces of memory are unpacked when the machine looks at them. */
-const lazy: SnapshotCodec = { ...zstd, decompressNow: (bytes, length) => zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }) }
+const lazy: SnapshotCodec = {
+  ...zstd, decompressNow: (bytes, length) => zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }),
+}
 
 /** A codec that damages some of what it has compressed; the file's checksums fit. */
 const spoiling = (random: Random): SnapshotCodec => ({
@@ -51,7 +53,8 @@ interface Originals {
 
 async function originals(): Promise<Originals> {
   const machine = createMachine({
-    kernel: flatKernel(BUSY), append: '', memory: MEMORY, vcpus: 2, seed: 1, engine: 'interp', cpu: 'intel', ...everyDevice(),
+    kernel: flatKernel(BUSY), append: '', memory: MEMORY, vcpus: 2, seed: 1, engine: 'interp', cpu: 'intel',
+    ...everyDevice(),
   })
   machine.run({ instructions: 60 })
   machine.serialInput(Uint8Array.of(1, 2, 3))
@@ -61,7 +64,8 @@ async function originals(): Promise<Originals> {
 }
 
 const NAME = 'damaged'
-const read = (bytes: Uint8Array, codec = zstd): Promise<Snapshot> => decodeSnapshot(bytes, { name: NAME, codecs: [codec], crc32 })
+const read = (bytes: Uint8Array, codec = zstd): Promise<Snapshot> =>
+  decodeSnapshot(bytes, { name: NAME, codecs: [codec], crc32 })
 
 /** A machine goes on from it, and is saved once more. */
 function goOn(random: Random, snapshot: Snapshot): string {
@@ -92,7 +96,9 @@ const state: Kind = async (random, { snapshot }) => {
   const wrong = mutateSnapshot({ ...snapshot, name: NAME }, random.u32())
   return `state: ${goOn(random, await read(await encodeSnapshot(wrong)))}`
 }
-const KINDS: readonly Kind[] = [anyBytes, anyBytes, sealed, sealed, sealed, sealed, sealed, sealed, contents, state, state]
+const KINDS: readonly Kind[] = [
+  anyBytes, anyBytes, sealed, sealed, sealed, sealed, sealed, sealed, contents, state, state,
+]
 
 /** A refusal that names the file, or the end of a machine that has none to save. */
 const isClear = (error: unknown): boolean =>

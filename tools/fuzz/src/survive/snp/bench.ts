@@ -1,4 +1,4 @@
-/** SNP guests of the reference host whose code is whatever a case wants: with page tables that reach all of memory twice. */
+/** SNP guests of the reference host whose code is what a case wants; their page tables reach all of memory twice. */
 import { flatSegments, Reg, snpDirectBoot, vmsaOf, type Assembler } from '@cofferdam/boot'
 import { createMachine, inspectProcessor, type Machine, type MachineOptions } from '@cofferdam/machine'
 import type { Random } from '@cofferdam/oracle'
@@ -12,8 +12,8 @@ const MiB = 2 ** 20
 export const MEMORY = 32 * MiB
 /** Where things lie in the guest's memory; the kernel, which only waits, is at 16 MiB. */
 export const AT = {
-  code: 0x140_0000, idt: 0x141_0000, idtr: 0x141_1000, stack: 0x142_0000, step: 0x143_0000, steps: 0x143_1000, alias: 0x144_0000,
-  otherCode: 0x145_0000, otherStack: 0x146_0000, vmsa: 0x147_1000,
+  code: 0x140_0000, idt: 0x141_0000, idtr: 0x141_1000, stack: 0x142_0000, step: 0x143_0000, steps: 0x143_1000,
+  alias: 0x144_0000, otherCode: 0x145_0000, otherStack: 0x146_0000, vmsa: 0x147_1000,
   /** A page of what each step copies from; registers, lists and messages lie behind it. */
   data: 0x150_0000,
   ghcb: 0x160_0000,
@@ -115,7 +115,9 @@ const CREATE_PRIMARY = 0x131
 /** A TPM that makes an endorsement key of zeroes, and answers all else with TPM_RC_FAILURE. */
 const poorTpm: VtpmBackend = {
   command(command) {
-    if (new DataView(command.buffer, command.byteOffset).getUint32(6) !== CREATE_PRIMARY) return Uint8Array.of(0x80, 1, 0, 0, 0, 10, 0, 0, 1, 1)
+    if (new DataView(command.buffer, command.byteOffset).getUint32(6) !== CREATE_PRIMARY) {
+      return Uint8Array.of(0x80, 1, 0, 0, 0, 10, 0, 0, 1, 1)
+    }
     const response = new Uint8Array(20 + 314)
     new DataView(response.buffer).setUint16(18, 314)
     return response
@@ -141,11 +143,12 @@ export function createSnpBench(random: Random, underSvsm: boolean): SnpBench {
   const { machine, vcpus } = createGuest(random, vmpl)
   const view = inspectProcessor(machine)
   const image = snpDirectBoot({
-    kernel: bzImage(waiting).bytes, cmdline: '', memory: MEMORY, cBit: C_BIT, acpi: { apicIds: Array.from({ length: vcpus }, (_, i) => i) },
-    accept: 'lazy', callingArea: underSvsm,
+    kernel: bzImage(waiting).bytes, cmdline: '', memory: MEMORY, cBit: C_BIT,
+    acpi: { apicIds: Array.from({ length: vcpus }, (_, i) => i) }, accept: 'lazy', callingArea: underSvsm,
   })
   const secrets = image.launch.find(({ type }) => type === 'secrets')?.start ?? 0
-  const put = (address: number, bytes: Uint8Array): boolean => machine.reside?.(0) === true && view.write(BigInt(address), bytes)
+  const put = (address: number, bytes: Uint8Array): boolean =>
+    machine.reside?.(0) === true && view.write(BigInt(address), bytes)
   const cr3 = view.get('cr3') & ~(1n << BigInt(C_BIT))
   const sent: (bigint | undefined)[] = []
   const encrypted = 1n << BigInt(C_BIT)

@@ -4,7 +4,9 @@
  */
 import { createAssembler, Reg, type Assembler } from '@cofferdam/boot'
 import type { Random } from '@cofferdam/oracle'
-import { GhcbMsr, GhcbMsrCpuid, GhcbMsrPscReq, GhcbMsrRunVmplReq, Msr, PscOperation, RmpAdjustAttributes, SvsmCallingArea } from '@cofferdam/spec'
+import {
+  GhcbMsr, GhcbMsrCpuid, GhcbMsrPscReq, GhcbMsrRunVmplReq, Msr, PscOperation, RmpAdjustAttributes, SvsmCallingArea,
+} from '@cofferdam/spec'
 import type { Survivor } from '../processor.ts'
 import { createSeries } from '../series.ts'
 import { AT, createSnpBench, SHARED, type SnpBench } from './bench.ts'
@@ -77,22 +79,26 @@ const message: Step = (bench, random, data) => {
 }
 
 const INFO = [
-  GhcbMsr.SEV_INFO_REQ, GhcbMsr.CPUID_REQ, GhcbMsr.PREFERRED_GPA_REQ, GhcbMsr.REGISTER_GPA_REQ, GhcbMsr.PSC_REQ, GhcbMsr.PSC_REQ, GhcbMsr.PSC_REQ,
-  GhcbMsr.PSC_REQ, GhcbMsr.PSC_REQ, GhcbMsr.RUN_VMPL_REQ, GhcbMsr.HV_FEATURES_REQ,
+  GhcbMsr.SEV_INFO_REQ, GhcbMsr.CPUID_REQ, GhcbMsr.PREFERRED_GPA_REQ, GhcbMsr.REGISTER_GPA_REQ, GhcbMsr.PSC_REQ,
+  GhcbMsr.PSC_REQ, GhcbMsr.PSC_REQ, GhcbMsr.PSC_REQ, GhcbMsr.PSC_REQ, GhcbMsr.RUN_VMPL_REQ, GhcbMsr.HV_FEATURES_REQ,
 ] as const
 /** A request of the MSR protocol; those that end or stop the processor seldom. */
 function msrValue(random: Random): bigint {
-  if (random.below(300) === 0) return random.u64() & ~0xfffn | BigInt(random.pick([GhcbMsr.TERMINATION_REQ, GhcbMsr.AP_RESET_HOLD_REQ]))
+  if (random.below(300) === 0) {
+    return random.u64() & ~0xfffn | BigInt(random.pick([GhcbMsr.TERMINATION_REQ, GhcbMsr.AP_RESET_HOLD_REQ]))
+  }
   if (random.below(10) === 0) {
     const any = random.u64()
     return (any & 0xfffn) === 0x100n || (any & 0xfffn) === 6n ? any ^ 1n : any
   }
   const info = BigInt(random.pick(INFO))
   switch (Number(info)) {
-    case GhcbMsr.CPUID_REQ: return nearly(random, GhcbMsrCpuid.pack({ info, register: BigInt(random.below(4)), value: BigInt(random.u32()) }))
+    case GhcbMsr.CPUID_REQ:
+      return nearly(random, GhcbMsrCpuid.pack({ info, register: BigInt(random.below(4)), value: BigInt(random.u32()) }))
     case GhcbMsr.PSC_REQ: return nearly(random, pageState(anyPage(random) * PAGE, random.below(6)))
     case GhcbMsr.RUN_VMPL_REQ: return nearly(random, GhcbMsrRunVmplReq.pack({ info, vmpl: BigInt(random.below(5)) }))
-    case GhcbMsr.REGISTER_GPA_REQ: return nearly(random, BigInt(random.below(3) === 0 ? anyPage(random) * PAGE : AT.ghcb) | info)
+    case GhcbMsr.REGISTER_GPA_REQ:
+      return nearly(random, BigInt(random.below(3) === 0 ? anyPage(random) * PAGE : AT.ghcb) | info)
     default: return nearly(random, info)
   }
 }
@@ -103,17 +109,20 @@ const msrProtocol: Step = (_bench, random) => {
 
 /** PVALIDATE, RMPADJUST, RMPQUERY; and those that only hosts may. */
 const RMP: readonly (readonly number[])[] = [
-  [0xf2, 0x0f, 0x01, 0xff], [0xf2, 0x0f, 0x01, 0xff], [0xf3, 0x0f, 0x01, 0xfe], [0xf3, 0x0f, 0x01, 0xfe], [0xf3, 0x0f, 0x01, 0xfd],
-  [0xf2, 0x0f, 0x01, 0xfd], [0xf2, 0x0f, 0x01, 0xfe], [0xf3, 0x0f, 0x01, 0xff],
+  [0xf2, 0x0f, 0x01, 0xff], [0xf2, 0x0f, 0x01, 0xff], [0xf3, 0x0f, 0x01, 0xfe], [0xf3, 0x0f, 0x01, 0xfe],
+  [0xf3, 0x0f, 0x01, 0xfd], [0xf2, 0x0f, 0x01, 0xfd], [0xf2, 0x0f, 0x01, 0xfe], [0xf3, 0x0f, 0x01, 0xff],
 ]
 const linear = (random: Random): bigint => {
   const gpa = anyGpa(random)
   return random.below(6) === 0 ? BigInt.asUintN(64, gpa + BigInt(SHARED)) : gpa
 }
 const rmp: Step = (_bench, random) => {
-  const [address, size, attributes] = [linear(random), nearly(random, BigInt(random.below(2))), nearly(random, RmpAdjustAttributes.pack({
-    targetVmpl: BigInt(random.below(5)), permissions: BigInt(random.below(16)), vmsa: BigInt(random.below(6) === 0 ? 1 : 0),
-  }))]
+  const address = linear(random)
+  const size = nearly(random, BigInt(random.below(2)))
+  const attributes = nearly(random, RmpAdjustAttributes.pack({
+    targetVmpl: BigInt(random.below(5)), permissions: BigInt(random.below(16)),
+    vmsa: BigInt(random.below(6) === 0 ? 1 : 0),
+  }))
   const large = size === 1n && random.below(4) !== 0
   const operation = random.pick(RMP)
   return (asm) => {
@@ -140,23 +149,29 @@ const takeBack: Step = (_bench, random) => {
 const saveArea: Step = (bench, random) => {
   const at = AT.vmsa + PAGE * random.below(4)
   const image = bench.save(bench.vmpl > 0 ? bench.vmpl : random.below(4))
-  for (let times = random.below(2) === 0 ? random.below(6) : 0; times > 0; times--) image[random.below(0x400)] = random.below(256)
+  for (let times = random.below(2) === 0 ? random.below(6) : 0; times > 0; times--) {
+    image[random.below(0x400)] = random.below(256)
+  }
   bench.put(at, random.below(20) === 0 ? bytesOf(random, PAGE) : image)
   const target = 1 + random.below(3)
   return (asm) => {
     asm.set(rax, at)
     asm.set(rcx, 0)
-    asm.set(rdx, RmpAdjustAttributes.pack({ targetVmpl: BigInt(target), permissions: BigInt(random.below(16)), vmsa: 1n }))
+    asm.set(rdx, RmpAdjustAttributes.pack({
+      targetVmpl: BigInt(target), permissions: BigInt(random.below(16)), vmsa: 1n,
+    }))
     asm.plain('rmpadjust')
   }
 }
 
 /** Instructions that are intercepted or privileged. */
 const INSTRUCTIONS: readonly (readonly number[])[] = [
-  [0x0f, 0xa2], [0x0f, 0x31], [0x0f, 0x01, 0xf9], [0x0f, 0x33], [0x0f, 0x08], [0x0f, 0x09], [0x0f, 0x01, 0xc8], [0x0f, 0x01, 0xc9], [0xf3, 0x90],
-  [0x0f, 0x01, 0xd8], [0x0f, 0x01, 0xd9], [0x0f, 0x01, 0xda], [0x0f, 0x01, 0xdb], [0x0f, 0x01, 0xdc], [0x0f, 0x01, 0xdd], [0x0f, 0x01, 0xde],
-  [0x0f, 0x01, 0xdf], [0x0f, 0x01, 0xfe], [0x0f, 0x01, 0xff], [0x0f, 0x21, 0xf8], [0x0f, 0x23, 0xf8], [0x0f, 0x23, 0xc0], [0x0f, 0x01, 0xd1],
-  [0x0f, 0x20, 0xc0], [0x0f, 0x20, 0xe0], [0xec], [0xee], [0xed], [0xef], [0xe4, 0x71], [0x6c], [0x6e], [0xcc], [0x0f, 0x0b], [0xfb], [0xfa],
+  [0x0f, 0xa2], [0x0f, 0x31], [0x0f, 0x01, 0xf9], [0x0f, 0x33], [0x0f, 0x08], [0x0f, 0x09], [0x0f, 0x01, 0xc8],
+  [0x0f, 0x01, 0xc9], [0xf3, 0x90], [0x0f, 0x01, 0xd8], [0x0f, 0x01, 0xd9], [0x0f, 0x01, 0xda], [0x0f, 0x01, 0xdb],
+  [0x0f, 0x01, 0xdc], [0x0f, 0x01, 0xdd], [0x0f, 0x01, 0xde], [0x0f, 0x01, 0xdf], [0x0f, 0x01, 0xfe],
+  [0x0f, 0x01, 0xff], [0x0f, 0x21, 0xf8], [0x0f, 0x23, 0xf8], [0x0f, 0x23, 0xc0], [0x0f, 0x01, 0xd1],
+  [0x0f, 0x20, 0xc0], [0x0f, 0x20, 0xe0], [0xec], [0xee], [0xed], [0xef], [0xe4, 0x71], [0x6c], [0x6e], [0xcc],
+  [0x0f, 0x0b], [0xfb], [0xfa],
 ]
 const instruction: Step = (_bench, random) => {
   const bytes = random.pick(INSTRUCTIONS)
@@ -170,8 +185,8 @@ const instruction: Step = (_bench, random) => {
   }
 }
 const MSRS = [
-  0x10, 0x1b, 0x277, 0x830, 0x80b, 0x808, 0xda0, 0xc000_0080, 0xc000_0103, 0xc001_0010, 0xc001_0130, 0xc001_0131, 0xc001_0132, 0xc001_0114,
-  0xc001_0117, 0xc001_011b, 0xc001_f000,
+  0x10, 0x1b, 0x277, 0x830, 0x80b, 0x808, 0xda0, 0xc000_0080, 0xc000_0103, 0xc001_0010, 0xc001_0130, 0xc001_0131,
+  0xc001_0132, 0xc001_0114, 0xc001_0117, 0xc001_011b, 0xc001_f000,
 ]
 const msr: Step = (_bench, random) => {
   const index = random.below(4) === 0 ? random.u32() : random.pick(MSRS)
@@ -223,8 +238,8 @@ const svsm: Step = (bench, random, data) => {
 }
 
 const ALONE: readonly Step[] = [
-  ghcb, ghcb, ghcb, ghcb, ghcb, ghcb, message, msrProtocol, msrProtocol, msrProtocol, rmp, rmp, rmp, takeBack, takeBack, saveArea, instruction,
-  instruction, msr, access, drastic,
+  ghcb, ghcb, ghcb, ghcb, ghcb, ghcb, message, msrProtocol, msrProtocol, msrProtocol, rmp, rmp, rmp, takeBack, takeBack,
+  saveArea, instruction, instruction, msr, access, drastic,
 ]
 const UNDER_SVSM: readonly Step[] = [...ALONE, ...Array.from({ length: 12 }, () => svsm)]
 
@@ -234,7 +249,8 @@ function otherCode(random: Random): Uint8Array {
   asm.label('again')
   const value = msrValue(random)
   const kinds: readonly Code[] = [
-    () => undefined, () => { asm.plain('hlt') }, () => { asm.plain('ud2') }, () => { request(asm, value) }, () => { asm.bytes(0xf3, 0x90) },
+    () => undefined, () => { asm.plain('hlt') }, () => { asm.plain('ud2') }, () => { request(asm, value) },
+    () => { asm.bytes(0xf3, 0x90) },
     () => {
       asm.set(rdi, SHARED + AT.ghcb + 8 * random.below(512))
       asm.set(rax, random.u64())
@@ -255,12 +271,15 @@ const GOES_ON = new Set(['done', 'goes on'])
 function runCase(bench: SnpBench, random: Random, again: () => void): string {
   const kinds = bench.vmpl > 0 ? UNDER_SVSM : ALONE
   bench.put(AT.otherCode, otherCode(random))
-  const steps = Array.from({ length: 2 + random.below(STEPS - 2) }, (_, i) => random.pick(kinds)(bench, random, AT.data + 2 * i * PAGE))
+  const steps = Array.from({ length: 2 + random.below(STEPS - 2) }, (_, i) =>
+    random.pick(kinds)(bench, random, AT.data + 2 * i * PAGE))
   const ended = bench.run(random.below(10) === 0 ? steps : [prelude, ...steps], createAssembler)
   bench.learn(MESSAGE.response)
   if (!GOES_ON.has(ended)) again()
   const { snp, memoryBacked } = bench.machine.stats()
-  if (snp === undefined || snp.memory.backed > MOST || memoryBacked > MOST * 2) throw new Error(`the guest has ${snp?.memory.backed} bytes, the machine ${memoryBacked}`)
+  if (snp === undefined || snp.memory.backed > MOST || memoryBacked > MOST * 2) {
+    throw new Error(`the guest has ${snp?.memory.backed} bytes, the machine ${memoryBacked}`)
+  }
   return `${bench.vmpl > 0 ? 'under an SVSM' : 'alone'}: ${ended}`
 }
 /** Guests of the host, one in three under an SVSM. */

@@ -6,12 +6,15 @@
 import type { Random } from '@cofferdam/oracle'
 import { sealMessage, VLEK_SEED_BYTES, wrapVlek } from '@cofferdam/sev'
 import {
-  GuestMessageType, KeyFieldSelect, KeyRequest, PspCommand, PspStatus, ReportRequest, SevGetId, SevInit, SevInitEx, SnpActivate,
+  GuestMessageType, KeyFieldSelect, KeyRequest, PspCommand, PspStatus, ReportRequest, SevGetId, SevInit, SevInitEx,
+  SnpActivate,
   SnpActivateEx, SnpAddress, SnpCommit, SnpConfig, SnpDebug, SnpFeatureInfo, SnpGuestRequest, SnpGuestStatus, SnpIdAuth,
   SnpIdBlock, SnpInitEx, SnpLaunchFinish, SnpLaunchStart, SnpLaunchUpdate, SnpLaunchUpdatePage, SnpPageSetState,
   SnpPageType, SnpPlatformState, SnpPolicy, SnpRange, SnpRangeListHeader, SnpShutdownEx, SnpVlekLoad,
 } from '@cofferdam/spec'
-import { chip, CONTEXT, POLICY, pspFixture, REQUEST, RESPONSE, RMP_BASE, RMP_BYTES, type PspFixture } from '../../inside.ts'
+import {
+  chip, CONTEXT, POLICY, pspFixture, REQUEST, RESPONSE, RMP_BASE, RMP_BYTES, type PspFixture,
+} from '../../inside.ts'
 import type { Survivor } from '../processor.ts'
 import { createSeries } from '../series.ts'
 
@@ -28,8 +31,8 @@ const STATUSES = new Set<number>(Object.values(PspStatus))
 const OWN = { first: 0x320, pages: 4, asid: 9 } as const
 /** Pages that cases use: contexts, guests' pages small and large, the firmware's, the RMP, the ends of RAM. */
 const PAGES: readonly number[] = [
-  CONTEXT, CONTEXT, CONTEXT, CONTEXT, CONTEXT + 0x20, CONTEXT + 0x21, RESPONSE, REQUEST, 0x300, 0x300, 0x301, 0x302, 0x303,
-  0x400, 0x400, 0x600, 0x710, 0x711, 0x712, OWN.first, OWN.first + 1, RMP_BASE / PAGE, RMP_BASE / PAGE + 4,
+  CONTEXT, CONTEXT, CONTEXT, CONTEXT, CONTEXT + 0x20, CONTEXT + 0x21, RESPONSE, REQUEST, 0x300, 0x300, 0x301, 0x302,
+  0x303, 0x400, 0x400, 0x600, 0x710, 0x711, 0x712, OWN.first, OWN.first + 1, RMP_BASE / PAGE, RMP_BASE / PAGE + 4,
   (RMP_BASE + RMP_BYTES) / PAGE, 0, 8, RAM_PAGES - 1, RAM_PAGES, 2 ** 28, 2 ** 39, 2 ** 40 - 1, 2 ** 40,
 ]
 /** Where the buffer of most commands lies. */
@@ -43,57 +46,79 @@ function anyAddress(random: Random): bigint {
 }
 /** Mostly 0, as reserved fields and flags want it. */
 const rarely = (random: Random, value: () => number): number => (random.below(8) === 0 ? value() >>> 0 : 0)
-const context = (random: Random): bigint => (random.below(8) === 0 ? anyAddress(random) : BigInt(random.pick([CONTEXT, CONTEXT, CONTEXT + 0x20])) << 12n)
-const pageOf = (random: Random): bigint => (random.below(8) === 0 ? anyAddress(random) : BigInt(random.pick([0x300, 0x301, 0x302, 0x303, 0x400])) << 12n)
-const exact = (random: Random, size: number): number => (random.below(10) === 0 ? random.pick([0, size - 1, size + 1, 0xffff_ffff, random.u32()]) : size)
-const anyPolicy = (random: Random): bigint => (random.below(3) !== 0 ? POLICY | (random.below(2) === 0 ? SnpPolicy.mask.DEBUG : 0n)
+const context = (random: Random): bigint =>
+  (random.below(8) === 0 ? anyAddress(random) : BigInt(random.pick([CONTEXT, CONTEXT, CONTEXT + 0x20])) << 12n)
+const pageOf = (random: Random): bigint =>
+  (random.below(8) === 0 ? anyAddress(random) : BigInt(random.pick([0x300, 0x301, 0x302, 0x303, 0x400])) << 12n)
+const exact = (random: Random, size: number): number =>
+  (random.below(10) === 0 ? random.pick([0, size - 1, size + 1, 0xffff_ffff, random.u32()]) : size)
+const anyPolicy = (random: Random): bigint => (random.below(3) !== 0
+  ? POLICY | (random.below(2) === 0 ? SnpPolicy.mask.DEBUG : 0n)
   : POLICY ^ 1n << BigInt(random.below(64)))
 
 /** The buffer of a command, nearly right; others have none, or get random bytes. */
 const BUFFERS: Readonly<Partial<Record<Name, (random: Random) => Uint8Array>>> = {
-  INIT: (r) => SevInit.create({ flags: r.below(2), reserved: rarely(r, r.u32), tmrAddress: anyAddress(r), tmrLength: r.pick([0, 2 ** 20, 2 ** 20 - 1, 2 ** 21, r.u32()]) }),
+  INIT: (r) => SevInit.create({
+    flags: r.below(2), reserved: rarely(r, r.u32), tmrAddress: anyAddress(r),
+    tmrLength: r.pick([0, 2 ** 20, 2 ** 20 - 1, 2 ** 21, r.u32()]),
+  }),
   INIT_EX: (r) => SevInitEx.create({
-    length: exact(r, SevInitEx.size), flags: r.below(2), tmrAddress: anyAddress(r), tmrLength: r.pick([0, 2 ** 20, r.u32()]),
+    length: exact(r, SevInitEx.size), flags: r.below(2), tmrAddress: anyAddress(r),
+    tmrLength: r.pick([0, 2 ** 20, r.u32()]),
     nvAddress: anyAddress(r), nvLength: r.pick([0, 32 * 1024, 32 * 1024, 0xffff_ffff]),
   }),
   GET_ID: (r) => SevGetId.create({ address: anyAddress(r), length: r.pick([0, 63, 64, 0xffff_ffff]) }),
   SNP_INIT_EX: (r) => SnpInitEx.create({
-    flags: r.pick([0, 1, 1, 1, 3, 3, r.u32()]), listPaddr: anyAddress(r), maxSnpAsid: r.pick([0, 0, 1, 99, 100, r.below(0x1_0000)]),
-    reserved1: rarely(r, r.u32),
+    flags: r.pick([0, 1, 1, 1, 3, 3, r.u32()]), listPaddr: anyAddress(r),
+    maxSnpAsid: r.pick([0, 0, 1, 99, 100, r.below(0x1_0000)]), reserved1: rarely(r, r.u32),
   }),
   SNP_SHUTDOWN_EX: (r) => SnpShutdownEx.create({ length: exact(r, SnpShutdownEx.size), flags: r.below(5) }),
   SNP_PLATFORM_STATUS: (r) => SnpAddress.create({ address: anyAddress(r) }),
-  SNP_FEATURE_INFO: (r) => SnpFeatureInfo.create({ length: exact(r, SnpFeatureInfo.size), ecxIn: rarely(r, r.u32), featureInfoPaddr: anyAddress(r) }),
+  SNP_FEATURE_INFO: (r) => SnpFeatureInfo.create({
+    length: exact(r, SnpFeatureInfo.size), ecxIn: rarely(r, r.u32), featureInfoPaddr: anyAddress(r),
+  }),
   SNP_CONFIG: (r) => SnpConfig.create({ reportedTcb: r.pick([0n, 0n, 1n, r.u64()]), flags: r.below(4) }),
   SNP_COMMIT: (r) => SnpCommit.create({ length: exact(r, SnpCommit.size) }),
-  SNP_VLEK_LOAD: (r) => SnpVlekLoad.create({ length: exact(r, SnpVlekLoad.size), wrappedVersion: rarely(r, () => r.below(256)) & 0xff, wrappedPaddr: r.below(2) === 0 ? BigInt(REQUEST) << 12n : anyAddress(r) }),
+  SNP_VLEK_LOAD: (r) => SnpVlekLoad.create({
+    length: exact(r, SnpVlekLoad.size), wrappedVersion: rarely(r, () => r.below(256)) & 0xff,
+    wrappedPaddr: r.below(2) === 0 ? BigInt(REQUEST) << 12n : anyAddress(r),
+  }),
   SNP_GCTX_CREATE: (r) => SnpAddress.create({ address: context(r) }),
   SNP_DECOMMISSION: (r) => SnpAddress.create({ address: context(r) }),
-  SNP_ACTIVATE: (r) => SnpActivate.create({ gctxPaddr: context(r), asid: r.pick([1, 1, 2, 3, OWN.asid, 0, 99, 100, r.u32()]) }),
+  SNP_ACTIVATE: (r) =>
+    SnpActivate.create({ gctxPaddr: context(r), asid: r.pick([1, 1, 2, 3, OWN.asid, 0, 99, 100, r.u32()]) }),
   SNP_ACTIVATE_EX: (r) => SnpActivateEx.create({
-    length: exact(r, SnpActivateEx.size), gctxPaddr: context(r), asid: r.pick([1, 1, 2, r.u32()]), numIds: r.pick([0, 1, 2, 3, r.u32()]), idPaddr: anyAddress(r),
+    length: exact(r, SnpActivateEx.size), gctxPaddr: context(r), asid: r.pick([1, 1, 2, r.u32()]),
+    numIds: r.pick([0, 1, 2, 3, r.u32()]), idPaddr: anyAddress(r),
   }),
   SNP_GUEST_STATUS: (r) => SnpGuestStatus.create({ gctxPaddr: context(r), statusPaddr: anyAddress(r) }),
   SNP_LAUNCH_START: (r) => SnpLaunchStart.create({
-    gctxPaddr: context(r), policy: anyPolicy(r), maGctxPaddr: context(r), flags: rarely(r, () => r.pick([1, 2, 3, r.u32()])),
-    desiredTscKhz: r.pick([0, 0, 1, 1000, 0xffff_ffff]),
+    gctxPaddr: context(r), policy: anyPolicy(r), maGctxPaddr: context(r),
+    flags: rarely(r, () => r.pick([1, 2, 3, r.u32()])), desiredTscKhz: r.pick([0, 0, 1, 1000, 0xffff_ffff]),
   }),
   SNP_LAUNCH_UPDATE: (r) => SnpLaunchUpdate.create({
     gctxPaddr: context(r), pagePaddr: pageOf(r), permissions: r.below(3) === 0 ? r.u32() & 0x0f0f_0f00 : 0,
-    page: SnpLaunchUpdatePage.pack({ pageType: r.pick([...Object.values(SnpPageType), 0, 7]), pageSize: rarely(r, () => 1), IMI_PAGE: rarely(r, () => 1) }),
+    page: SnpLaunchUpdatePage.pack({
+      pageType: r.pick([...Object.values(SnpPageType), 0, 7]), pageSize: rarely(r, () => 1),
+      IMI_PAGE: rarely(r, () => 1),
+    }),
   }),
   SNP_LAUNCH_FINISH: (r) => SnpLaunchFinish.create({
     gctxPaddr: context(r), idBlockPaddr: r.below(3) === 0 ? anyAddress(r) : BigInt(REQUEST) << 12n,
-    idAuthPaddr: r.below(3) === 0 ? anyAddress(r) : BigInt(REQUEST + 1) << 12n, flags: r.pick([0, 0, 1, 3, 4, r.below(256)]),
+    idAuthPaddr: r.below(3) === 0 ? anyAddress(r) : BigInt(REQUEST + 1) << 12n,
+    flags: r.pick([0, 0, 1, 3, 4, r.below(256)]),
   }),
   SNP_GUEST_REQUEST: (r) => SnpGuestRequest.create({
     gctxPaddr: context(r), requestPaddr: r.below(8) === 0 ? anyAddress(r) : BigInt(REQUEST) << 12n,
     responsePaddr: r.below(8) === 0 ? anyAddress(r) : BigInt(RESPONSE) << 12n,
   }),
-  SNP_PAGE_RECLAIM: (r) => SnpAddress.create({ address: r.below(2) === 0 ? pageOf(r) | BigInt(r.below(2)) : anyAddress(r) }),
+  SNP_PAGE_RECLAIM: (r) =>
+    SnpAddress.create({ address: r.below(2) === 0 ? pageOf(r) | BigInt(r.below(2)) : anyAddress(r) }),
   SNP_PAGE_UNSMASH: (r) => SnpAddress.create({ address: r.below(2) === 0 ? 0x40_0000n : anyAddress(r) }),
   SNP_PAGE_MD_INIT: (r) => SnpAddress.create({ address: anyAddress(r) }),
-  SNP_PAGE_SET_STATE: (r) => SnpPageSetState.create({ length: exact(r, SnpPageSetState.size), listPaddr: r.below(3) === 0 ? anyAddress(r) : BigInt(REQUEST) << 12n }),
+  SNP_PAGE_SET_STATE: (r) => SnpPageSetState.create({
+    length: exact(r, SnpPageSetState.size), listPaddr: r.below(3) === 0 ? anyAddress(r) : BigInt(REQUEST) << 12n,
+  }),
   SNP_PAGE_SWAP_OUT: (r) => SnpAddress.create({ address: context(r) }),
   SNP_PAGE_SWAP_IN: (r) => SnpAddress.create({ address: context(r) }),
   SNP_PAGE_MOVE: (r) => SnpAddress.create({ address: context(r) }),
@@ -132,13 +157,17 @@ function request(f: PspFixture, random: Random): Uint8Array {
   const payload = random.pick([
     () => ReportRequest.create({ vmpl: random.below(5), flags: rarely(random, () => random.below(8)) }),
     () => KeyRequest.create({
-      keySelect: random.below(8), guestFieldSelect: random.below(3) === 0 ? random.u64() : BigInt(random.below(256)) & KeyFieldSelect.used,
+      keySelect: random.below(8),
+      guestFieldSelect: random.below(3) === 0 ? random.u64() : BigInt(random.below(256)) & KeyFieldSelect.used,
       vmpl: random.below(5), guestSvn: rarely(random, random.u32), tcbVersion: random.pick([0n, 0n, random.u64()]),
     }),
     () => new Uint8Array(128), () => bytesOf(random, random.below(200)),
   ])()
   return spoil(random, sealMessage(guest.vmpck[vmpck], {
-    type: random.pick([GuestMessageType.REPORT_REQ, GuestMessageType.KEY_REQ, GuestMessageType.KEY_REQ, GuestMessageType.TSC_INFO_REQ, random.below(256)]),
+    type: random.pick([
+      GuestMessageType.REPORT_REQ, GuestMessageType.KEY_REQ, GuestMessageType.KEY_REQ, GuestMessageType.TSC_INFO_REQ,
+      random.below(256),
+    ]),
     version: random.pick([1, 1, 2, 0, random.below(256)]), vmpck, payload,
     sequence: random.below(6) === 0 ? random.u64() : guest.messages[vmpck] + 1n,
   }))
@@ -164,8 +193,13 @@ function fill(f: PspFixture, random: Random): void {
   const bytes = random.pick([
     () => request(f, random), () => request(f, random), () => rangeList(random),
     () => wrapVlek(chip, bytesOf(random, VLEK_SEED_BYTES), random.pick([0n, f.psp.state.committedTcb, random.u64()])),
-    () => SnpIdBlock.create({ version: random.below(3), policy: anyPolicy(random), launchDigest: f.psp.state.guests.get(CONTEXT)?.digest }),
-    () => SnpIdAuth.create({ idKeyAlgorithm: 1, authorKeyAlgorithm: random.below(3), idKey: bytesOf(random, 150), idBlockSignature: bytesOf(random, 144) }),
+    () => SnpIdBlock.create({
+      version: random.below(3), policy: anyPolicy(random), launchDigest: f.psp.state.guests.get(CONTEXT)?.digest,
+    }),
+    () => SnpIdAuth.create({
+      idKeyAlgorithm: 1, authorKeyAlgorithm: random.below(3), idKey: bytesOf(random, 150),
+      idBlockSignature: bytesOf(random, 144),
+    }),
     () => bytesOf(random, PAGE),
   ])()
   f.memory.write(page * PAGE, spoil(random, bytes))
@@ -176,7 +210,8 @@ function update(f: PspFixture, random: Random): void {
   const page = random.pick(PAGES)
   if (page >= OWN.first && page < OWN.first + OWN.pages) return
   f.assign(page, {
-    gpa: random.pick([0, 0x10, 0x200, random.below(0x1_0000)]), asid: random.pick([0, 0, 1, 1, 2, 509]), immutable: random.below(2),
+    gpa: random.pick([0, 0x10, 0x200, random.below(0x1_0000)]), asid: random.pick([0, 0, 1, 1, 2, 509]),
+    immutable: random.below(2),
     assigned: random.below(5) === 0 ? 0 : 1, large: page % 512 === 0 && random.below(3) === 0,
   })
 }
@@ -208,7 +243,10 @@ function life(f: PspFixture, random: Random): void {
 function machine({ machine: m, psp }: PspFixture, random: Random): void {
   const right = m.syscfg[0] | m.syscfg[1]
   if (random.below(2) === 0) {
-    Object.assign(m, { syscfg: [right, right], hsave: [0n, 0n], rmpBase: BigInt(RMP_BASE), rmpEnd: BigInt(RMP_BASE + RMP_BYTES - 1), iommu: true })
+    Object.assign(m, {
+      syscfg: [right, right], hsave: [0n, 0n], rmpBase: BigInt(RMP_BASE), rmpEnd: BigInt(RMP_BASE + RMP_BYTES - 1),
+      iommu: true,
+    })
     psp.wbinvd(random.below(2))
     return
   }
@@ -244,7 +282,8 @@ function begin(random: Random): PspFixture {
 }
 /** Whether the pages are the guest's still: the whole RMP may have been set up anew, by a host that shut SNP down. */
 const isOwned = ({ rmp }: PspFixture): boolean =>
-  rmp.enabled && Array.from({ length: OWN.pages }, (_, i) => rmp.read(OWN.first + i)).every((entry) => entry?.asid === OWN.asid && entry.validated)
+  rmp.enabled && Array.from({ length: OWN.pages }, (_, i) => rmp.read(OWN.first + i)).every((entry) =>
+    entry?.asid === OWN.asid && entry.validated)
 
 /** Whether a guest whose policy allows debugging has got the pages' ASID. */
 const isDebugged = ({ psp }: PspFixture): boolean =>
@@ -272,8 +311,11 @@ function runCase(f: PspFixture, random: Random): string {
     // A firmware that is off has no guests; and one whose policy allows debugging lets its host write.
     owned &&= f.psp.state.snp === SnpPlatformState.INIT && !isDebugged(f)
   }
-  if (owned && before !== null && isOwned(f) && differ(before, ownBytes(f))) throw new Error('a page that a guest has validated has changed')
-  return `${f.psp.state.snp === SnpPlatformState.INIT ? 'initialised' : 'off'}, ${used.has(0) ? 'something done' : 'all refused'}`
+  if (owned && before !== null && isOwned(f) && differ(before, ownBytes(f))) {
+    throw new Error('a page that a guest has validated has changed')
+  }
+  const state = f.psp.state.snp === SnpPlatformState.INIT ? 'initialised' : 'off'
+  return `${state}, ${used.has(0) ? 'something done' : 'all refused'}`
 }
 
 /** Commands to the PSP, by hosts that mean harm. */
