@@ -136,7 +136,9 @@ function initialise(options: ReferenceHostOptions, firmware: Firmware): void {
 }
 
 /** @throws SnapshotError for what a host with these pages cannot have been */
-function resumePages(fresh: PageAllocator, { pages, bufferPage, asid, released }: HostState, options: ReferenceHostOptions) {
+function resumePages(
+  fresh: PageAllocator, { pages, bufferPage, asid, released }: HostState, options: ReferenceHostOptions,
+) {
   const need = (ok: boolean, field: string, expected: string): void => {
     if (!ok) throw new SnapshotError('host', field, expected)
   }
@@ -179,7 +181,8 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
   }
   const freePage = (page: number): void => { pages.free(page, 0) }
   const firmware = createFirmware({
-    psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) }, bufferPage: restore?.bufferPage,
+    psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) },
+    bufferPage: restore?.bufferPage,
   })
   if (restore === undefined) initialise(options, firmware)
   log(`SEV-SNP is on (${Object.keys(SnpPlatformState)[1]})`)

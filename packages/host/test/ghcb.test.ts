@@ -81,7 +81,8 @@ describe('the GHCB page', () => {
 describe('exits', () => {
   it('CPUID answers the guest\'s model, and wants XCR0 for leaf 0Dh', () => {
     const guest = guestWithGhcb()
-    expect(guest.exit(SvmExit.CPUID, 0n, 0n, { rax: 0x8000_001fn, rcx: 0n })).toMatchObject({ rax: 0x1an, rbx: 0x8000_01b3n })
+    expect(guest.exit(SvmExit.CPUID, 0n, 0n, { rax: 0x8000_001fn, rcx: 0n }))
+      .toMatchObject({ rax: 0x1an, rbx: 0x8000_01b3n })
     expect(guest.exit(SvmExit.CPUID, 0n, 0n, { rax: 0xdn })).toMatchObject(malformed(GhcbError.MISSING_INPUT))
     expect(guest.exit(SvmExit.CPUID, 0n, 0n, { rax: 0xdn, xcr0: 7n })).toMatchObject({ rbx: 0x340n })
   })
@@ -109,7 +110,8 @@ describe('exits', () => {
     const guest = guestWithGhcb()
     const written: number[] = []
     guest.services.ports.attach({
-      name: 'x', start: 0x3f8, length: 8, handlers: { read: () => 0xab, write: (_o, _s, value) => { written.push(value) } },
+      name: 'x', start: 0x3f8, length: 8,
+      handlers: { read: () => 0xab, write: (_o, _s, value) => { written.push(value) } },
     })
     guest.page.set([1, 2, 3], Ghcb.offset.sharedBuffer)
     const scratch = BigInt(GHCB + Ghcb.offset.sharedBuffer)
@@ -142,7 +144,8 @@ describe('exits', () => {
   it('AP_CREATION hands on a request, and refuses VMSAs at multiples of 2 MiB', () => {
     const guest = guestWithGhcb()
     const info1 = 1n << 32n | 1n
-    expect(guest.exit(VmgExit.AP_CREATION, info1, 0x20_0000n, { rax: 1n })).toMatchObject(malformed(GhcbError.INVALID_INPUT))
+    expect(guest.exit(VmgExit.AP_CREATION, info1, 0x20_0000n, { rax: 1n }))
+      .toMatchObject(malformed(GhcbError.INVALID_INPUT))
     guest.exit(VmgExit.AP_CREATION, info1, 0x20_1000n)
     expect(guest.seen.aps).toEqual([{ apicId: 1, vmpl: 0, vmsa: 0x20_1000, onInit: false, features: 1n }])
   })
@@ -150,13 +153,15 @@ describe('exits', () => {
   it('APIC_ID_LIST says how many pages it takes, and lists the processors', () => {
     const guest = guestWithGhcb()
     expect(guest.exit(VmgExit.APIC_ID_LIST, 0n, 0n, { rax: 0n })).toMatchObject({ info1: 0n, rax: 1n })
-    expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0000n, 0n, { rax: 1n })).toMatchObject(malformed(GhcbError.INVALID_INPUT))
+    expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0000n, 0n, { rax: 1n }))
+      .toMatchObject(malformed(GhcbError.INVALID_INPUT))
     guest.guest.makeShared(0x10)
     expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0000n, 0n, { rax: 1n })).toMatchObject({ info1: 0n, rax: 1n })
     const list = new Uint8Array(16)
     guest.guest.read(0x1_0000, list)
     expect([...new Uint32Array(list.buffer)]).toEqual([3, 0, 1, 5])
-    expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0008n, 0n, { rax: 1n })).toMatchObject(malformed(GhcbError.INVALID_INPUT))
+    expect(guest.exit(VmgExit.APIC_ID_LIST, 0x1_0008n, 0n, { rax: 1n }))
+      .toMatchObject(malformed(GhcbError.INVALID_INPUT))
   })
 
   it('AP_RESET_HOLD lets the processor wait, and says that a start-up IPI ended it', () => {
@@ -187,7 +192,8 @@ describe('exits', () => {
     const few = guest.exit(VmgExit.EXT_GUEST_REQUEST, 0x1_0000n, 0x1_1000n, { rax: 0x1_2000n, rbx: 1n })
     expect(few).toMatchObject({ rbx: 2n, info2: 1n << 32n })
     expect(guest.seen.requests).toBe(0)
-    expect(guest.exit(VmgExit.EXT_GUEST_REQUEST, 0x1_0000n, 0x1_1000n, { rbx: 2n })).toMatchObject({ info1: 0n, info2: 0n })
+    expect(guest.exit(VmgExit.EXT_GUEST_REQUEST, 0x1_0000n, 0x1_1000n, { rbx: 2n }))
+      .toMatchObject({ info1: 0n, info2: 0n })
     const certificate = new Uint8Array(1)
     guest.guest.read(0x1_2000 + 4999, certificate)
     expect(certificate[0]).toBe(7)
@@ -218,7 +224,10 @@ describe('PAGE_STATE_CHANGE', () => {
     entries.forEach((entry, i) => { guest.view.setBigUint64(at + 8 + 8 * i, entry, true) })
     const result = guest.exit(VmgExit.PAGE_STATE_CHANGE, 0n, 0n, { swScratch: scratch })
     const after = new DataView(result.after.buffer)
-    return { ...guest, ...result, current: after.getUint16(at, true), entry: (i: number) => after.getBigUint64(at + 8 + 8 * i, true) }
+    return {
+      ...guest, ...result, current: after.getUint16(at, true),
+      entry: (i: number) => after.getBigUint64(at + 8 + 8 * i, true),
+    }
   }
   const entry = (gfn: number, operation: number, pageSize = 0, currentPage = 0): bigint => PscEntry.pack({
     gfn: BigInt(gfn), operation: BigInt(operation), pageSize: BigInt(pageSize), currentPage: BigInt(currentPage),

@@ -12,7 +12,8 @@ const cpu = () => {
   return createGuestCpu({ model, index: 0, count: 1, apic, now: () => 0, holeStart: 0xc000_0000 })
 }
 const VALUES = [0n, 1n, 0x500n, 0xd01n, 0x1000n, 0xffff_ffffn, 1n << 40n, (1n << 64n) - 1n]
-const RANGES = [[0, 0x1000], [0x4b56_4d00, 0x10], [0xc000_0000, 0x400], [0xc001_0000, 0x2000], [0xffff_ff00, 0x100]] as const
+const RANGES =
+  [[0, 0x1000], [0x4b56_4d00, 0x10], [0xc000_0000, 0x400], [0xc001_0000, 0x2000], [0xffff_ff00, 0x100]] as const
 
 describe('the part of a processor that its host keeps', () => {
   it('answers each register with a value or #GP, whatever is written', () => {

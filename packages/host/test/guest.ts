@@ -67,7 +67,8 @@ export function guestMemory(ram: readonly { start: number, length: number }[] = 
   let flushes = 0
   const guest = createGuestMemory({
     isHostRam: () => true,
-    memory, npt, rmp: fake.rmp, asid: 3, ram, flush: () => { flushes++ }, charge: () => undefined, freeRegion: () => undefined,
+    memory, npt, rmp: fake.rmp, asid: 3, ram, flush: () => { flushes++ }, charge: () => undefined,
+    freeRegion: () => undefined,
     allocateRegion: () => {
       if (region * PAGE >= 32 * MiB) return -1
       region += 512
@@ -80,13 +81,18 @@ export function guestMemory(ram: readonly { start: number, length: number }[] = 
 /** A guest with one processor, as the functions that serve exits see it. */
 export function guestServices(memory: GuestMemory) {
   const apic = createLocalApic({
-    id: 0, bootstrap: true, now: () => 1000, send: () => undefined, eoiBroadcast: () => undefined, onChange: () => undefined,
+    id: 0, bootstrap: true, now: () => 1000, send: () => undefined, eoiBroadcast: () => undefined,
+    onChange: () => undefined,
   })
   const cpu = createGuestCpu({ model: guestModel(), index: 0, count: 1, apic, now: () => 1000, holeStart: 0x8000_0000 })
   cpu.system.leaves.set(ENCRYPTION_LEAF, encryptionLeaf({ cBit: 51, addressReduction: 6, coherencyNeedsNothing: true }))
-  const seen = { ends: [] as string[], aps: [] as ApRequest[], pauses: [] as string[], requests: 0, vmpls: [] as number[], facts: [] as SevFact[] }
+  const seen = {
+    ends: [] as string[], aps: [] as ApRequest[], pauses: [] as string[], requests: 0, vmpls: [] as number[],
+    facts: [] as SevFact[],
+  }
   const vcpu: VcpuServices = {
-    index: 0, vmpl: 0, apic, cpu, dr7: 0x400n, ghcb: -1, nmiDone: () => undefined, pause: (how) => { seen.pauses.push(how) },
+    index: 0, vmpl: 0, apic, cpu, dr7: 0x400n, ghcb: -1, nmiDone: () => undefined,
+    pause: (how) => { seen.pauses.push(how) },
   }
   const services: GuestServices = {
     memory, ports: createIoBus(0x1_0000), mmio: createIoBus(2 ** 52), cBit: 51, features: 3n, apicIds: [0, 1, 5],

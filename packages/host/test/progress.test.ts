@@ -27,7 +27,7 @@ describe('a guest\'s nested page faults', () => {
     expect(seen.at(-1)).toBe(true)
   })
 
-  it('are not got past by handlers of interrupts that come in between, whose first ones have faults of their own', () => {
+  it('are not got past by handlers of interrupts in between, whose first ones have faults of their own', () => {
     const progress = createProgress()
     let handlers = 0n
     const seen = faults(STUCK, () => {

@@ -2,7 +2,8 @@ export { createMachine } from './machine.ts'
 export type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
 export { ERRATA, MachineError, MAX_VCPUS, SERVED_SEV_FEATURES } from './options.ts'
 export type {
-  Erratum, HostileOption, MachineListeners, MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunRequest, RunResult,
+  Erratum, HostileOption, MachineListeners, MachineOptions, MachineStats, NamedBytes, ProcessorPlace, RunRequest,
+  RunResult,
 } from './options.ts'
 export type { EventKind, MachineEvent } from './events.ts'
 export type { DeviceOption, DiskOption, ShareOption } from './devices.ts'

@@ -4,7 +4,9 @@ import type { AcpiPlatform, SmbiosInfo } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation } from '@cofferdam/devices'
 import { createFindings } from '@cofferdam/findings'
-import { apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids } from '@cofferdam/x86'
+import {
+  apicIdOf, configureModel, epycGenoa, flatTopology, loadState, routeMessage, sapphireRapids,
+} from '@cofferdam/x86'
 import { createEmit, createRam, SMBIOS } from './board.ts'
 import type { ForkOptions, Machine, RestoreOptions, Snapshot } from './board.ts'
 import { createCourse } from './course.ts'
@@ -47,8 +49,13 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
   checkOptions(options)
   if (options.cc === 'snp') {
     const { restore } = options
-    const machine = restore === undefined ? createSnpMachine(options) : checked(restore.name, () => createSnpMachine(options))
-    return { ...machine, snapshot: (attachment = null) => asSnapshot(machine.snapshot(attachment), usualOptions(options)) }
+    const machine = restore === undefined
+      ? createSnpMachine(options)
+      : checked(restore.name, () => createSnpMachine(options))
+    return {
+      ...machine,
+      snapshot: (attachment = null) => asSnapshot(machine.snapshot(attachment), usualOptions(options)),
+    }
   }
   const { vcpus, seed } = options
   const plainMap = pcMemoryMap(options.memory)
@@ -96,7 +103,8 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     fwCfg: (placed) => createMachineConfig(dma, observation, {
       ram: memory.ram, vcpus,
       ...(layout !== undefined && {
-        ...guest, smbios, bootSlots: diskSlots(options.disks), acpi: () => placedAcpi(acpi, memory.ram, model.physicalBits, placed()),
+        ...guest, smbios, bootSlots: diskSlots(options.disks),
+        acpi: () => placedAcpi(acpi, memory.ram, model.physicalBits, placed()),
       }),
     }),
     deliver: (message) => routeMessage(processors.apics, message),
@@ -124,7 +132,9 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
     picAcknowledge: () => platform.pic.acknowledge(),
     eoiBroadcast: (vector) => { platform.ioapic.endOfInterrupt(vector) },
     onChange: (index) => { loop.changed(seats[index]) },
-    emit: emit === undefined ? undefined : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
+    emit: emit === undefined
+      ? undefined
+      : (cpu, kind, name, data) => { emit({ at: loop.now(), cpu, kind, name, data }) },
   })
 
   sev?.start()

@@ -222,7 +222,9 @@ export function checkOptions(options: MachineOptions & { readonly restore?: unkn
   if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
     throw new MachineError('vcpus', 'count', `${vcpus}; expected 1 to ${MAX_VCPUS}`)
   }
-  if (!Number.isSafeInteger(seed)) throw new MachineError('seed', 'value', `${seed}; expected a whole number below 2^53`)
+  if (!Number.isSafeInteger(seed)) {
+    throw new MachineError('seed', 'value', `${seed}; expected a whole number below 2^53`)
+  }
   if (options.kernel === undefined && options.firmware === undefined && options.restore === undefined) {
     throw new MachineError('kernel', 'file', 'none; expected a kernel, or firmware that finds one')
   }
@@ -239,7 +241,9 @@ export function checkOptions(options: MachineOptions & { readonly restore?: unkn
     throw new MachineError('errata', 'names', 'they are those of processors with SEV-SNP; expected an SNP guest')
   }
   if (options.cc !== 'snp' && options.firmware !== undefined && isIgvm(options.firmware.bytes)) {
-    throw new MachineError(options.firmware.name, 'format', 'an IGVM file, which starts confidential guests only (cc snp)')
+    throw new MachineError(
+      options.firmware.name, 'format', 'an IGVM file, which starts confidential guests only (cc snp)',
+    )
   }
   oneOf('engine', engine, ['interp', 'jit', 'auto'])
   oneOf('cpu', cpu, ['intel', 'amd'])

@@ -19,7 +19,8 @@ describe('snp-unvalidated-access', () => {
 
   it('is told as the README of the project shows it', () => {
     const shown = readFileSync(join(import.meta.dirname, '../../../README.md'), 'utf8')
-    const text = describeFinding(findingsOf(code)[0], SEV_RULES.find(({ id }) => id === 'snp-unvalidated-access') ?? SEV_RULES[1])
+    const text =
+      describeFinding(findingsOf(code)[0], SEV_RULES.find(({ id }) => id === 'snp-unvalidated-access') ?? SEV_RULES[1])
     // Times and system addresses follow from much else.
     const stable = (lines: string): string => lines.replaceAll(/\d+\.\d+ ms/g, 'T').replaceAll(/spa 0x\w+/g, 'spa')
     expect(stable(shown)).toContain(stable(text.join('\n')))
@@ -72,7 +73,8 @@ describe('snp-unevicted-page', () => {
       asm.bytes(0xf3, 0x48, 0xab) // rep stosq
       end(asm)
     }
-    expect(findingsOf(large(false), { errata })).toMatchObject([{ rule: 'snp-unevicted-page', gpa: BigInt(PAGE + 3 * MiB + 64) }])
+    expect(findingsOf(large(false), { errata }))
+      .toMatchObject([{ rule: 'snp-unevicted-page', gpa: BigInt(PAGE + 3 * MiB + 64) }])
     expect(findingsOf(large(true), { errata })).toEqual([])
   })
 })

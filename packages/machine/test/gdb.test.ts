@@ -114,7 +114,8 @@ describe('the gdb stub', () => {
       return [attached.machine.stats().instructions, attached.ask('g'), attached.ask('m200000,4')]
     }
     const curious = run(({ ask }) => {
-      for (const text of ['g', 'm0,1000', `m${ENTRY.toString(16)},20`, 'Z1,100000,1', 'z1,100000,1', 'Hg2', 'g', 'Hg1']) ask(text)
+      const code = ENTRY.toString(16)
+      for (const text of ['g', 'm0,1000', `m${code},20`, 'Z1,100000,1', 'z1,100000,1', 'Hg2', 'g', 'Hg1']) ask(text)
     })
     expect(curious).toEqual(run(() => undefined))
   })

@@ -1,7 +1,9 @@
 /** The PSP in a machine whose host is machine code: what a BIOS keeps for it, what is refused, what it survives. */
 import { lowMemory, pcMemoryMap } from '@cofferdam/boot'
 import { createPspMailbox, createVirtualClock, COST } from '@cofferdam/devices'
-import { E820Type, Msr, PspCommand, PspMailboxResponse, PspRegister, PspStatus, SnpAddress, SysCfg } from '@cofferdam/spec'
+import {
+  E820Type, Msr, PspCommand, PspMailboxResponse, PspRegister, PspStatus, SnpAddress, SysCfg,
+} from '@cofferdam/spec'
 import { configureModel, epycGenoa, systemOf } from '@cofferdam/x86'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -23,8 +25,8 @@ function createBox(ram = 64 * MiB) {
   const model = configureModel(epycGenoa)
   let charged = 0
   const silicon = createHostSilicon({
-    memory, model, seed: 1, map: pcMemoryMap(ram), reserve: true, processors: () => processors.seats.map(({ processor }) => processor),
-    charge: (time) => { charged += time },
+    memory, model, seed: 1, map: pcMemoryMap(ram), reserve: true,
+    processors: () => processors.seats.map(({ processor }) => processor), charge: (time) => { charged += time },
   })
   const processors: Processors = createProcessors({
     seats: [], memory, count: 2, engine: 'interp', model, extensions: silicon.extensions, holeStart: lowMemory(ram),
@@ -50,7 +52,8 @@ describe('what a BIOS keeps for the reverse map', () => {
     fc.assert(fc.property(fc.integer({ min: 16 * MiB / 4096, max: 2 ** 40 / 4096 }), (pages) => {
       const plain = pcMemoryMap(pages * 4096)
       const { map, rmp } = reserveRmp(plain) ?? { map: [], rmp: { base: 1, bytes: 0 } }
-      const ramEnd = Math.max(...plain.filter(({ type }) => type === E820Type.RAM).map(({ start, length }) => start + length))
+      const ramEnd =
+        Math.max(...plain.filter(({ type }) => type === E820Type.RAM).map(({ start, length }) => start + length))
       expect([rmp.base % (2 * MiB), rmp.bytes % (2 * MiB)]).toEqual([0, 0])
       expect(ramEnd / 4096 * 16 + 0x4000).toBeLessThanOrEqual(rmp.bytes)
       expect(map.find(({ start }) => start === rmp.base)?.type).toBe(E820Type.RESERVED)
@@ -97,9 +100,11 @@ describe('the firmware behind the mailbox', () => {
 
   it('answers every command with every buffer, whatever is in it', () => {
     const box = createBox(16 * MiB)
-    const word = fc.oneof(fc.constant(0n), fc.bigInt(0n, 64n), fc.bigInt(0n, 16n * 2n ** 20n), fc.bigInt(0n, 2n ** 64n - 1n))
+    const word =
+      fc.oneof(fc.constant(0n), fc.bigInt(0n, 64n), fc.bigInt(0n, 16n * 2n ** 20n), fc.bigInt(0n, 2n ** 64n - 1n))
     const buffer = fc.oneof(
-      fc.constant(0x1000), fc.nat(16 * MiB), fc.nat(2 * MiB).map((n) => n * 8), fc.nat(2 ** 31 - 1).map((n) => n * 2 ** 33),
+      fc.constant(0x1000), fc.nat(16 * MiB), fc.nat(2 * MiB).map((n) => n * 8),
+      fc.nat(2 ** 31 - 1).map((n) => n * 2 ** 33),
     )
     const id = fc.oneof(fc.constantFrom(...Object.values(PspCommand)), fc.nat(0x7ff))
     fc.assert(fc.property(id, buffer, fc.array(word, { minLength: 8, maxLength: 8 }), (command, address, words) => {
@@ -123,15 +128,16 @@ describe('devices of a host that encrypts its memory', () => {
     expect(dma.write(encrypted, Uint8Array.of(1, 2, 3, 4))).toBe(true)
     expect(seen(encrypted)).toEqual([1, 2, 3, 4])
     expect(seen(0x3000)).not.toEqual([1, 2, 3, 4])
-    expect([dma.write(encrypted + 16 * MiB, Uint8Array.of(1)), dma.write(2 * encrypted, Uint8Array.of(1))]).toEqual([false, false])
+    expect([dma.write(encrypted + 16 * MiB, Uint8Array.of(1)), dma.write(2 * encrypted, Uint8Array.of(1))])
+      .toEqual([false, false])
     expect(createDma(memory).write(encrypted, Uint8Array.of(1))).toBe(false)
   })
 })
 
 describe('a machine with a PSP', () => {
   const options = (more: Partial<MachineOptions>): MachineOptions => ({
-    kernel: { name: 'none', bytes: new Uint8Array(0) }, append: '', memory: 64 * MiB, vcpus: 1, seed: 1, engine: 'interp',
-    cpu: 'amd', devices: [{ kind: 'psp' }], ...more,
+    kernel: { name: 'none', bytes: new Uint8Array(0) }, append: '', memory: 64 * MiB, vcpus: 1, seed: 1,
+    engine: 'interp', cpu: 'amd', devices: [{ kind: 'psp' }], ...more,
   })
   const two: readonly DeviceOption[] = [{ kind: 'psp' }, { kind: 'psp' }]
   it.each<[string, Partial<MachineOptions>, RegExp]>([

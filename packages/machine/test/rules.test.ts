@@ -34,7 +34,8 @@ describe.each(Object.entries(BROKEN))('%s', (id, broken) => {
     expect(finding).toMatchObject({
       id: 'F1', outcome: rule?.outcome, cpu: 0, vmpl, cpl: 0, mode: '64-bit', linked: null,
       rip: { address: placeOf(broken), symbol: null },
-      ...(gva !== undefined && { gva: BigInt.asUintN(64, BigInt(gva)) }), ...(gpa !== undefined && { gpa: BigInt(gpa) }),
+      ...(gva !== undefined && { gva: BigInt.asUintN(64, BigInt(gva)) }),
+      ...(gpa !== undefined && { gpa: BigInt(gpa) }),
     })
     // Such a kernel has no symbols, and that is said.
     expect(finding.noSymbols).not.toBe('')

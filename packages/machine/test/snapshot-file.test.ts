@@ -70,7 +70,8 @@ describe('plain data', () => {
     expect(unpack(pack(value))).toEqual(value)
   })
   it.each<[string, readonly number[], string]>([
-    ['more values than any machine has', [...array32(2 ** 32 - 1), ...Array.from({ length: 2 ** 20 }, () => 0x90)], 'Offset'],
+    ['more values than any machine has', [...array32(2 ** 32 - 1), ...Array.from({ length: 2 ** 20 }, () => 0x90)],
+      'Offset'],
     ['lists in each other without end', Array.from({ length: 2 ** 20 }, () => 0x91), 'more than 64 deep'],
     ['nothing', [], 'Offset'],
     ['a text longer than the rest', [0xdb, 0xff, 0xff, 0xff, 0xff, 0x41], 'Insufficient data'],
@@ -152,7 +153,8 @@ describe('a snapshot\'s file', () => {
     return copy
   }
   it.each<[string, () => Uint8Array, string]>([
-    ['another file', () => new TextEncoder().encode('#!/bin/sh\n'.repeat(10)), 'f.snap: magic: expected a snapshot of Cofferdam'],
+    ['another file', () => new TextEncoder().encode('#!/bin/sh\n'.repeat(10)),
+      'f.snap: magic: expected a snapshot of Cofferdam'],
     ['an empty file', () => new Uint8Array(0), 'f.snap: magic: '],
     ['another version', () => header(16, 3), 'f.snap: version: expected 2, got 3'],
     ['a directory as long as anything', () => header(20, 0xffff_ffff), 'f.snap: directory: expected at most '],

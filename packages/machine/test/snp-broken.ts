@@ -1,4 +1,4 @@
-/** For each rule of SEV-SNP a guest of a few instructions that breaks it, and one that does nearly the same and does not. */
+/** For each rule of SEV-SNP a guest of a few instructions that breaks it, and one that nearly does. */
 import { flatGdt, flatSegments, Reg, vmsaOf } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
 import {
@@ -179,7 +179,8 @@ const [VMSA, SPIN] = [PAGE + 0x1000, PAGE + 0x3000]
 /** AP_CREATION for processor 1 and VMPL0. */
 function createAp(asm: Assembler, what: number): void {
   fillGhcb(asm, VmgExit.AP_CREATION, 2, [
-    ['swExitInfo1', ApCreationInfo.pack({ request: BigInt(what), vmpl: 0n, apicId: 1n })], ['swExitInfo2', BigInt(VMSA)],
+    ['swExitInfo1', ApCreationInfo.pack({ request: BigInt(what), vmpl: 0n, apicId: 1n })],
+    ['swExitInfo2', BigInt(VMSA)],
     // Its features, which only a creation takes.
     ['rax', what === ApCreationRequest.CREATE ? 1n : 0n],
   ])
@@ -190,8 +191,8 @@ function createAp(asm: Assembler, what: number): void {
 const touchVmsa = (stops: boolean): Code => (asm) => {
   const segments = flatSegments(0x10, 0x18, true)
   const bytes = vmsaOf({
-    registers: {}, rip: BigInt(SPIN), rflags: 2n, cr0: BigInt(Cr0.pack({ PE: 1, MP: 1, ET: 1, NE: 1, WP: 1, PG: 1 })), cr3: 0n,
-    cr4: BigInt(Cr4.pack({ PAE: 1 })), efer: BigInt(Efer.pack({ LME: 1, LMA: 1 })),
+    registers: {}, rip: BigInt(SPIN), rflags: 2n, cr0: BigInt(Cr0.pack({ PE: 1, MP: 1, ET: 1, NE: 1, WP: 1, PG: 1 })),
+    cr3: 0n, cr4: BigInt(Cr4.pack({ PAE: 1 })), efer: BigInt(Efer.pack({ LME: 1, LMA: 1 })),
     gdtr: { base: 0x1000n, limit: flatGdt(segments).length - 1 }, idtr: { base: 0n, limit: 0 }, segments,
   })
   const words = new BigUint64Array(bytes.buffer)
@@ -379,7 +380,8 @@ export const BROKEN: Readonly<Record<string, Broken>> = {
     code: ask(1n << 12n | BigInt(GhcbMsr.SEV_INFO_REQ)), entry: null, nearMiss: ask(BigInt(GhcbMsr.SEV_INFO_REQ)),
   },
   'snp-cpuid-outside-table': {
-    code: ask(0x4000_0010n << 32n | BigInt(GhcbMsr.CPUID_REQ)), entry: null, nearMiss: ask(0x8000_001fn << 32n | BigInt(GhcbMsr.CPUID_REQ)),
+    code: ask(0x4000_0010n << 32n | BigInt(GhcbMsr.CPUID_REQ)), entry: null,
+    nearMiss: ask(0x8000_001fn << 32n | BigInt(GhcbMsr.CPUID_REQ)),
   },
   'snp-pvalidate-vmpl': {
     code(asm) {
@@ -427,6 +429,8 @@ export const BROKEN: Readonly<Record<string, Broken>> = {
       asm.load(rax, rbx)
     },
   },
-  'svsm-reserved-field': { code: callPvalidate(0x10n), options: svsm, vmpl: 2, entry: null, nearMiss: callPvalidate(0n), nearOptions: svsm },
+  'svsm-reserved-field': {
+    code: callPvalidate(0x10n), options: svsm, vmpl: 2, entry: null, nearMiss: callPvalidate(0n), nearOptions: svsm,
+  },
 }
 

@@ -47,8 +47,10 @@ describe('an SNP guest that takes the same #VC for ever', () => {
   it('is ended with words: which access, by which instruction, and the RMP entry of the page', () => {
     const { message, findings } = run(code)
     const here = ripOf(code, 'here')
-    expect(message).toMatch(new RegExp(`^vCPU 0: the guest makes no progress: a read of 0x2000018 by the instruction at 0x${here.toString(16)} `
-      + `was #VC ${REPEATS} times, .*; RMP entry of 0x\\w+: guest-invalid, 4K, asid 1, gpa 0x2000000, VMPL0 `))
+    expect(message).toMatch(new RegExp(
+      `^vCPU 0: the guest makes no progress: a read of 0x2000018 by the instruction at 0x${here.toString(16)} `
+      + `was #VC ${REPEATS} times, .*; RMP entry of 0x\\w+: guest-invalid, 4K, asid 1, gpa 0x2000000, VMPL0 `,
+    ))
     expect(findings).toMatchObject([
       { rule: 'snp-unvalidated-access', count: REPEATS, rip: { address: here } },
       {

@@ -35,7 +35,8 @@ function askHost(asm: Assembler, asksFirmware: boolean): void {
   request(asm, pageState(CHANGED, PscOperation.PRIVATE))
   pvalidate(asm, CHANGED, 1)
   // Nothing that the firmware could read: what matters is who has seen it. It takes long.
-  if (asksFirmware) fillGhcb(asm, VmgExit.GUEST_REQUEST, 2, [['swExitInfo1', BigInt(REQUEST)], ['swExitInfo2', BigInt(RESPONSE)]])
+  const pages = [['swExitInfo1', BigInt(REQUEST)], ['swExitInfo2', BigInt(RESPONSE)]] as const
+  if (asksFirmware) fillGhcb(asm, VmgExit.GUEST_REQUEST, 2, pages)
   else fillGhcb(asm, VmgExit.HV_FEATURES)
   asm.move(rbx, r9)
   exitThrough(asm)

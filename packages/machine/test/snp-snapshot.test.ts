@@ -27,8 +27,8 @@ const whole = (machine: Machine): object => {
 
 const PAGE = 0x180_0000
 /**
- * For ever: a page given away and taken back, memory that is accepted page by page, exits, random numbers, and a page that
- * is validated twice, which is a finding.
+ * For ever: a page given away and taken back, memory that is accepted page by page, exits, random numbers, and a page
+ * that is validated twice, which is a finding.
  */
 function restless(asm: Assembler): void {
   asm.set(r8, 0x200_0000)
@@ -58,11 +58,11 @@ function restless(asm: Assembler): void {
 
 /** The kernel begins behind some 63500 instructions of the boot stage; a round of its loop takes some 40. */
 const END = 72_000
-/** Instructions at which snapshots are taken: as soon as there is one, in the boot stage, and where exits come thick. */
+/** Instructions at which snapshots are taken: as soon as can be, in the boot stage, and where exits come thick. */
 const MOMENTS = [1, 5000, 68_003, 68_012, 68_019, 70_000]
 
 describe('a snapshot of an SNP guest', () => {
-  it('goes on as the machine did, from behind any instruction, in any engine, through a file', { timeout: 60_000 }, async () => {
+  it('goes on as the machine did, behind any instruction, in any engine, by a file', { timeout: 60_000 }, async () => {
     const straight = create(restless)
     straight.run({ instructions: END })
     expect(straight.findings.list().map(({ rule }) => rule)).toContain('snp-double-validation')
@@ -154,7 +154,9 @@ describe('a snapshot of an SNP guest', () => {
     expect(straight.findings.list()).toMatchObject([{ rule: 'snp-unevicted-page' }])
   })
 
-  it.each(['snp-unaccepted-table', 'snp-vmsa-touched', 'snp-load-past-end'])('goes on to find: %s', { timeout: 30_000 }, (rule) => {
+  it.each([
+    'snp-unaccepted-table', 'snp-vmsa-touched', 'snp-load-past-end',
+  ])('goes on to find: %s', { timeout: 30_000 }, (rule) => {
     const { code, options } = BROKEN[rule]
     const machine = create(code, options)
     machine.run({ instructions: 60_000 })
@@ -166,8 +168,11 @@ describe('a snapshot of an SNP guest', () => {
   })
 
   it('keeps a hostile host, which strikes when it would have', () => {
-    const struck = (machine: Machine) => machine.stats().snp?.hostile?.map(({ did, instructions }) => [did, instructions])
-    for (const hostile of [[{ mode: 'flip', at: 66_500 }, { mode: 'replay', at: 66_000 }], [{ mode: 'lie-psc', at: 67_000 }]] as const) {
+    const struck = (machine: Machine) =>
+      machine.stats().snp?.hostile?.map(({ did, instructions }) => [did, instructions])
+    for (const hostile of [
+      [{ mode: 'flip', at: 66_500 }, { mode: 'replay', at: 66_000 }], [{ mode: 'lie-psc', at: 67_000 }],
+    ] as const) {
       const straight = create(restless, { hostile })
       straight.run({ instructions: 66_300 })
       const copy = straight.snapshot().fork({ traceHash: true })
@@ -211,9 +216,14 @@ describe('an SNP snapshot with something wrong in it', () => {
 
   it('is refused where parts are missing', () => {
     const [seat] = snapshot.state.seats
-    const without = { ...snapshot, state: { ...snapshot.state, seats: [{ ...seat, processor: { ...seat.processor, supervisor: null } }] } }
-    expect(() => createMachine({ restore: without })).toThrow('seats.processor.supervisor: expected what SVM knows of its guests')
-    expect(() => createMachine({ restore: { ...snapshot, state: { ...snapshot.state, snp: null } } })).toThrow('snapshot: snp: expected a record')
+    const without = {
+      ...snapshot,
+      state: { ...snapshot.state, seats: [{ ...seat, processor: { ...seat.processor, supervisor: null } }] },
+    }
+    expect(() => createMachine({ restore: without }))
+      .toThrow('seats.processor.supervisor: expected what SVM knows of its guests')
+    expect(() => createMachine({ restore: { ...snapshot, state: { ...snapshot.state, snp: null } } }))
+      .toThrow('snapshot: snp: expected a record')
   })
 
   it('is refused, or makes a machine that runs', { timeout: 3_600_000 }, async () => {

@@ -26,7 +26,8 @@ describe('a hostile SNP guest', () => {
         msrProtocol(asm)
         asm.jump('again')
       }),
-      append: '', memory: 64 * 2 ** 20, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp', onSerial: () => undefined,
+      append: '', memory: 64 * 2 ** 20, vcpus: 1, seed: 1, engine: 'auto', cpu: 'amd', cc: 'snp',
+      onSerial: () => undefined,
     })
     expect(machine.run({ instructions: 1e5 })).toEqual({ reason: 'budget' })
     const { snp } = machine.stats()

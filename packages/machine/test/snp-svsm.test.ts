@@ -20,7 +20,9 @@ describe('an SNP guest under an SVSM', () => {
     }))).toMatch(/triple fault/)
   })
 
-  it.each([[1, 1], [2, 2], [3, 3]])('at VMPL%i has no say over that level (RMPADJUST FAIL_PERMISSION)', (vmpl, target) => {
+  it.each([
+    [1, 1], [2, 2], [3, 3],
+  ])('at VMPL%i has no say over that level (RMPADJUST FAIL_PERMISSION)', (vmpl, target) => {
     expect(reported((asm) => {
       asm.set(rax, 0x100_0000)
       asm.set(rcx, 0)

@@ -3,8 +3,8 @@ import { GhcbError, GhcbMsr, SvmExit, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import {
   GHCB_EXITS, decodeGhcbMsrRequest, decodeGhcbMsrResponse, describeGhcb, describeGhcbMsr, encodeGhcbMsrRequest,
-  encodeGhcbMsrResponse, encodePsc, ghcbExposed, ghcbFlaw, ghcbPage, ghcbScratch, readPscEntry, readPscHeader, terminationText,
-  writePscCurrent, writePscProgress,
+  encodeGhcbMsrResponse, encodePsc, ghcbExposed, ghcbFlaw, ghcbPage, ghcbScratch, readPscEntry, readPscHeader,
+  terminationText, writePscCurrent, writePscProgress,
 } from '../src/index.ts'
 import type { GhcbMsrRequest, GhcbMsrResponse, GhcbPage } from '../src/index.ts'
 

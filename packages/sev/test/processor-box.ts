@@ -66,7 +66,9 @@ export interface SevBox {
   readMsr(index: number): bigint | 'gp'
   writeMsr(index: number, value: bigint): 'gp' | undefined
   /** Runs host code at HOST.code in long mode to HLT; answers vector and error code of the exception it met, if any. */
-  host(code: string, registers?: Partial<Record<'rax' | 'rcx' | 'rdx' | 'rbx', bigint>>): { vector: number; error: bigint; cr2: bigint } | null
+  host(
+    code: string, registers?: Partial<Record<'rax' | 'rcx' | 'rdx' | 'rbx', bigint>>,
+  ): { vector: number; error: bigint; cr2: bigint } | null
   register(n: number): bigint
 }
 

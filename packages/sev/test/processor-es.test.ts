@@ -52,7 +52,8 @@ describe('a guest with SEV', () => {
 describe.each(RMP_MODES)('an encrypted guest (%s)', (mode) => {
   it('loads all of its state from the VMSA, and saves it there', () => {
     const box = createSevBox(mode)
-    const general = ['rcx', 'rdx', 'rbx', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const
+    const general =
+      ['rcx', 'rdx', 'rbx', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const
     general.forEach((name, n) => { box.setState(name, 0x1111 * (n + 1)) })
     box.setState('rax', 7)
     box.setState('kernelGsBase', 0x1234)
@@ -110,11 +111,13 @@ describe.each(RMP_MODES)('an encrypted guest (%s)', (mode) => {
     expect(box.control('nextRip')).toBe(0n)
   })
 
-  const reflected: readonly (readonly [string, string, 'intercept3' | 'intercept4' | 'interceptException', number, number])[] = [
+  type Intercepts = 'intercept3' | 'intercept4' | 'interceptException'
+  const reflected: readonly (readonly [string, string, Intercepts, number, number])[] = [
     ['CPUID, intercepted or not', '0fa2', 'intercept3', 0, SvmExit.CPUID],
     ['IN, intercepted or not', 'e460', 'intercept3', 0, SvmExit.IOIO],
     ['RDMSR of a marked register', 'b934120000 0f32', 'intercept3', I3.MSR_PROT, SvmExit.MSR],
-    ['RDTSC', '0f31', 'intercept3', I3.RDTSC, SvmExit.RDTSC], ['WBINVD', '0f09', 'intercept4', I4.WBINVD, SvmExit.WBINVD],
+    ['RDTSC', '0f31', 'intercept3', I3.RDTSC, SvmExit.RDTSC],
+    ['WBINVD', '0f09', 'intercept4', I4.WBINVD, SvmExit.WBINVD],
     ['VMMCALL', '0f01d9', 'intercept4', I4.VMMCALL, SvmExit.VMMCALL],
     ['VMSAVE, intercepted or not', '31c0 0f01db', 'intercept4', 0, SvmExit.VMSAVE],
     ['MOV to CR3', '0f20d8 0f22d8', 'intercept3', 0, -1],
@@ -195,7 +198,9 @@ describe.each(RMP_MODES)('an encrypted guest (%s)', (mode) => {
 
   it('gets #VC for a device: a reserved bit in the nested tables', () => {
     const box = createSevBox(mode)
-    box.nested.map({ from: GUEST.data, to: HOST.guest + GUEST.data, length: 4096, user: true, largest: 12, bits: 1n << 50n })
+    box.nested.map({
+      from: GUEST.data, to: HOST.guest + GUEST.data, length: 4096, user: true, largest: 12, bits: 1n << 50n,
+    })
     box.program('8b042510900000')
     expect(box.vc()).toBe(BigInt(SvmExit.NPF))
   })
@@ -232,14 +237,18 @@ describe.each(RMP_MODES)('an encrypted guest (%s)', (mode) => {
   })
 
   it('needs LBR virtualization and an ASID with a key', () => {
-    for (const [field, value] of [['virtualizationControl', 0], ['guestAsid', 1007], ['vmsaPa', 0x7000_0000]] as const) {
+    for (const [field, value] of [
+      ['virtualizationControl', 0], ['guestAsid', 1007], ['vmsaPa', 0x7000_0000],
+    ] as const) {
       const box = createSevBox(mode)
       box.setControl(field, value)
       expect(box.exit().code).toBe(-1)
     }
   })
 
-  it.each([['', 0n], [', named with the C-bit', C_BIT]])('gives a host in machine code back what it left in its save area%s, and nothing of the guest', (_, key) => {
+  it.each([
+    ['', 0n], [', named with the C-bit', C_BIT],
+  ])('gives a host in machine code back what it left in its save area%s, and nothing of the guest', (_, key) => {
     const box = createSevBox(mode)
     box.program('bb 2a000000 0f20c0 f4')
     const area = HOST.save + 0x400
@@ -354,7 +363,8 @@ describe('features of a VMSA', () => {
     const box = createSevBox('snp', F.ReflectVC)
     box.program('0fa2')
     expect(box.exit()).toMatchObject({ code: SvmExit.EXCP0 + 29, info1: 0n })
-    expect([box.state('guestExitCode'), box.state('guestNrip')]).toEqual([BigInt(SvmExit.CPUID), BigInt(GUEST.code + 2)])
+    expect([box.state('guestExitCode'), box.state('guestNrip')])
+      .toEqual([BigInt(SvmExit.CPUID), BigInt(GUEST.code + 2)])
     expect(box.state('rip')).toBe(BigInt(GUEST.code))
   })
 

@@ -1,5 +1,7 @@
 /** SEV-SNP on the processor: the RMP's checks and their faults, VMRUN's checks, instructions (APM vol. 2, §15.36). */
-import { Msr, PSMASH_FAIL_BADADDR, RmpAdjustAttributes, RmpState, RmpStatus, SevFeatures, SvmExit, SysCfg } from '@cofferdam/spec'
+import {
+  Msr, PSMASH_FAIL_BADADDR, RmpAdjustAttributes, RmpState, RmpStatus, SevFeatures, SvmExit, SysCfg,
+} from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createRmpTable, createSevSilicon, HOST_KEY } from '../src/index.ts'
 import { ASID, C_BIT, createSevBox, GUEST, HOST } from './processor-box.ts'
@@ -198,7 +200,8 @@ describe('an access of the host', () => {
   it('finds no page table in an assigned page', () => {
     const box = createSevBox()
     const page = (HOST.tables + 3 * 4096) / 4096
-    box.rmp.write(page, { ...box.rmp.read(page) as NonNullable<ReturnType<typeof box.rmp.read>>, assigned: true, asid: 1 })
+    const entry = box.rmp.read(page) as NonNullable<ReturnType<typeof box.rmp.read>>
+    box.rmp.write(page, { ...entry, assigned: true, asid: 1 })
     // Its first fetch faults, and so does everything that follows.
     box.host('f4')
     expect(box.processor.stopped).toContain('triple fault')
@@ -296,7 +299,9 @@ describe('PVALIDATE', () => {
   it('is #GP above VMPL 0', () => {
     const box = createSevBox()
     box.setState('vmpl', 1)
-    for (let gpa = 0; gpa < GUEST.size; gpa += 4096) if (gpa !== GUEST.shared) box.setEntry(gpa, { permissions: 0x0f0f })
+    for (let gpa = 0; gpa < GUEST.size; gpa += 4096) {
+      if (gpa !== GUEST.shared) box.setEntry(gpa, { permissions: 0x0f0f })
+    }
     box.program('f20f01ff')
     expect(box.vc()).toBe(0n)
     expect(box.state('rip')).toBe(BigInt(GUEST.handler + 13 * 16 + 5))
@@ -357,7 +362,9 @@ describe('RMPADJUST and RMPQUERY', () => {
   it('takes effect on translations that exist', () => {
     const box = createSevBox()
     box.setState('vmpl', 1)
-    for (let gpa = 0; gpa < GUEST.size; gpa += 4096) if (gpa !== GUEST.shared) box.setEntry(gpa, { permissions: 0x0f_0f0f })
+    for (let gpa = 0; gpa < GUEST.size; gpa += 4096) {
+      if (gpa !== GUEST.shared) box.setEntry(gpa, { permissions: 0x0f_0f0f })
+    }
     const none = RmpAdjustAttributes.pack({ targetVmpl: 2n, permissions: 0n })
     box.program(`${READ} ${adjust(none)} ${READ} f4`)
     expect(box.exit().code).toBe(SvmExit.HLT)
@@ -377,7 +384,9 @@ describe('instructions of the host', () => {
     const box = createSevBox()
     const page = 0xb0_0000 / 4096
     expect(update(box, { gpa: 0x5000n, assigned: 1, asid: ASID }, page)).toBe(0n)
-    expect(box.rmp.read(page)).toMatchObject({ assigned: true, asid: ASID, guestPage: 5, validated: false, permissions: 0xf })
+    expect(box.rmp.read(page)).toMatchObject({
+      assigned: true, asid: ASID, guestPage: 5, validated: false, permissions: 0xf,
+    })
     expect(update(box, {}, page)).toBe(0n)
     expect(box.rmp.read(page)).toMatchObject({ assigned: false, asid: 0 })
   })
@@ -387,7 +396,9 @@ describe('instructions of the host', () => {
     expect(box.host('f20f01fd f4', { rax: BigInt(HOST.guest + GUEST.data), rcx: BigInt(STATE) })).toBeNull()
     const bytes = new Uint8Array(16)
     box.memory.read(STATE, bytes)
-    expect(RmpState.read(new DataView(bytes.buffer))).toMatchObject({ gpa: BigInt(GUEST.data), assigned: 1, asid: ASID })
+    expect(RmpState.read(new DataView(bytes.buffer))).toMatchObject({
+      gpa: BigInt(GUEST.data), assigned: 1, asid: ASID,
+    })
   })
 
   it('PSMASH splits a 2 MiB entry and keeps what the guest validated', () => {

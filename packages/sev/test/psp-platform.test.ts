@@ -60,7 +60,8 @@ describe('an address with the C-bit', () => {
   it('has its page checked in the RMP', () => {
     const f = pspFixture({ cBit: 51 })
     f.machine.syscfg[0] |= SysCfg.mask.MemEncryptionModeEn
-    const status = (): number => f.run('SNP_PLATFORM_STATUS', SnpAddress.create({ address: 0x30_0000n + BigInt(C_BIT) }))
+    const status = (): number =>
+      f.run('SNP_PLATFORM_STATUS', SnpAddress.create({ address: 0x30_0000n + BigInt(C_BIT) }))
     expect(status()).toBe(S.INVALID_PAGE_STATE)
     f.firmwarePage(0x300)
     expect(status()).toBe(S.SUCCESS)
@@ -128,10 +129,12 @@ describe('SNP_INIT_EX', () => {
   })
   it('looks at each page of a list once, however often the list names it', () => {
     const f = pspFixture({ raw: true })
-    const ranges = Array.from({ length: 255 }, (_, n) => SnpRange.create({ base: BigInt(n % 3) * 0x1000n, pageCount: 0xffff_ffff }))
+    const ranges = Array.from({ length: 255 }, (_, n) =>
+      SnpRange.create({ base: BigInt(n % 3) * 0x1000n, pageCount: 0xffff_ffff }))
     f.memory.write(0x9000, concat(SnpRangeListHeader.create({ count: 255 }), ...ranges))
     const looks = vi.spyOn(f.rmp, 'assigned')
-    expect(initEx(f, { flags: SnpInitExFlags.pack({ INIT_RMP: 1, LIST_PADDR_EN: 1 }), listPaddr: 0x9000n })).toBe(S.SUCCESS)
+    expect(initEx(f, { flags: SnpInitExFlags.pack({ INIT_RMP: 1, LIST_PADDR_EN: 1 }), listPaddr: 0x9000n }))
+      .toBe(S.SUCCESS)
     expect(looks.mock.calls.length).toBe(f.rmp.geometry?.segments.reduce((sum, { pages }) => sum + pages, 0))
   })
 })

@@ -23,10 +23,12 @@ export const svsmReserved: Rule = {
     { text: 'AMD 58019 (SVSM), §6.1 and §7.1: reserved fields must be zero, or the call fails with INVALID_PARAMETER' },
     { text: 'Linux 3ee9cebd0a5e: reserved bits in the entries of SVSM_CORE_PVALIDATE' },
   ],
-  why: 'Requests lie in memory that is used again and again. What was left in a field that this version does not define, a later '
-    + 'version takes for a flag; an SVSM that is strict refuses it today, another one does not, and the bug waits.',
+  why: 'Requests lie in memory that is used again and again. What was left in a field that this version does not '
+    + 'define, a later version takes for a flag; an SVSM that is strict refuses it today, another one does not, and '
+    + 'the bug waits.',
   outcome: 'fault',
-  hardware: 'A strict SVSM answers INVALID_PARAMETER, and the guest ends itself, because it cannot accept its memory. A lax one goes on.',
+  hardware: 'A strict SVSM answers INVALID_PARAMETER, and the guest ends itself, because it cannot accept its memory. '
+    + 'A lax one goes on.',
   advice: 'Is the whole request cleared before its fields are set, or built in a union with something else?',
 }
 

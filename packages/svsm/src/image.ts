@@ -252,7 +252,9 @@ export function svsmImage(options: SvsmImageOptions): SvsmImage {
   const { bytes, cr3 } = pageTables(options, base, tables)
   const size = tables + bytes.length - base
   const first = launch.find(({ type, vp = 0 }) => type === 'vmsa' && vp === 0)
-  if (first?.bytes === undefined) throw new SvsmError('VMSA', "none in the guest's launch; expected the first processor's")
+  if (first?.bytes === undefined) {
+    throw new SvsmError('VMSA', "none in the guest's launch; expected the first processor's")
+  }
   const guestVmsa = new Uint8Array(Vmsa.size)
   guestVmsa.set(first.bytes)
   Vmsa.set(new DataView(guestVmsa.buffer), 'vmpl', vmpl)

@@ -33,7 +33,8 @@ interface Request {
 /** A TPM that makes the endorsement key 1, 2, 3. */
 const vtpm = {
   command: (command: Uint8Array): Uint8Array => (command[9] === 0x31
-    ? Uint8Array.of(0x80, 2, 0, 0, 0, 23, 0, 0, 0, 0, 0x80, 0, 0, 1, 0, 0, 0, 5, 0, 3, 1, 2, 3) : Uint8Array.of(0x80, 1)),
+    ? Uint8Array.of(0x80, 2, 0, 0, 0, 23, 0, 0, 0, 0, 0x80, 0, 0, 1, 0, 0, 0, 5, 0, 3, 1, 2, 3)
+    : Uint8Array.of(0x80, 1)),
 }
 
 /** A box with buffers, and its firmware. */
@@ -47,7 +48,8 @@ function attestBox(firmware?: FirmwareOptions, tpm: { command(command: Uint8Arra
     const location = ({ gpa = 0, bytes = PAGE, reserved = 0 }: Location = {}): Uint8Array =>
       SvsmLocation.create({ gpa: BigInt(gpa), bytes, reserved })
     box.at(SCRATCH).bytes.set(SvsmAttestRequest.create({
-      report: location({ gpa: REPORT, ...request.report }), nonce: location({ gpa: NONCE, bytes: 64, ...request.nonce }),
+      report: location({ gpa: REPORT, ...request.report }),
+      nonce: location({ gpa: NONCE, bytes: 64, ...request.nonce }),
       manifest: location({ gpa: MANIFEST, ...request.manifest }),
       certificates: location({ gpa: CERTIFICATES, ...request.certificates }),
       serviceGuid: guidBytes(request.guid ?? SvsmServiceGuid.VTPM), manifestVersion: request.manifestVersion ?? 0,
@@ -109,7 +111,9 @@ describe('SVSM_ATTEST_SERVICES', () => {
   ])('tells the sizes when the room for the %s is too small, and writes nothing', (_, request) => {
     const box = attestBox()
     expect(box.attest(request)).toMatchObject({ code: R.INVALID_PARAMETER, rcx: 51n, rdx: 53n, r8: 128n })
-    for (const page of [REPORT, MANIFEST, CERTIFICATES]) expect(box.at(page).bytes.every((byte) => byte === 0)).toBe(true)
+    for (const page of [REPORT, MANIFEST, CERTIFICATES]) {
+      expect(box.at(page).bytes.every((byte) => byte === 0)).toBe(true)
+    }
   })
 
   it('tells how much room the certificates need that the host has, and uses no number twice', () => {
@@ -123,8 +127,8 @@ describe('SVSM_ATTEST_SERVICES', () => {
     ['reserved bits of the report', { report: { reserved: 1 } }], ['of the nonce', { nonce: { reserved: 1 } }],
     ['of the manifest', { manifest: { reserved: 1 } }], ['of the certificates', { certificates: { reserved: 1 } }],
     ['a nonce of another size', { nonce: { bytes: 63 } }], ['a nonce across pages', { nonce: { gpa: NONCE - 32 } }],
-    ['a report that is not aligned', { report: { gpa: REPORT + 8 } }], ['a manifest', { manifest: { gpa: MANIFEST + 8 } }],
-    ['certificates', { certificates: { gpa: CERTIFICATES + 8 } }],
+    ['a report that is not aligned', { report: { gpa: REPORT + 8 } }],
+    ['a manifest', { manifest: { gpa: MANIFEST + 8 } }], ['certificates', { certificates: { gpa: CERTIFICATES + 8 } }],
     ['a nonce outside of memory', { nonce: { gpa: 2 ** 40 } }],
   ])('refuses %s', (_, request) => {
     const box = attestBox()
@@ -184,7 +188,8 @@ describe('SVSM_ATTEST_SINGLE_SERVICE', () => {
 
   it.each([
     ['a service that there is not', { guid: SvsmServiceGuid.MANIFEST }, R.UNSUPPORTED_PROTOCOL],
-    ['a version of the manifest', { manifestVersion: 1 }, R.INVALID_PARAMETER], ['reserved bits', { reserved: 1 }, R.INVALID_PARAMETER],
+    ['a version of the manifest', { manifestVersion: 1 }, R.INVALID_PARAMETER],
+    ['reserved bits', { reserved: 1 }, R.INVALID_PARAMETER],
   ])('refuses %s', (_, request, code) => {
     expect(attestBox().attest(request, SINGLE_SERVICE).code).toBe(code)
   })

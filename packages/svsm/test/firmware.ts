@@ -74,7 +74,9 @@ export function serveReports(box: ReturnType<typeof createBox>, options: Firmwar
     if (pages.some((value) => value !== 0n)) throw new Error('the answer was not cleared')
     const room = Number(Ghcb.get(ghcb, 'rbx'))
     if (code === VmgExit.EXT_GUEST_REQUEST && room < certificatePages) {
-      Ghcb.write(ghcb, { rbx: BigInt(certificatePages), swExitInfo2: BigInt(GuestRequestVmmError.INVALID_LENGTH) << 32n })
+      Ghcb.write(ghcb, {
+        rbx: BigInt(certificatePages), swExitInfo2: BigInt(GuestRequestVmmError.INVALID_LENGTH) << 32n,
+      })
       return
     }
     answer(request, response)

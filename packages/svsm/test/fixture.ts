@@ -82,7 +82,8 @@ export function createBox(options: {
     for (let address = start; address < start + length; address += PAGE) at(address).validated = true
     if (bytes !== undefined) copy(start, bytes, true)
     if (type === 'secrets') {
-      copy(start, SecretsPage.create({ version: 3, vmpck0: key(0), vmpck1: key(1), vmpck2: key(2), vmpck3: key(3) }), true)
+      const secrets = { version: 3, vmpck0: key(0), vmpck1: key(1), vmpck2: key(2), vmpck3: key(3) }
+      copy(start, SecretsPage.create(secrets), true)
     }
     if (type === 'cpuid') copy(start, Uint8Array.of(7, 7, 7), true)
   }
@@ -115,7 +116,9 @@ export function createBox(options: {
       Object.assign(at(Number(msr >> 12n & 0xff_ffff_ffffn) * PAGE), { shared: true })
       return BigInt(GhcbMsr.PSC_RESP)
     }
-    if (info === GhcbMsr.REGISTER_GPA_REQ) return msr - BigInt(GhcbMsr.REGISTER_GPA_REQ) + BigInt(GhcbMsr.REGISTER_GPA_RESP)
+    if (info === GhcbMsr.REGISTER_GPA_REQ) {
+      return msr - BigInt(GhcbMsr.REGISTER_GPA_REQ) + BigInt(GhcbMsr.REGISTER_GPA_RESP)
+    }
     if (info !== 0) return 0n
     const page = viewOf(at(Number(msr)).bytes)
     if (Ghcb.get(page, 'swExitCode') === BigInt(VmgExit.AP_CREATION)) {
@@ -194,8 +197,8 @@ export function createBox(options: {
     const area = at(from.callingArea ?? CALLING_AREA)
     const view = viewOf(vmsa.bytes)
     Vmsa.write(view, {
-      rax: SvsmCallId.pack({ protocol: BigInt(protocol), call: BigInt(number) }), rcx: 0n, rdx: 0n, r8: 0n, ...registers,
-      guestExitCode: BigInt(from.exit ?? SvmExit.VMGEXIT), sevFeatures: FEATURES,
+      rax: SvsmCallId.pack({ protocol: BigInt(protocol), call: BigInt(number) }), rcx: 0n, rdx: 0n, r8: 0n,
+      ...registers, guestExitCode: BigInt(from.exit ?? SvmExit.VMGEXIT), sevFeatures: FEATURES,
     })
     area.bytes[SvsmCallingArea.offset.callPending] = from.pending ?? 1
     const left = svsm.run(processors[from.apicId ?? 0])

@@ -5,7 +5,8 @@ import { serveReports, TSC, type FirmwareOptions } from './firmware.ts'
 import { CALLING_AREA, CPUID, createBox, FEATURES, KERNEL, PAGE, SECRETS, startedBox } from './fixture.ts'
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-const RUN_VMPL = (vmpl: number): bigint => GhcbMsrRunVmplReq.pack({ info: BigInt(GhcbMsr.RUN_VMPL_REQ), vmpl: BigInt(vmpl) })
+const RUN_VMPL = (vmpl: number): bigint =>
+  GhcbMsrRunVmplReq.pack({ info: BigInt(GhcbMsr.RUN_VMPL_REQ), vmpl: BigInt(vmpl) })
 
 describe('the start of an SVSM', () => {
   it('gives the guest what it was launched with, and nothing of its own', () => {
@@ -24,8 +25,8 @@ describe('the start of an SVSM', () => {
     const keys = [page.vmpck0, page.vmpck1, page.vmpck2, page.vmpck3].map(([first]) => first)
     expect(keys).toEqual([1, 2, 3, 4].map((key, i) => (i < vmpl ? 0 : key)))
     expect(page).toMatchObject({
-      svsmBase: BigInt(box.base), svsmSize: BigInt(box.image.region.length), svsmCaa: BigInt(CALLING_AREA), svsmMaxVersion: 1,
-      svsmGuestVmpl: vmpl,
+      svsmBase: BigInt(box.base), svsmSize: BigInt(box.image.region.length), svsmCaa: BigInt(CALLING_AREA),
+      svsmMaxVersion: 1, svsmGuestVmpl: vmpl,
     })
     expect([...box.at(CPUID).bytes.subarray(0, 3)]).toEqual([7, 7, 7])
   })

@@ -111,7 +111,8 @@ const REGION_ORDER = 9
 
 /** Whether the image has a VMSA for each processor. */
 const areLaunched = ({ launch: pages }: SnpLaunch, count: number): boolean =>
-  Array.from({ length: count }, (_, vp) => vp).every((vp) => pages.some((page) => page.type === 'vmsa' && page.vp === vp))
+  Array.from({ length: count }, (_, vp) => vp).every((vp) =>
+    pages.some((page) => page.type === 'vmsa' && page.vp === vp))
 
 /** A permission map in host memory: its first page, and how many there are as a power of two. */
 function placeMap(host: ReferenceHost, memory: PhysicalMemory, bytes: Uint8Array): [page: number, order: number] {
@@ -238,7 +239,8 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
     if (saved === undefined) {
       memory.fill(vmcb.address, PAGE, 0)
       setUpVmcb(vmcb, {
-        asid, nestedCr3: npt.root, msrpm: msrpm[0] * PAGE, iopm: iopm[0] * PAGE, sevFeatures, hasOthers: svms.length > 1,
+        asid, nestedCr3: npt.root, msrpm: msrpm[0] * PAGE, iopm: iopm[0] * PAGE, sevFeatures,
+        hasOthers: svms.length > 1,
       })
     }
     vcpus.push(createVcpu({
@@ -295,7 +297,8 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
       })
     },
     snapshot: () => ({
-      ram, sevFeatures, tellsApicIds, asid, npt: { root: npt.root, tables: npt.tables() }, memory: guestMemory.snapshot(),
+      ram, sevFeatures, tellsApicIds, asid, npt: { root: npt.root, tables: npt.tables() },
+      memory: guestMemory.snapshot(),
       requestPage, responsePage, context, iopm, msrpm, vmcbs: vcpus.map(({ vmcb }) => vmcb.address / PAGE),
       vmsas: [...launched.vmsas], hostPages: launched.hostPages,
       apics: apics.map((apic) => apic.snapshot()), vcpus: vcpus.map((vcpu) => vcpu.snapshot()),

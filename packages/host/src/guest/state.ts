@@ -58,7 +58,9 @@ export function checkGuestState(saved: SnpGuestState, vcpus: number, isRam: (pag
     start % PAGE === 0 && length % PAGE === 0 && start >= 0 && length > 0), 'ram', 'ranges of pages')
   need(saved.asid > 0 && saved.asid <= MAX_ASID, 'asid', `1 to ${MAX_ASID}`)
   need(saved.npt.root % PAGE === 0 && isRam(saved.npt.root / PAGE) && saved.npt.tables > 0, 'npt', 'a table in RAM')
-  for (const field of ['requestPage', 'responsePage', 'context'] as const) need(isRam(saved[field]), field, 'a page of RAM')
+  for (const field of ['requestPage', 'responsePage', 'context'] as const) {
+    need(isRam(saved[field]), field, 'a page of RAM')
+  }
   for (const field of ['iopm', 'msrpm'] as const) need(isRam(saved[field][0]), field, 'pages of RAM')
   need(saved.vmcbs.length === vcpus && saved.vmcbs.every(isRam), 'vmcbs', `${vcpus} pages of RAM`)
   need(saved.hostPages.every(isRam), 'hostPages', 'pages of RAM')

@@ -199,7 +199,9 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     options.onExit(`code-${hex(failed)}`, undefined)
     // A VMSA that is in use is another's; the entry can be tried again.
     if (failed === SvmExitFailure.BUSY) stopping = true
-    else guest.end({ why: `vCPU ${index}: the processor cannot run the guest: exit code ${hex(failed)}, ${hex(info1)}` })
+    else guest.end({
+      why: `vCPU ${index}: the processor cannot run the guest: exit code ${hex(failed)}, ${hex(info1)}`,
+    })
   }
 
   const seat: ProgramSeat | undefined = svsm === undefined ? undefined : createProgramSeat({
@@ -306,11 +308,13 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       if (apic.takeStartup() >= 0 && waiting === 'reset-hold') waiting = 'no'
     },
     snapshot: () => ({
-      vmpls: vmpls.snapshot(), injection: injection.snapshot(), cpu: cpu.snapshot(), waiting, pauses: self.counts.pauses,
-      progress: progress.snapshot(),
+      vmpls: vmpls.snapshot(), injection: injection.snapshot(), cpu: cpu.snapshot(), waiting,
+      pauses: self.counts.pauses, progress: progress.snapshot(),
     }),
     restore(saved) {
-      if (!WAITS.includes(saved.waiting)) throw new SnapshotError('guest', 'vcpus.waiting', `one of ${WAITS.join(', ')}`)
+      if (!WAITS.includes(saved.waiting)) {
+        throw new SnapshotError('guest', 'vcpus.waiting', `one of ${WAITS.join(', ')}`)
+      }
       vmpls.restore(saved.vmpls)
       injection.restore(saved.injection)
       cpu.restore(saved.cpu)

@@ -66,8 +66,8 @@ const PAUSE = { count: 32, threshold: 1000 } as const
  */
 export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, sevFeatures, hasOthers }: VmcbSetup): void {
   vmcb.set('intercept3', Intercept3.pack({
-    INTR: 1, NMI: 1, SMI: 1, INIT: 1, CPUID: 1, RDPMC: 1, INVD: 1, PAUSE: hasOthers ? 1 : 0, HLT: 1, INVLPGA: 1, IOIO_PROT: 1,
-    MSR_PROT: 1, TASK_SWITCH: 1, SHUTDOWN: 1,
+    INTR: 1, NMI: 1, SMI: 1, INIT: 1, CPUID: 1, RDPMC: 1, INVD: 1, PAUSE: hasOthers ? 1 : 0, HLT: 1, INVLPGA: 1,
+    IOIO_PROT: 1, MSR_PROT: 1, TASK_SWITCH: 1, SHUTDOWN: 1,
   }))
   vmcb.set('intercept4', Intercept4.pack({
     VMRUN: 1, VMMCALL: 1, VMLOAD: 1, VMSAVE: 1, STGI: 1, CLGI: 1, SKINIT: 1, WBINVD: 1, MONITOR: 1, MWAIT: 1, RDPRU: 1,

@@ -85,7 +85,9 @@ export function createHostile(options: HostileOptions): Hostile {
   const below = (n: number): number => random32() % n
   const attacks: AttackHooks[] = plans.map(({ mode, at }) => {
     const attack: Attack = ATTACKS[mode]
-    const deed = { mode, did: null as string | null, instructions: 0, own: attack.early === true ? 0 : EARLIEST + below(SPAN) }
+    const deed = {
+      mode, did: null as string | null, instructions: 0, own: attack.early === true ? 0 : EARLIEST + below(SPAN),
+    }
     deeds.push(deed)
     return attack.create({
       memory: options.memory, physical, npt, flush, below,
@@ -126,7 +128,8 @@ export function createHostile(options: HostileOptions): Hostile {
     restore(saved) {
       const names = (of: readonly { readonly mode: string }[]): string => of.map(({ mode }) => mode).join(', ')
       if (saved === null || names(saved.attacks) !== names(deeds)) {
-        throw new SnapshotError('guest', 'hostile.attacks', `${names(deeds)}; got ${names(saved?.attacks ?? []) || 'none'}`)
+        const got = names(saved?.attacks ?? []) || 'none'
+        throw new SnapshotError('guest', 'hostile.attacks', `${names(deeds)}; got ${got}`)
       }
       ;({ instructions } = saved)
       for (const [i, { state, did, instructions: at, own }] of saved.attacks.entries()) {

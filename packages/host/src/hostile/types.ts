@@ -54,7 +54,8 @@ export interface AttackHooks {
 /** What an attack remembers, by its own names. */
 export type AttackState = Readonly<Record<string, number | boolean | Uint8Array | null>>
 
-const misfit = (field: string, expected: string): SnapshotError => new SnapshotError('guest', `hostile.${field}`, expected)
+const misfit = (field: string, expected: string): SnapshotError =>
+  new SnapshotError('guest', `hostile.${field}`, expected)
 
 /** A field of an attack's state, of the type of `like`. @throws SnapshotError */
 export function remembered<T extends number | boolean>(saved: AttackState, field: string, like: T): T {

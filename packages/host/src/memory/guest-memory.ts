@@ -156,10 +156,19 @@ export function createGuestMemory(options: GuestMemoryOptions): GuestMemory {
       if (!ok) throw new SnapshotError('guest', 'memory.regions', expected)
     }
     const first = index * REGION
-    need(ram.some((r) => first < r.end && first + REGION > r.first) && !regions.has(index), "regions of the guest's RAM, once each")
-    need(base % REGION === 0 && options.isHostRam(base) && options.isHostRam(base + REGION - 1), "512 pages of the host's RAM")
+    need(
+      ram.some((r) => first < r.end && first + REGION > r.first) && !regions.has(index),
+      "regions of the guest's RAM, once each",
+    )
+    need(
+      base % REGION === 0 && options.isHostRam(base) && options.isHostRam(base + REGION - 1),
+      "512 pages of the host's RAM",
+    )
     need(states.length === REGION && states.every((state) => state <= SHARED), 'states of 512 pages')
-    need(!large || (isWhole(first) && states.every((state) => state === PRIVATE)), 'large pages that are private throughout')
+    need(
+      !large || (isWhole(first) && states.every((state) => state === PRIVATE)),
+      'large pages that are private throughout',
+    )
   }
 
   const update = (page: number, guestPage: number, assigned: boolean, large: boolean, immutable = false): boolean => {

@@ -15,7 +15,9 @@ export interface Firmware {
   /** The page that commands' buffers go to. */
   readonly bufferPage: number
   /** Gives a command, and answers its status and the buffer as the firmware left it. */
-  tryCommand(command: keyof typeof PspCommand, buffer: Uint8Array): { readonly status: number, readonly buffer: Uint8Array }
+  tryCommand(command: keyof typeof PspCommand, buffer: Uint8Array): {
+    readonly status: number, readonly buffer: Uint8Array
+  }
   /** Gives a command that must succeed. @throws HostError with the firmware's status by its name */
   run(command: keyof typeof PspCommand, buffer: Uint8Array): Uint8Array
   /** A page for the firmware to own: its system page number. */

@@ -222,7 +222,8 @@ export function createGdbStub({ machine, send }: GdbStubOptions): GdbStub {
 
   /** Queries and settings by name, longest first where one begins another. */
   const queries: readonly (readonly [string, (rest: string) => string])[] = [
-    ['qSupported', () => `PacketSize=${PACKET_SIZE.toString(16)};qXfer:features:read+;QStartNoAckMode+;hwbreak+;swbreak+;vContSupported+`],
+    ['qSupported', () => `PacketSize=${PACKET_SIZE.toString(16)};`
+      + 'qXfer:features:read+;QStartNoAckMode+;hwbreak+;swbreak+;vContSupported+'],
     ['QStartNoAckMode', () => 'OK'],
     ['qXfer:', transfer],
     ['qAttached', () => '1'],

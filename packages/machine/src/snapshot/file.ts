@@ -57,7 +57,9 @@ interface Directory {
 
 const DIRECTORY: Shape = {
   layout: 'count',
-  options: { memory: 'count', vcpus: 'count', cpu: 'string', seed: 'integer', cc: 'string', snp: { orNull: {} }, files: {} },
+  options: {
+    memory: 'count', vcpus: 'count', cpu: 'string', seed: 'integer', cc: 'string', snp: { orNull: {} }, files: {},
+  },
   codec: 'string',
   sections: { list: { list: 'count' } },
 }
@@ -146,14 +148,20 @@ function readDirectory(file: Uint8Array, name: string): { directory: Directory, 
   if (version !== SNAPSHOT_VERSION) refuse('version', `expected ${SNAPSHOT_VERSION}, got ${version}`)
   if (length > LONGEST_DIRECTORY) refuse('directory', `expected at most ${LONGEST_DIRECTORY} bytes, got ${length}`)
   const end = HEADER + length
-  if (file.length < end) refuse('directory', `expected ${length} bytes, got ${file.length - HEADER}: the file is cut off`)
+  if (file.length < end) {
+    refuse('directory', `expected ${length} bytes, got ${file.length - HEADER}: the file is cut off`)
+  }
   const packed = file.subarray(HEADER, end)
   if (crc32(packed) !== sum) refuse('directory', 'expected another checksum: the file is damaged')
   const directory = unpackAs(packed, DIRECTORY, name, 'directory') as Directory
-  if (directory.layout !== layoutMark) refuse('layout', 'expected a snapshot of this version of Cofferdam, got another one\'s')
+  if (directory.layout !== layoutMark) {
+    refuse('layout', 'expected a snapshot of this version of Cofferdam, got another one\'s')
+  }
   checkSnapshotOptions(name, directory.options)
   const { sections } = directory
-  if (sections.length === 0 || sections.some((section) => section.length !== 3)) refuse('sections', 'expected three numbers each')
+  if (sections.length === 0 || sections.some((section) => section.length !== 3)) {
+    refuse('sections', 'expected three numbers each')
+  }
   return { directory, end }
 }
 
@@ -163,7 +171,8 @@ function unpackAs(bytes: Uint8Array, shape: Shape, name: string, field: string):
   try {
     value = unpack(bytes)
   } catch (error) {
-    throw new MachineError(name, field, `expected MessagePack (${error instanceof Error ? error.message : String(error)})`)
+    const why = error instanceof Error ? error.message : String(error)
+    throw new MachineError(name, field, `expected MessagePack (${why})`)
   }
   const found = misfit(value, shape)
   if (found !== undefined) throw new MachineError(name, `${field}.${found.path}`, `expected ${found.expected}`)
@@ -192,18 +201,25 @@ export async function decodeSnapshot(file: Uint8Array, options: DecodeOptions = 
   })
   const body = await unpackNow(codec, sections[0])
   const { attachment, state, image } = unpackAs(body, BODY, name, 'state') as Body
-  const contents = await eachAtOnce(sections.slice(1), (section) => unpackLater(codec, section) ?? unpackNow(codec, section))
+  const contents =
+    await eachAtOnce(sections.slice(1), (section) => unpackLater(codec, section) ?? unpackNow(codec, section))
   return asSnapshot({ name, options: directory.options, attachment, state, image: { ...image, contents } })
 }
 
 /** @throws MachineError when the sections don't fill the rest of the file, or would fill more memory than there was */
 function checkLengths({ sections, options }: Directory, rest: number, name: string): void {
   const total = sections.reduce((sum, [stored]) => sum + stored, 0)
-  if (total > rest) throw new MachineError(name, 'sections', `expected ${total} bytes, got ${rest}: the file is cut off`)
-  if (total < rest) throw new MachineError(name, 'sections', `expected ${total} bytes, got ${rest}: something follows them`)
+  if (total > rest) {
+    throw new MachineError(name, 'sections', `expected ${total} bytes, got ${rest}: the file is cut off`)
+  }
+  if (total < rest) {
+    throw new MachineError(name, 'sections', `expected ${total} bytes, got ${rest}: something follows them`)
+  }
   const memory = sections.slice(1).reduce((sum, [, length]) => sum + length, 0)
   if (sections[0][1] > LONGEST_STATE) {
-    throw new MachineError(name, 'sections', `expected a state of at most ${LONGEST_STATE} bytes, got ${sections[0][1]}`)
+    throw new MachineError(
+      name, 'sections', `expected a state of at most ${LONGEST_STATE} bytes, got ${sections[0][1]}`,
+    )
   }
   // Memory has no use for more, so nothing is unpacked that would not fit.
   const ram = options.cc === 'snp' ? hostMemory(options.memory) : options.memory

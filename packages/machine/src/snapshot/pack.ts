@@ -71,7 +71,8 @@ function tokenAt(view: DataView, at: number): Token {
   if (first < 0xc0) return { bytes: 1 + (first & 31), inside: 0 }
   if (first < 0xc4) return { bytes: 1, inside: 0 }
   const field = FIELD[first - 0xc4]
-  const length = (): number => (field === 1 ? view.getUint8(at + 1) : field === 2 ? view.getUint16(at + 1) : view.getUint32(at + 1))
+  const length = (): number =>
+    (field === 1 ? view.getUint8(at + 1) : field === 2 ? view.getUint16(at + 1) : view.getUint32(at + 1))
   if (first <= 0xc6 || (first >= 0xd9 && first <= 0xdb)) return { bytes: 1 + field + length(), inside: 0 }
   if (first <= 0xc9) return { bytes: 2 + field + length(), inside: 0 }
   if (first >= 0xdc) return { bytes: 1 + field, inside: length() * (first >= 0xde ? 2 : 1) }

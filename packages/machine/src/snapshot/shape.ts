@@ -4,8 +4,8 @@
 type TypedArray = typeof Uint8Array | typeof Uint16Array | typeof Uint32Array | typeof Int32Array | typeof Float64Array
 
 /**
- * What a value must be. Numbers are whole and exact; a record has the named fields; a list has items of one shape, a tuple
- * so many, each of its own.
+ * What a value must be. Numbers are whole and exact; a record has the named fields; a list has items of one shape, a
+ * tuple so many, each of its own.
  */
 export type Shape =
   | 'count' | 'integer' | 'word' | 'bigint' | 'boolean' | 'string' | 'any' | TypedArray

@@ -74,7 +74,8 @@ export interface SnapshotData {
  * @throws MachineError naming the part that can't be in one, such as a disk with too much written over it
  */
 export function captureMachine(
-  given: MachineOptions, attachment: Plain, memory: PhysicalMemory, parts: MachineParts, snp: SnpSystemState | null = null,
+  given: MachineOptions, attachment: Plain, memory: PhysicalMemory, parts: MachineParts,
+  snp: SnpSystemState | null = null,
 ): SnapshotData {
   const name = 'snapshot'
   const { memory: bytes, vcpus, cpu, seed, cc = 'none', svsm, hostile, errata = [], ...files } = given
@@ -108,7 +109,9 @@ export function checked<T>(name: string, act: () => T): T {
 export function restoreInto({ name, state, image }: SnapshotData, memory: PhysicalMemory, parts: MachineParts): void {
   checked(name, () => {
     memory.restore(image)
-    if (state.snp !== null) throw new StateMisfit({ path: 'snp', expected: 'nothing: the machine has no confidential guest' })
+    if (state.snp !== null) {
+      throw new StateMisfit({ path: 'snp', expected: 'nothing: the machine has no confidential guest' })
+    }
     restoreState(state, parts)
   })
 }
@@ -124,7 +127,9 @@ function asMachineError(name: string, error: unknown): unknown {
   if (error instanceof SnapshotError) {
     const { device, field } = error
     const part = SNP_PARTS.includes(device) ? 'snp' : 'devices'
-    return new MachineError(name, `${part}.${device}.${field}`, error.message.slice(`${device}: snapshot field '${field}': `.length))
+    return new MachineError(
+      name, `${part}.${device}.${field}`, error.message.slice(`${device}: snapshot field '${field}': `.length),
+    )
   }
   if (error instanceof SvsmError) {
     return new MachineError(name, `snp.svsm.${error.field}`, error.message.slice(`svsm: ${error.field}: `.length))
@@ -145,10 +150,14 @@ const SNP_OPTIONS: Shape = {
 
 /** Checks options that come from outside. @throws MachineError naming the snapshot and the option */
 export function checkSnapshotOptions(name: string, options: SnapshotOptions): void {
-  const found = misfit(Object.values(options.files), { list: { name: 'string', length: 'count', crc32: 'count' } }, 'files')
+  const found = misfit(
+    Object.values(options.files), { list: { name: 'string', length: 'count', crc32: 'count' } }, 'files',
+  )
     ?? misfit(options.snp, SNP_OPTIONS, 'snp')
   if (found !== undefined) throw new MachineError(name, found.path, `expected ${found.expected}`)
-  if (options.cc !== (options.snp === null ? 'none' : 'snp')) throw new MachineError(name, 'cc', 'expected none, or snp with its options')
+  if (options.cc !== (options.snp === null ? 'none' : 'snp')) {
+    throw new MachineError(name, 'cc', 'expected none, or snp with its options')
+  }
   try {
     const { files: _files, snp: _snp, ...plain } = options
     checkOptions({ append: '', engine: 'auto', ...plain, ...snpOptionsOf(options), restore: options })
@@ -188,8 +197,11 @@ export function optionsOf({ name, options }: SnapshotData, given: Partial<Machin
 }
 
 /** @throws MachineError for options of SNP guests that the snapshot has otherwise */
-function checkSnpOptions(name: string, { snp }: SnapshotOptions, { svsm, hostile, errata }: Partial<MachineOptions>): void {
-  const level = (vmpl: number | null | undefined): string => (typeof vmpl === 'number' ? `the guest at VMPL${vmpl}` : 'none')
+function checkSnpOptions(
+  name: string, { snp }: SnapshotOptions, { svsm, hostile, errata }: Partial<MachineOptions>,
+): void {
+  const level = (vmpl: number | null | undefined): string =>
+    (typeof vmpl === 'number' ? `the guest at VMPL${vmpl}` : 'none')
   if (svsm !== undefined && svsm.vmpl !== snp?.vmpl) {
     throw new MachineError(name, 'svsm', `it has ${level(snp?.vmpl)}; asked for ${level(svsm.vmpl)}`)
   }
@@ -206,4 +218,6 @@ function checkSnpOptions(name: string, { snp }: SnapshotOptions, { svsm, hostile
 }
 
 const describe = (mark: FileMark | undefined): string =>
-  mark === undefined ? 'none' : `${mark.name} of ${mark.length} bytes with CRC-32 ${mark.crc32.toString(16).padStart(8, '0')}`
+  mark === undefined
+    ? 'none'
+    : `${mark.name} of ${mark.length} bytes with CRC-32 ${mark.crc32.toString(16).padStart(8, '0')}`

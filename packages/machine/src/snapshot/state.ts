@@ -46,11 +46,12 @@ const SHAPE: Shape = {
       apic: {},
       waiting: 'boolean',
       processor: {
-        registers: Uint8Array, halted: 'boolean', stopped: 'string', line: 'boolean', attention: 'boolean', stackShadow: 'boolean',
+        registers: Uint8Array, halted: 'boolean', stopped: 'string', line: 'boolean', attention: 'boolean',
+        stackShadow: 'boolean',
         traps: 'count', nmiBlocked: 'boolean', monitor: { orNull: { list: 'count' } }, msrs: Uint32Array, counts: {},
         translations: {
-          entries: Uint32Array, log: Uint16Array, made: 'count', large: Float64Array, pdptes: Int32Array, zeros: Uint16Array,
-          fetches: Float64Array, misses: 'count',
+          entries: Uint32Array, log: Uint16Array, made: 'count', large: Float64Array, pdptes: Int32Array,
+          zeros: Uint16Array, fetches: Float64Array, misses: 'count',
         },
         supervisor: { orNull: {} },
       },
@@ -58,7 +59,8 @@ const SHAPE: Shape = {
   },
   loop: {
     time: 'count', alone: 'boolean', last: 'integer', retired: 'count', pauses: 'count',
-    slice: { orNull: { index: 'count', end: 'count', yields: 'boolean', pauses: 'count' } }, idleSince: { list: 'count' },
+    slice: { orNull: { index: 'count', end: 'count', yields: 'boolean', pauses: 'count' } },
+    idleSince: { list: 'count' },
   },
   random: {},
   traceHash: { orNull: 'string' },
@@ -118,7 +120,9 @@ function checkState(state: MachineState, { processors, random, hash, devices }: 
   need(clock.now === loop.time, 'clock.now', 'the time of the loop')
   for (const name of Object.keys(random)) {
     const halves = state.random[name] as unknown
-    need(Array.isArray(halves) && halves.length === 2 && halves.every(isWord), `random.${name}`, 'two halves of 32 bits')
+    need(
+      Array.isArray(halves) && halves.length === 2 && halves.every(isWord), `random.${name}`, 'two halves of 32 bits',
+    )
   }
   need(traceHash === null || /^[0-9a-f]{16}$/.test(traceHash), 'traceHash', '16 hexadecimal digits')
   need(hash === undefined || traceHash !== null, 'traceHash', 'a hash: it was not kept from power-on')

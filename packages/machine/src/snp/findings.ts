@@ -1,6 +1,8 @@
 /** Findings of an SNP guest: facts go to the rules, and what they find broken gets its evidence from the machine. */
 import { createFindings, createGuestSymbols, createLinearMemory } from '@cofferdam/findings'
-import type { Finding, Findings, FindingsState, Occurrence, ReadLinear, SymbolTable, Violation } from '@cofferdam/findings'
+import type {
+  Finding, Findings, FindingsState, Occurrence, ReadLinear, SymbolTable, Violation,
+} from '@cofferdam/findings'
 import type { SnpGuest } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createAccessRepeats, createSevJudge, entryOf } from '@cofferdam/sev'
@@ -159,7 +161,8 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
     const gate = new Uint8Array(16)
     if (!read(idt + PAGE_FAULT_GATE, gate)) return []
     const view = new DataView(gate.buffer)
-    return [BigInt(view.getUint16(0, true)) | BigInt(view.getUint16(6, true)) << 16n | BigInt(view.getUint32(8, true)) << 32n]
+    return [BigInt(view.getUint16(0, true)) | BigInt(view.getUint16(6, true)) << 16n
+      | BigInt(view.getUint32(8, true)) << 32n]
   }
 
   const codeOf = (rip: bigint, { mode, rsp, cr3, cr4, idt }: PlaceDetails) => {
@@ -219,7 +222,10 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
   return {
     ...findings,
     get dropped() { return findings.dropped },
-    snapshotAll: () => ({ collector: findings.snapshot(), history: judge.history.snapshot(), repeats: repeats.snapshot(), tries: symbols.tries }),
+    snapshotAll: () => ({
+      collector: findings.snapshot(), history: judge.history.snapshot(), repeats: repeats.snapshot(),
+      tries: symbols.tries,
+    }),
     restoreAll(saved) {
       findings.restore(saved.collector)
       judge.history.restore(saved.history)
@@ -244,7 +250,9 @@ export function createSnpFindings(options: SnpFindingsOptions): SnpFindings {
     describePage(guestPage) {
       const page = guest().memory.systemPage(guestPage)
       const entry = page < 0 ? null : rmp.read(page)
-      return entry === null ? 'no page of the host is behind it' : `RMP entry of ${hex(page * PAGE)}: ${entryOf(entry).text}`
+      return entry === null
+        ? 'no page of the host is behind it'
+        : `RMP entry of ${hex(page * PAGE)}: ${entryOf(entry).text}`
     },
     fromSvsm(vcpu, vmsa, fact) {
       const address = systemAddress(BigInt(vmsa))

@@ -32,7 +32,8 @@ export interface HostileMomentsState {
 /** Longest text that is looked for. */
 const LONGEST = 256
 
-const misfit = (): StateMisfit => new StateMisfit({ path: 'snp.moments.texts', expected: 'the texts that begin attacks' })
+const misfit = (): StateMisfit =>
+  new StateMisfit({ path: 'snp.moments.texts', expected: 'the texts that begin attacks' })
 
 /** Looks for a text in bytes that come one by one. */
 function createTextWatch(text: string) {
@@ -67,11 +68,15 @@ export function hostileMoments(options: readonly HostileOption[]): HostileMoment
     }
     if (at === undefined) return { mode }
     if (typeof at === 'number') {
-      if (!Number.isSafeInteger(at) || at < 0) throw new MachineError('hostile', 'moment', `${at}; expected instructions or a text`)
+      if (!Number.isSafeInteger(at) || at < 0) {
+        throw new MachineError('hostile', 'moment', `${at}; expected instructions or a text`)
+      }
       return { mode, at }
     }
     const { length } = new TextEncoder().encode(at)
-    if (length === 0 || length > LONGEST) throw new MachineError('hostile', 'moment', `a text of ${length} bytes; expected 1 to ${LONGEST}`)
+    if (length === 0 || length > LONGEST) {
+      throw new MachineError('hostile', 'moment', `a text of ${length} bytes; expected 1 to ${LONGEST}`)
+    }
     const watch = createTextWatch(at)
     watches.push(watch)
     return { mode, at: watch.seen }

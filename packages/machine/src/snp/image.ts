@@ -1,5 +1,7 @@
 /** What an SNP guest starts from: a kernel that our boot stage enters, or firmware. */
-import { igvmLaunch, isIgvm, lowMemory, PC, snpDirectBoot, type IgvmLaunchOptions, type SnpLaunch } from '@cofferdam/boot'
+import {
+  igvmLaunch, isIgvm, lowMemory, PC, snpDirectBoot, type IgvmLaunchOptions, type SnpLaunch,
+} from '@cofferdam/boot'
 import { firmwareLaunch, guestModel } from '@cofferdam/host'
 import { SMBIOS } from '../board.ts'
 import { MachineError, type MachineOptions } from '../options.ts'

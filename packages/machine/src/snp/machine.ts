@@ -63,7 +63,8 @@ function checkTogether(
   const need = (ok: boolean, path: string, expected: string): void => {
     if (!ok) throw new StateMisfit({ path, expected })
   }
-  need(svms.every(({ resident }, i) => resident < 0 || resident === guest.vmcbs[i] * PAGE), 'seats.processor.supervisor',
+  need(svms.every(({ resident }, i) => resident < 0 || resident === guest.vmcbs[i] * PAGE),
+    'seats.processor.supervisor',
     "the guest's own VMCBs")
   need((svsm === null) === (options.svsm === undefined), 'snp.svsm', options.svsm === undefined ? 'none' : 'an SVSM')
   need((silicon.evictions === null) === !(options.errata?.includes('coherency') ?? false), 'snp.silicon.evictions',
@@ -72,7 +73,10 @@ function checkTogether(
   const features = options.sevFeatures
   if (features !== undefined && (features | SevFeatures.mask.SNPActive) !== guest.sevFeatures) {
     const hex = (bits: bigint): string => `0x${(bits & ~SevFeatures.mask.SNPActive).toString(16)}`
-    throw new MachineError(options.restore?.name ?? 'snapshot', 'sevFeatures', `it has ${hex(guest.sevFeatures)}; asked for ${hex(features)}`)
+    throw new MachineError(
+      options.restore?.name ?? 'snapshot', 'sevFeatures',
+      `it has ${hex(guest.sevFeatures)}; asked for ${hex(features)}`,
+    )
   }
 }
 
@@ -86,7 +90,9 @@ function systemOf({ options, state }: SnapshotData): SnpSystemState {
   // One byte has the bits of eight units of memory, and a unit is a page or more.
   const most = LinuxUnacceptedMemory.size + options.memory / PAGE / 8
   if ((state.snp.unacceptedTable?.length ?? 0) > most) {
-    throw new StateMisfit({ path: 'snp.unacceptedTable.length', expected: "as many bits as the guest's memory has pages" })
+    throw new StateMisfit({
+      path: 'snp.unacceptedTable.length', expected: "as many bits as the guest's memory has pages",
+    })
   }
   return state.snp
 }
@@ -108,7 +114,8 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
   const clock = createVirtualClock({ onEarlier: (time) => { loop.earlier(time) } })
   const seats: Seat[] = []
   const random = {
-    turns: createRandom(seed, 'turns'), processors: createRandom(seed, 'processors'), hostile: createRandom(seed, 'hostile'),
+    turns: createRandom(seed, 'turns'), processors: createRandom(seed, 'processors'),
+    hostile: createRandom(seed, 'hostile'),
   }
   const loop = createRunLoop({
     seats, clock, random32: random.turns.next32,
@@ -186,7 +193,9 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     read: (address: number, target: Uint8Array): boolean => guest.memory.read(address, target),
     write: (address: number, bytes: Uint8Array): boolean => guest.memory.write(address, bytes),
   }
-  const devices = createDevices(options, dma, clock, (device, reason) => { tell('device', `${device} broken`, { reason }) })
+  const devices = createDevices(options, dma, clock, (device, reason) => {
+    tell('device', `${device} broken`, { reason })
+  })
   // Drivers must not give the devices what they cannot reach: private memory (VIRTIO 1.2, section 6.1).
   const virtio = devices && { ...devices, accessPlatform: true }
   const apicIds = Array.from({ length: vcpus }, (_, index) => index)
@@ -196,12 +205,14 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
   ])
   const hasFirmware = options.firmware !== undefined
   const platform = createPlatform({
-    ...observation, memory: { ports, mmio }, clock, cmos: memoryCmos(guestRam), testDevices: testDevices(options.devices),
+    ...observation, memory: { ports, mmio }, clock, cmos: memoryCmos(guestRam),
+    testDevices: testDevices(options.devices),
     ...(hasFirmware && {
       // Nobody answers below 1 MiB, whatever the attribute map says: what firmware reads there is private memory.
       firmware: { onPam: () => undefined },
       fwCfg: (placed) => createMachineConfig(dma, observation, {
-        ram: ramRanges(options.memory), vcpus, bootSlots: diskSlots(options.disks), smbios: { ...SMBIOS, memory: options.memory },
+        ram: ramRanges(options.memory), vcpus, bootSlots: diskSlots(options.disks),
+        smbios: { ...SMBIOS, memory: options.memory },
         kernel: options.kernel?.bytes, initrd: options.initrd?.bytes, cmdline: options.append,
         names: { kernel: options.kernel?.name, initrd: options.initrd?.name },
         acpi: () => placedAcpi({ apicIds }, ramRanges(options.memory), guestModel().physicalBits, placed()),
@@ -239,7 +250,8 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
   })
   const svms = physical.map((processor) => silicon.svmOf(processor.cpu))
   const guest: SnpGuest = createSnpGuest({
-    host, memory, rmp: silicon.rmp, svms, ...start, svsm, holeStart: hasFirmware ? undefined : lowMemory(options.memory),
+    host, memory, rmp: silicon.rmp, svms, ...start, svsm,
+    holeStart: hasFirmware ? undefined : lowMemory(options.memory),
     encryption: silicon.encryption, sevFeatures: options.sevFeatures, ports, mmio,
     ...(moments !== undefined && { hostile: { plans: moments.plans, random32: random.hostile.next32 } }),
     now: () => loop.now(), charge: (time) => { loop.charge(time) },
@@ -307,9 +319,13 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     step(cpu) { if (course.ended() === null) loop.step(cpu) },
     reside: (cpu) => guest.vcpus[cpu].reside(),
     snapshot(attachment) {
-      if (course.ended() !== null) throw new MachineError('machine', 'state', 'it has ended; expected one that can go on')
+      if (course.ended() !== null) {
+        throw new MachineError('machine', 'state', 'it has ended; expected one that can go on')
+      }
       if (options.svsm?.vtpm !== undefined) {
-        throw new MachineError('svsm', 'vtpm', 'a TPM is a program outside of the machine, which no snapshot holds; leave the TPM out')
+        throw new MachineError(
+          'svsm', 'vtpm', 'a TPM is a program outside of the machine, which no snapshot holds; leave the TPM out',
+        )
       }
       return captureMachine(options, attachment, memory, parts, system())
     },

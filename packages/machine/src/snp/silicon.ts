@@ -6,7 +6,9 @@ import { COSTS } from '@cofferdam/host'
 import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createPsp, createRmpTable, createSevSilicon, guestProgram, machineCertificates } from '@cofferdam/sev'
-import type { GuestProgram, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor, WaitingPage } from '@cofferdam/sev'
+import type {
+  GuestProgram, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor, WaitingPage,
+} from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
 import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
@@ -146,7 +148,8 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     writeBackCaches: (index) => { sev.wbinvd(processors()[index]) },
     certificates: () => machineCertificates(identity, psp.state.reportedTcb),
     snapshot: () => ({
-      psp: psp.snapshot(), rmp: table.snapshot(), operations: [...operations], evictions: sev.evictions?.snapshot() ?? null,
+      psp: psp.snapshot(), rmp: table.snapshot(), operations: [...operations],
+      evictions: sev.evictions?.snapshot() ?? null,
     }),
     restore(saved) {
       psp.restore(saved.psp)

@@ -38,14 +38,16 @@ const VCPU: Shape = {
 }
 
 const GUEST: Shape = {
-  ram: list(range), sevFeatures: 'word', tellsApicIds: 'boolean', asid: 'count', npt: { root: 'count', tables: 'count' },
+  ram: list(range), sevFeatures: 'word', tellsApicIds: 'boolean', asid: 'count',
+  npt: { root: 'count', tables: 'count' },
   memory: {
     regions: list(tuple('count', 'count', 'boolean', Uint8Array)),
     counts: {},
   },
-  requestPage: 'count', responsePage: 'count', context: 'count', iopm: tuple('count', 'count'), msrpm: tuple('count', 'count'),
-  vmcbs: list('count'), vmsas: list(tuple('count', 'count')), hostPages: list('count'), apics: list({}), vcpus: list(VCPU),
-  onInit: list(tuple('count', 'count', 'count')), exits: counters, malformed: counters,
+  requestPage: 'count', responsePage: 'count', context: 'count', iopm: tuple('count', 'count'),
+  msrpm: tuple('count', 'count'),
+  vmcbs: list('count'), vmsas: list(tuple('count', 'count')), hostPages: list('count'), apics: list({}),
+  vcpus: list(VCPU), onInit: list(tuple('count', 'count', 'count')), exits: counters, malformed: counters,
   hostile: {
     orNull: {
       instructions: 'count',
@@ -78,8 +80,8 @@ const FINDING: Shape = {
   cpu: 'count', vmpl: 'integer', cpl: 'count', mode: 'string', rip: PLACE, linked: { orNull: 'bigint' },
   backtrace: list({ address: 'bigint', symbol: { orNull: 'string' }, certain: 'boolean' }), noSymbols: 'string',
   id: 'string', rule: 'string', outcome: 'string', what: 'string', gva: { orNull: 'bigint' }, gpa: { orNull: 'bigint' },
-  spa: { orNull: 'bigint' }, entry: { orNull: { table: 'string', words: list('bigint'), text: 'string' } }, count: 'count',
-  first: 'count', last: 'count', others: list('bigint'),
+  spa: { orNull: 'bigint' }, entry: { orNull: { table: 'string', words: list('bigint'), text: 'string' } },
+  count: 'count', first: 'count', last: 'count', others: list('bigint'),
 }
 const ENTRY: Shape = {
   assigned: 'boolean', large: 'boolean', immutable: 'boolean', guestPage: 'count', asid: 'count', vmsa: 'boolean',

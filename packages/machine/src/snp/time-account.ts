@@ -84,7 +84,7 @@ interface Lane {
   since: Time | null
 }
 
-/** Instructions, virtual nanoseconds and wall milliseconds: sums of the first two are exact, however often they are asked for. */
+/** Instructions, virtual nanoseconds and wall milliseconds: the first two add up exactly, however often asked for. */
 interface Time {
   instructions: number
   now: number
@@ -209,7 +209,8 @@ export function createTimeAccount(count: number, clocks: Clocks): TimeAccount {
     restore(saved) {
       const { turn } = saved
       const isUse = (use: string | null): use is TimeUse | null => use === null || USES.some((one) => one === use)
-      const fits = saved.lanes.length === count && turn >= -1 && turn < count && saved.lanes.every(({ handlers, exit }) =>
+      const counted = saved.lanes.length === count && turn >= -1 && turn < count
+      const fits = counted && saved.lanes.every(({ handlers, exit }) =>
         handlers.length <= MOST_HANDLERS && isUse(exit))
       if (!fits) throw new StateMisfit({ path: 'snp.time', expected: `the account of ${count} processors` })
       for (const use of USES) total[use] = timeAgain(saved.total[use])

@@ -17,8 +17,8 @@ export interface PageHistory {
   /** The host has said that this page is private now: if it is not, that is the host's lie. */
   promised(guestPage: number): boolean
   /**
-   * That a guest physical address is not validated is the guest's own doing: no host has taken the page (#VC is what the
-   * guest should get then), and it does not follow from a mistake that was seen before.
+   * That a guest physical address is not validated is the guest's own doing: no host has taken the page (#VC is what
+   * the guest should get then), and it does not follow from a mistake that was seen before.
    */
   isOwnDoing(gpa: bigint): boolean
   /** Takes a fact in, after the rules have seen it. */

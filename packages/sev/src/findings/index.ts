@@ -1,6 +1,6 @@
 export type {
-  CpuidFact, DeniedFact, EarlyReferenceFact, GhcbExposedFact, GhcbFact, MsrRequestFact, PscFact, PvalidateFact, SevFact, StuckFact, TakenFact,
-  TableWriteFact, UnevictedFact,
+  CpuidFact, DeniedFact, EarlyReferenceFact, GhcbExposedFact, GhcbFact, MsrRequestFact, PscFact, PvalidateFact, SevFact,
+  StuckFact, TakenFact, TableWriteFact, UnevictedFact,
 } from './facts.ts'
 export type { SevRule } from './rule.ts'
 export { createPageHistory } from './history.ts'

@@ -68,12 +68,13 @@ export function createAccessRepeats(): AccessRepeats {
         sites.set(key, site)
       }
       if (++site.count !== REPEATS) return null
-      const text = `${accessName(fact.access)} of ${hex(fact.gpa)} by the instruction at ${hex(rip)} was #VC ${REPEATS} times, because the page `
-        + 'is not validated; what the guest does then leads back to it'
+      const text = `${accessName(fact.access)} of ${hex(fact.gpa)} by the instruction at ${hex(rip)} was #VC `
+        + `${REPEATS} times, because the page is not validated; what the guest does then leads back to it`
       return { kind: 'stuck', gpa: fact.gpa, text }
     },
     asked(cpu) { processors.get(cpu)?.clear() },
-    snapshot: () => [...processors].map(([cpu, sites]) => [cpu, [...sites].map(([key, { page, count }]) => [key, page, count])]),
+    snapshot: () =>
+      [...processors].map(([cpu, sites]) => [cpu, [...sites].map(([key, { page, count }]) => [key, page, count])]),
     restore(saved) {
       for (const [cpu, sites] of saved) {
         processors.set(cpu, new Map(sites.map(([key, page, count]) => [key, { page, count }])))

@@ -88,7 +88,8 @@ export function ghcbExposed(page: GhcbPage): readonly string[] {
   const found = GHCB_EXITS.get(code)
   if (found === undefined || code === SvmExit.VMMCALL) return []
   const inputs = found.inputs(page)
-  const needed = (field: GhcbField): bigint => (!inputs.includes(field) ? 0n : code === SvmExit.IOIO ? outMask(page) : ALL)
+  const needed = (field: GhcbField): bigint =>
+    (!inputs.includes(field) ? 0n : code === SvmExit.IOIO ? outMask(page) : ALL)
   return REGISTERS.flatMap((field) => {
     const beyond = (page.get(field) ?? 0n) & ~needed(field)
     if (beyond === 0n) return []

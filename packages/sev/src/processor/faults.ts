@@ -95,7 +95,8 @@ export function deniedWalk(
 
 /** A page that a guard refused. */
 export function deniedPage(
-  sev: SevProcessor, verdict: RmpVerdict, request: Readonly<GuardRequest>, result: WalkResult, low: number, high: number,
+  sev: SevProcessor, verdict: RmpVerdict, request: Readonly<GuardRequest>, result: WalkResult, low: number,
+  high: number,
 ): AccessOutcome {
   const access = (request.user ? ACCESS_USER : 0) | ((request.access & 2) !== 0 ? ACCESS_WRITE : 0)
     | ((request.access & 4) !== 0 ? ACCESS_FETCH : 0)

@@ -93,7 +93,8 @@ function tellPvalidate(
     if (outcome.status !== RmpStatus.SUCCESS || at === null) return
     const { guestPage, page } = at
     sev.shared.fact?.(sev.processor, { ...asked, result: outcome.carry ? 'unchanged' : 'done', guestPage, page })
-  } else if (outcome.kind === 'exception' && outcome.vector === VECTOR.GP && vmpl !== 0 && agentOf(sev, cpu).cpl === 0) {
+  } else if (outcome.kind === 'exception' && outcome.vector === VECTOR.GP
+    && vmpl !== 0 && agentOf(sev, cpu).cpl === 0) {
     sev.shared.fact?.(sev.processor, { ...asked, result: 'refused', guestPage: -1, page: -1 })
   }
 }
@@ -139,7 +140,8 @@ export function sevMeanings(sevOf: SevOf): Readonly<Record<string, Meaning>> {
       const linear = address(cpu, insn, RAX)
       let at: RmpTranslation | null = null
       const outcome = pvalidate(sev.shared.rmp, {
-        agent: agentOf(sev, cpu), address: linear, pageSize: gpr32(cpu, RCX), // Bit 0 alone counts: compilers leave anything above it (APM vol. 3, PVALIDATE).
+        // Bit 0 alone counts: compilers leave anything above it (APM vol. 3, PVALIDATE).
+        agent: agentOf(sev, cpu), address: linear, pageSize: gpr32(cpu, RCX),
         validate: gpr32(cpu, RDX) & 1,
         translate: () => (at = translate(sev, linear)),
       })

@@ -24,8 +24,8 @@ const GUEST = {
 } as const
 const KIND = { vmsaPage: 'number', tscOffset: 'bigint', shown: 'boolean' } as const
 const DENIED = {
-  kind: 'string', verdict: 'number', access: 'number', gva: 'bigint', gpa: 'bigint', encrypted: 'boolean', table: 'boolean',
-  before: 'number',
+  kind: 'string', verdict: 'number', access: 'number', gva: 'bigint', gpa: 'bigint', encrypted: 'boolean',
+  table: 'boolean', before: 'number',
 } as const
 const MAX_PAGE = 2 ** 40
 
@@ -86,7 +86,10 @@ export function restoreSev(
   }
   const kept = take<KeptKind>(saved.kind, KIND, '.kind')
   const { vmsaPage } = kept
-  need(vmsaPage >= 0 && vmsaPage < MAX_PAGE && sev.shared.memory.frameWord(vmsaPage) !== FRAME_NONE, 'kind.vmsaPage', 'a page of RAM')
+  need(
+    vmsaPage >= 0 && vmsaPage < MAX_PAGE && sev.shared.memory.frameWord(vmsaPage) !== FRAME_NONE,
+    'kind.vmsaPage', 'a page of RAM',
+  )
   const kind = keptGuest(sev, vmcb.address, control, guest, kept)
   runAs(sev, kind.guest)
   return kind

@@ -27,7 +27,9 @@ const PAGE = 4096
 function reportIn(payload: Uint8Array): Uint8Array | null {
   const { status, reportSize } = ReportResponseHeader.read(viewOf(payload))
   const end = ReportResponseHeader.size + reportSize
-  return status === GuestMessageStatus.SUCCESS && end <= payload.length ? payload.slice(ReportResponseHeader.size, end) : null
+  return status === GuestMessageStatus.SUCCESS && end <= payload.length
+    ? payload.slice(ReportResponseHeader.size, end)
+    : null
 }
 
 /**

@@ -38,7 +38,8 @@ function createPrimary(): Uint8Array {
   const password = [...u32(RS_PW), ...u16(0), 0, ...u16(0)]
   const sensitive = sized([...u16(0), ...u16(0)])
   return command(ST_SESSIONS, CC_CREATE_PRIMARY, [
-    ...u32(RH_ENDORSEMENT), ...u32(password.length), ...password, ...sensitive, ...sized(template), ...u16(0), ...u32(0),
+    ...u32(RH_ENDORSEMENT), ...u32(password.length), ...password, ...sensitive, ...sized(template), ...u16(0),
+    ...u32(0),
   ])
 }
 

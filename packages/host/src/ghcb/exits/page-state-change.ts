@@ -1,4 +1,6 @@
-import { readPscEntry, readPscHeader, writePscCurrent, writePscProgress, type PageStateEntry, type PscFact } from '@cofferdam/sev'
+import {
+  readPscEntry, readPscHeader, writePscCurrent, writePscProgress, type PageStateEntry, type PscFact,
+} from '@cofferdam/sev'
 import { GhcbError, PSC_MAX_ENTRIES, PscError, PscHeader, PscInvalid, PscOperation } from '@cofferdam/spec'
 import type { GuestMemory, MemoryOutcome } from '../../memory/guest-memory.ts'
 import { scratchOf } from '../page.ts'

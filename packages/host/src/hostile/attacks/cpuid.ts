@@ -38,7 +38,8 @@ export const cpuid: Attack = {
         const [register, bit] = [below(4), below(32)]
         answer[register] = (answer[register] ^ 1 << bit) >>> 0
         const launch = claimed ? 'claimed features that there are not in the CPUID page, and ' : ''
-        did(`${launch}changed a bit of each CPUID answer, of leaf ${hex(leaf)} bit ${bit} of ${REGISTERS[register]} first`)
+        did(`${launch}changed a bit of each CPUID answer, `
+          + `of leaf ${hex(leaf)} bit ${bit} of ${REGISTERS[register]} first`)
       },
     }
   },

@@ -10,7 +10,9 @@ const INT80 = 0x80
 const CODES = ['VMMCALL', 'CPUID', 'MSR', 'IOIO'] as const
 
 /** Injects one event when the moment has come and nothing else is to be injected. */
-function injectOnce({ due, did }: AttackServices, event: () => { readonly event: bigint, readonly what: string }): AttackHooks {
+function injectOnce(
+  { due, did }: AttackServices, event: () => { readonly event: bigint, readonly what: string },
+): AttackHooks {
   let done = false
   return {
     snapshot: () => ({ done }),
@@ -61,7 +63,8 @@ export const badAnswer: Attack = {
       snapshot: () => ({ done }),
       restore(saved) { done = remembered(saved, 'done', done) },
       entry({ vmcb, ghcb }) {
-        if (done || !due() || vmcb.get('exitCode') !== BigInt(SvmExit.VMGEXIT) || vmcb.get('ghcbGpa') !== BigInt(ghcb)) return
+        if (done || !due()) return
+        if (vmcb.get('exitCode') !== BigInt(SvmExit.VMGEXIT) || vmcb.get('ghcbGpa') !== BigInt(ghcb)) return
         view.setBigUint64(0, 1n, true)
         view.setBigUint64(8, BREAKPOINT, true)
         if (!memory.write(ghcb + Ghcb.offset.swExitInfo1, words)) return

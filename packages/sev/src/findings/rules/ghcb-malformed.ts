@@ -8,7 +8,8 @@ export const ghcbMalformed: SevRule = {
   why: 'The host takes only what the valid bitmap names, and the scratch area only from shared memory.',
   outcome: 'fault',
   hardware: 'The host answers SW_EXITINFO1 = 2 and the reason in SW_EXITINFO2. Linux panics, or ends itself.',
-  advice: 'The code that fills the GHCB before this VMGEXIT: the valid bitmap, the protocol version, the scratch address.',
+  advice: 'The code that fills the GHCB before this VMGEXIT: the valid bitmap, the protocol version, the scratch '
+    + 'address.',
   judge(fact) {
     if (fact.kind !== 'ghcb' || fact.problem !== 'malformed') return null
     return { what: `A request through the GHCB was malformed: ${printable(fact.text)}.`, gpa: fact.gpa }

@@ -23,7 +23,7 @@ import { vmplAccess } from './vmpl-access.ts'
 import { vmsaTouched } from './vmsa-touched.ts'
 
 export const SEV_RULES: readonly SevRule[] = [
-  unvalidatedAccess, loadPastEnd, doubleValidation, sharedAsPrivate, privateAsShared, sharedWhileValidated, replacedPage, pscUnchecked,
-  ghcbPrivate, ghcbUnregistered, ghcbMalformed, ghcbExposed, msrUndefinedBits, cpuidOutsideTable, pvalidateVmpl,
-  vmplAccess, vmsaTouched, unevicted, unacceptedTable, noProgress, earlyReference,
+  unvalidatedAccess, loadPastEnd, doubleValidation, sharedAsPrivate, privateAsShared, sharedWhileValidated,
+  replacedPage, pscUnchecked, ghcbPrivate, ghcbUnregistered, ghcbMalformed, ghcbExposed, msrUndefinedBits,
+  cpuidOutsideTable, pvalidateVmpl, vmplAccess, vmsaTouched, unevicted, unacceptedTable, noProgress, earlyReference,
 ]

@@ -11,7 +11,8 @@ export const msrUndefinedBits: SevRule = {
   why: 'What the bits of the MSR mean depends on its low 12 bits. Others are reserved: a value there has gone astray, '
     + 'usually by a shift or a precedence that is wrong, and with it the field that it was meant for.',
   outcome: 'luck',
-  hardware: 'Hosts ignore the bits, or use them in a later version of the protocol. What was asked for is not what was meant.',
+  hardware: 'Hosts ignore the bits, or use them in a later version of the protocol. What was asked for is not what was '
+    + 'meant.',
   advice: 'The expression that computes the value of the MSR: parentheses, shifts, sign extension.',
   judge(fact) {
     if (fact.kind !== 'msr-request') return null

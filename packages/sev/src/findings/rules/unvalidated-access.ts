@@ -15,15 +15,15 @@ export const unvalidatedAccess: SevRule = {
     { text: 'APM vol. 2 (24593), §15.36.10, RMP and VMPL access checks: #VC PAGE_NOT_VALIDATED' },
     { text: 'Linux Documentation/arch/x86/amd-memory-encryption.rst: SEV-SNP, page validation' },
   ],
-  why: 'The host gives a guest its pages, and may give others in their place at any time. PVALIDATE is how the guest says '
-    + 'that it expects a new page at an address, once; the Validated bit in the RMP is what tells a page that the guest knows from '
-    + 'one that the host has slipped in. Memory that was never accepted has no contents, and its first use must not be '
-    + 'an ordinary access.',
+  why: 'The host gives a guest its pages, and may give others in their place at any time. PVALIDATE is how the guest '
+    + 'says that it expects a new page at an address, once; the Validated bit in the RMP is what tells a page that the '
+    + 'guest knows from one that the host has slipped in. Memory that was never accepted has no contents, and its '
+    + 'first use must not be an ordinary access.',
   outcome: 'fault',
   hardware: 'The access is #VC with error code 404h (PAGE_NOT_VALIDATED). No kernel goes on from there: it panics, or '
     + 'asks its host to end it.',
-  advice: 'Who should have accepted this page: look at the ranges of unaccepted memory around it, and at their ends that are no '
-    + 'multiple of 2 MiB.',
+  advice: 'Who should have accepted this page: look at the ranges of unaccepted memory around it, and at their ends '
+    + 'that are no multiple of 2 MiB.',
   judge(fact, history) {
     if (fact.kind !== 'denied' || fact.verdict !== RmpCheck.NOT_VALIDATED) return null
     if (isUnacceptedLoad(fact) || !history.isOwnDoing(fact.gpa)) return null
