@@ -10,6 +10,7 @@ import type { PatternStore } from './packing.ts'
 import type { PhysicalMemory } from './types.ts'
 
 const PAGE = 4096
+const WORDS = PAGE / 4
 /** Bytes of RAM from which on pages are packed, and how many more are backed until it is tried again. */
 const PACK_FIRST = 384 * 2 ** 20
 const PACK_STEP = 128 * 2 ** 20
@@ -36,6 +37,7 @@ export interface Backing extends Pick<PhysicalMemory, 'backPage' | 'readAsZero' 
 export function createBacking(frames: Frames, words: PageWords, fill: number): Backing {
   const { u32 } = frames.views
   const { frameWord } = words
+  const noise = createNoise(fill)
   const patterns = createPatternStore()
   /** Patterns of packed pages, by chunk. */
   const packed: (Int32Array | undefined)[] = []
@@ -77,7 +79,7 @@ export function createBacking(frames: Frames, words: PageWords, fill: number): B
       if (word === FRAME_NONE) throw new RangeError(`page 0x${page.toString(16)} is no RAM`)
       const frame = frames.take(fill !== 0)
       if (zeroPages.size !== 0 && zeroPages.has(page)) forgetZeros()
-      if (fill !== 0) fillPattern(u32, frame, page, fill)
+      if (fill !== 0) fillPage(u32, frame, page, fill, noise)
       words.set(page, frame + (word % PAGE))
       return frame
     },
@@ -105,13 +107,23 @@ export function createBacking(frames: Frames, words: PageWords, fill: number): B
   return backing
 }
 
-/** A pattern that depends on the page and the seed and has no zero word: what real RAM holds at power-on is noise. */
-function fillPattern(u32: Uint32Array, frame: number, page: number, seed: number): void {
-  let state = (Math.imul(page | 0, 0x9e37_79b1) ^ seed) >>> 0 || 1
-  for (let i = frame >>> 2, end = i + PAGE / 4; i < end; i++) {
+/** What real RAM holds at power-on is noise: this one has no zero word. */
+function createNoise(seed: number): Uint32Array {
+  const noise = new Uint32Array(2 * WORDS)
+  let state = seed
+  for (let i = 0; i < noise.length; i++) {
     state ^= state << 13
     state ^= state >>> 17
     state ^= state << 5
-    u32[i] = state >>> 0
+    noise[i] = state
   }
+  return noise
+}
+
+/** Fills a page: a part of the noise from somewhere on, behind a word that no other page has. */
+function fillPage(u32: Uint32Array, frame: number, page: number, seed: number, noise: Uint32Array): void {
+  const first = (Math.imul(page | 0, 0x9e37_79b1) ^ seed) >>> 0 || 1
+  const from = first >>> 22
+  u32.set(noise.subarray(from, from + WORDS), frame >>> 2)
+  u32[frame >>> 2] = first
 }

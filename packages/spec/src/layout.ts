@@ -57,9 +57,10 @@ function check(size: number, fields: LayoutFields): void {
   }
 }
 
-function readField(view: DataView, [offset, bytes, kind]: LayoutField, base: number): Value {
-  const at = base + offset
-  if (kind !== 'bytes') {
+function readField(view: DataView, field: LayoutField, base: number): Value {
+  const at = base + field[0]
+  const bytes = field[1]
+  if (field[2] !== 'bytes') {
     if (bytes === 1) return view.getUint8(at)
     if (bytes === 2) return view.getUint16(at, true)
     if (bytes === 4) return view.getUint32(at, true)
@@ -116,7 +117,8 @@ export function layout<const F extends LayoutFields>(size: number, fields: F): L
       return readField(view, table[field], base)
     },
     set(view: DataView, field: string, value: Value, base = 0) {
-      write(view, { [field]: value }, base)
+      guard(view, base)
+      writeField(view, field, table[field], value, base)
     },
     read(view: DataView, base = 0) {
       guard(view, base)

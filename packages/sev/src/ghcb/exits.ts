@@ -69,7 +69,7 @@ export const GHCB_EXITS: ReadonlyMap<number, GhcbExit> = new Map([
 const REGISTERS: readonly GhcbField[] = [
   'rsp', 'rax', 'rcx', 'rdx', 'rbx', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip',
 ]
-const ALL = 2n ** 64n - 1n
+const NONE: readonly string[] = []
 
 /** Bits of RAX that an OUT has use for. */
 function outMask(page: GhcbPage): bigint {
@@ -80,22 +80,28 @@ function outMask(page: GhcbPage): bigint {
 
 /**
  * What a sound request shows the host without need: registers that are valid, not zero, and no input of the exit; or
- * bits
- * of RAX beyond the size of an OUT. Hypercalls (VMMCALL) may take any register.
+ * bits of RAX beyond the size of an OUT. Hypercalls (VMMCALL) may take any register.
  */
 export function ghcbExposed(page: GhcbPage): readonly string[] {
   const code = Number(page.peek('swExitCode'))
   const found = GHCB_EXITS.get(code)
-  if (found === undefined || code === SvmExit.VMMCALL) return []
-  const inputs = found.inputs(page)
-  const needed = (field: GhcbField): bigint =>
-    (!inputs.includes(field) ? 0n : code === SvmExit.IOIO ? outMask(page) : ALL)
-  return REGISTERS.flatMap((field) => {
-    const beyond = (page.get(field) ?? 0n) & ~needed(field)
-    if (beyond === 0n) return []
-    return [needed(field) === 0n ? field.toUpperCase() : `bits of ${field.toUpperCase()} beyond the port's size`]
-  })
+  if (found === undefined || code === SvmExit.VMMCALL) return NONE
+  let inputs: readonly GhcbField[] | undefined
+  let exposed: string[] | undefined
+  for (const field of REGISTERS) {
+    if (!page.holds(field)) continue
+    inputs ??= found.inputs(page)
+    const needed = inputs.includes(field)
+    if (needed && (code !== SvmExit.IOIO || (page.peek(field) & ~outMask(page)) === 0n)) continue
+    const name = field.toUpperCase()
+    exposed ??= []
+    exposed.push(needed ? `bits of ${name} beyond the port's size` : name)
+  }
+  return exposed ?? NONE
 }
+
+/** Fields that every request has. */
+const ALWAYS: readonly GhcbField[] = ['swExitCode', 'swExitInfo1', 'swExitInfo2']
 
 /** What is wrong with a request before anybody looks at what it asks; a code of `GhcbError`. */
 export interface GhcbFlaw {
@@ -106,8 +112,7 @@ export interface GhcbFlaw {
 /**
  * Checks what every exit has to fulfil: the layout of the page, the fields of the exit. Versions above `maxVersion` are
  * refused, a usage that is not the standard one, codes without an exit, and inputs that are not valid. Version 0 is
- * what
- * OVMF leaves in its pages (edk2 OvmfPkg/PlatformPei/AmdSev.c only clears them); hosts take it.
+ * what OVMF leaves in its pages (edk2 OvmfPkg/PlatformPei/AmdSev.c only clears them); hosts take it.
  */
 export function ghcbFlaw(page: GhcbPage, maxVersion = 2): GhcbFlaw | null {
   if (page.usage !== GHCB_USAGE_STANDARD) {
@@ -116,8 +121,7 @@ export function ghcbFlaw(page: GhcbPage, maxVersion = 2): GhcbFlaw | null {
   if (page.version > maxVersion) {
     return { error: GhcbError.INVALID_USAGE, text: `protocol version ${page.version} was not negotiated` }
   }
-  const always: readonly GhcbField[] = ['swExitCode', 'swExitInfo1', 'swExitInfo2']
-  const missing = always.find((field) => !page.has(field))
+  const missing = ALWAYS.find((field) => !page.has(field))
   if (missing !== undefined) return { error: GhcbError.MISSING_INPUT, text: `${missing} is not valid` }
   const code = page.peek('swExitCode')
   const found = code <= 0xffff_ffffn ? GHCB_EXITS.get(Number(code)) : undefined

@@ -17,6 +17,8 @@ export interface GhcbPage {
   readonly usage: number
   /** Whether the valid bitmap names a field. */
   has(field: GhcbField): boolean
+  /** Whether a field is valid and other than 0. */
+  holds(field: GhcbField): boolean
   /** A field's value, or undefined when it is not valid. */
   get(field: GhcbField): bigint | undefined
   /** A field's value whether valid or not. */
@@ -29,19 +31,21 @@ export interface GhcbPage {
   start(version: number): void
 }
 
+/** Byte and mask of a field's bit: one bit for each qword up to the bitmap and the one after. */
+const bitOf = (offset: number): { readonly at: number, readonly mask: number } => {
+  const index = Math.floor(offset / 8)
+  return { at: Ghcb.offset.validBitmap + (index >>> 3), mask: 1 << (index & 7) }
+}
+const BITS = new Map(Object.entries(Ghcb.offset).map(([field, offset]) => [field, bitOf(offset)]))
+
 /** A view of 4096 bytes. @throws RangeError for another length. */
 export function ghcbPage(bytes: Uint8Array): GhcbPage {
   if (bytes.length !== Ghcb.size) throw new RangeError(`a GHCB has 4096 bytes, not ${bytes.length}`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const bitmap = Ghcb.offset.validBitmap
-  /** Byte and mask of a field's bit: one bit for each qword up to the bitmap and the one after. */
-  const bit = (field: GhcbField): [number, number] => {
-    const index = Math.floor(Ghcb.offset[field] / 8)
-    return [bitmap + (index >>> 3), 1 << (index & 7)]
-  }
   const has = (field: GhcbField): boolean => {
-    const [at, mask] = bit(field)
-    return (bytes[at] & mask) !== 0
+    const bit = BITS.get(field)
+    return bit !== undefined && (bytes[bit.at] & bit.mask) !== 0
   }
   const peek = (field: GhcbField): bigint =>
     field === 'cpl' ? BigInt(bytes[Ghcb.offset.cpl]) : Ghcb.get(view, field)
@@ -53,12 +57,16 @@ export function ghcbPage(bytes: Uint8Array): GhcbPage {
     get usage() {
       return Ghcb.get(view, 'usage')
     },
+    holds(field) {
+      const at = Ghcb.offset[field]
+      return has(field) && (view.getUint32(at, true) !== 0 || view.getUint32(at + 4, true) !== 0)
+    },
     get: (field) => (has(field) ? peek(field) : undefined),
     set(field, value) {
       if (field === 'cpl') bytes[Ghcb.offset.cpl] = Number(value)
       else Ghcb.set(view, field, value)
-      const [at, mask] = bit(field)
-      bytes[at] |= mask
+      const bit = BITS.get(field)
+      if (bit !== undefined) bytes[bit.at] |= bit.mask
     },
     clearValid() {
       bytes.fill(0, bitmap, bitmap + 16)

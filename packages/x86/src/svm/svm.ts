@@ -93,6 +93,7 @@ export function createSvm(options: SvmOptions): SvmCore {
   /** What decided about the translations that are cached; `null` when they are the host's. */
   let cachedTag: string | null = null
   const cached = new Int32Array(CACHED_WORDS)
+  const present = new Int32Array(CACHED_WORDS)
   let lastExit: Exit | null = null
   /** The last guest's host is a program in TypeScript. */
   let direct = true
@@ -148,19 +149,20 @@ export function createSvm(options: SvmOptions): SvmCore {
     const tag = kind?.tag ?? ''
     let same = cachedTag === tag
     cachedTag = tag
-    const note = (at: number, word: number): void => {
-      same &&= cached[at] === word
-      cached[at] = word
+    present[0] = control.asid
+    // Cut like this, a BigInt is no object when the code is compiled.
+    present[1] = Number(BigInt.asIntN(32, control.nested))
+    present[2] = Number(BigInt.asIntN(32, control.nestedCr3))
+    present[3] = Number(BigInt.asIntN(32, control.nestedCr3 >> 32n))
+    present[4] = i32[CR0 >>> 2]
+    present[5] = i32[CR3 >>> 2]
+    present[6] = i32[(CR3 >>> 2) + 1]
+    present[7] = i32[CR4 >>> 2]
+    present[8] = i32[EFER >>> 2]
+    for (let i = 0; i < CACHED_WORDS; i++) {
+      same &&= cached[i] === present[i]
+      cached[i] = present[i]
     }
-    note(0, control.asid)
-    note(1, Number(control.nested & 0x7fff_ffffn))
-    note(2, Number(control.nestedCr3 & 0x7fff_ffffn))
-    note(3, Number((control.nestedCr3 >> 31n) & 0x7fff_ffffn))
-    note(4, i32[CR0 >>> 2])
-    note(5, i32[CR3 >>> 2])
-    note(6, i32[(CR3 >>> 2) + 1])
-    note(7, i32[CR4 >>> 2])
-    note(8, i32[EFER >>> 2])
     return same
   }
 
