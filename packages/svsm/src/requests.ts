@@ -1,8 +1,9 @@
 /** Serves the call that a guest's processor left for: its calling area, its registers, the table of protocols. */
-import { SevFeatures, SvmExit, SvsmCallId, SvsmCallingArea, SvsmResult, Vmsa } from '@cofferdam/spec'
+import { RmpStatus, SevFeatures, SvmExit, SvsmCallId, SvsmCallingArea, SvsmResult, Vmsa } from '@cofferdam/spec'
 import { refuse, type SvsmAnswer, type SvsmState } from './call.ts'
 import { viewOf } from './memory.ts'
 import { isFault, type SvsmProcessor } from './processor.ts'
+import { FAIL_NO_CHANGE } from './protocols/core/pvalidate.ts'
 import type { GuestVcpu } from './vcpus.ts'
 
 /** What was asked for, and with which result. */
@@ -80,8 +81,12 @@ function serve(vcpu: GuestVcpu, vmsa: DataView, svsm: SvsmState, processor: Svsm
   return { name, code }
 }
 
-/** A result's name. */
+const nameIn = (codes: Readonly<Record<string, number>>, code: number): string | undefined =>
+  Object.keys(codes).find((name) => codes[name] === code)
+
+/** A result's name; those of a protocol are what PVALIDATE or RMPADJUST said (58019 §6.1). */
 export function resultName(code: number): string {
-  const named = Object.entries(SvsmResult).find(([name, value]) => value === code && name !== 'PROTOCOL_BASE')
-  return named?.[0] ?? `PROTOCOL_BASE+${code - SvsmResult.PROTOCOL_BASE}`
+  const own = code - SvsmResult.PROTOCOL_BASE
+  if (own <= 0) return nameIn(SvsmResult, code) ?? `0x${code.toString(16)}`
+  return nameIn({ ...RmpStatus, FAIL_NO_CHANGE }, own) ?? `PROTOCOL_BASE+${own}`
 }
