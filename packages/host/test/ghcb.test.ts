@@ -1,3 +1,4 @@
+import { ghcbPage } from '@cofferdam/sev'
 import { Ghcb, GhcbError, PscEntry, SvmExit, VmgExit } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createVmgexitServer, type GuestServices, type VcpuServices } from '../src/index.ts'
@@ -75,6 +76,26 @@ describe('the GHCB page', () => {
     for (const code of [SvmExit.VMRUN, VmgExit.AP_JUMP_TABLE, VmgExit.HV_DOORBELL]) {
       expect(guestWithGhcb().exit(code)).toMatchObject(malformed(GhcbError.INVALID_EVENT))
     }
+  })
+})
+
+describe('an answer', () => {
+  const FIELDS = ['rax', 'rbx', 'rcx', 'rdx', 'xcr0', 'swScratch', 'swExitCode', 'swExitInfo1', 'swExitInfo2'] as const
+  const valid = (after: Uint8Array): string[] => {
+    const page = ghcbPage(after)
+    return FIELDS.filter(page.has)
+  }
+  it('has what it brings in its bitmap, and nothing of the request', () => {
+    const guest = guestWithGhcb()
+    const answers = [
+      guest.exit(SvmExit.MSR, 0n, 0n, { rcx: 0x10n, rbx: 5n, xcr0: 7n, swScratch: 9n }),
+      guest.exit(SvmExit.MSR, 1n, 0n, { rcx: 0xfen, rax: 0n, rdx: 0n }),
+      guest.exit(SvmExit.CPUID, 0n, 0n, { rax: 0n, rcx: 0n }),
+      guest.exit(SvmExit.VMRUN),
+    ]
+    const info = ['swExitInfo1', 'swExitInfo2']
+    expect(answers.map(({ after }) => valid(after)))
+      .toEqual([['rax', 'rdx', ...info], info, ['rax', 'rbx', 'rcx', 'rdx', ...info], info])
   })
 })
 
@@ -244,7 +265,7 @@ describe('PAGE_STATE_CHANGE', () => {
     const guest = change(Array.from({ length: 100 }, (_, i) => entry(0x20 + i, 2)))
     expect([guest.current, guest.info2]).toEqual([64, 0n])
     guest.page.set(guest.after)
-    const again = guest.exit(VmgExit.PAGE_STATE_CHANGE)
+    const again = guest.exit(VmgExit.PAGE_STATE_CHANGE, 0n, 0n, { swScratch: scratch })
     expect(new DataView(again.after.buffer).getUint16(at, true)).toBe(100)
     expect(guest.guest.isShared(0x20 + 99)).toBe(true)
   })

@@ -4,7 +4,7 @@
  */
 import { SnapshotError } from '@cofferdam/devices'
 import {
-  addMsrs, answerCpuid, createCpuSystem, createMsrTable, flatTopology, guestFault, inState, setFirmwareMtrrs, state,
+  addMsrs, answerCpuid, createCpuSystem, createMsrTable, flatTopology, guestFault, setFirmwareMtrrs, state,
   type ApicPort, type Cpu, type CpuModel, type CpuSystem, type Msr,
 } from '@cofferdam/x86'
 
@@ -56,8 +56,7 @@ export interface GuestCpuOptions {
 export function createGuestCpu(options: GuestCpuOptions): GuestCpu {
   const { model, index, count, apic, now } = options
   const msrs = createMsrTable(model)
-  // Held here although the processor switches it: software may ask for it through the GHCB all the same.
-  addMsrs(msrs, [inState(0xda0, 'XSS', state.XSS), ...options.msrs ?? []])
+  addMsrs(msrs, options.msrs ?? [])
   const system = createCpuSystem({ model, topology: flatTopology(count), index, apic, msrs })
   if (options.holeStart !== undefined) setFirmwareMtrrs(system, options.holeStart)
   const buffer = new ArrayBuffer(state.HOT_END)

@@ -72,10 +72,12 @@ const FIRST = Ghcb.offset.rax
 const END = Ghcb.offset.validBitmap + 16
 
 /**
- * Writes an answer: registers, exit information, and their bits in the valid bitmap; the other bits stay as they were.
+ * Writes an answer: registers, exit information, and a valid bitmap that has them and nothing of the request (Linux
+ * arch/x86/kvm/svm/sev.c, sev_es_sync_from_ghcb).
  * @param page the copy that the request was read into
  */
 export function answerGhcb(memory: SharedMemory, gpa: number, page: GhcbPage, reply: GhcbReply): boolean {
+  page.clearValid()
   for (const name of ['rax', 'rbx', 'rcx', 'rdx'] as const) {
     const value = reply.registers?.[name]
     if (value !== undefined) page.set(name, BigInt.asUintN(64, value))
