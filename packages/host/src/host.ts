@@ -63,6 +63,7 @@ export interface ReferenceHost {
   readonly rmpRange: { readonly base: number, readonly bytes: number }
   /** A page; @throws HostError when there is none. */
   allocatePage(): number
+  /** @throws HostError for a page that was not allocated, as `freeRun` does */
   freePage(page: number): void
   /** Pages in a row, as a power of two; −1 when there are none. */
   allocateRun(order: number): number
@@ -179,7 +180,15 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
     if (page < 0) throw new HostError('memory', 'pages', 'the host has none left; give it more memory')
     return page
   }
-  const freePage = (page: number): void => { pages.free(page, 0) }
+  const freeRun = (page: number, order: number): void => {
+    try {
+      pages.free(page, order)
+    } catch (error) {
+      if (!(error instanceof PageAllocError)) throw error
+      throw new HostError('memory', `page ${hex(page)}`, error.message)
+    }
+  }
+  const freePage = (page: number): void => { freeRun(page, 0) }
   const firmware = createFirmware({
     psp, memory, rmp, allocatePage, freePage, charge: () => { charge(COST.pspCommand) },
     bufferPage: restore?.bufferPage,
@@ -191,8 +200,7 @@ export function createReferenceHost(options: ReferenceHostOptions): ReferenceHos
   const released = [...restore?.released ?? []]
   const { certificates = (): Uint8Array => new Uint8Array(0) } = options
   return {
-    pages, firmware, certificates, rmpRange: range, allocatePage, freePage, allocateRun,
-    freeRun(page, order) { pages.free(page, order) },
+    pages, firmware, certificates, rmpRange: range, allocatePage, freePage, allocateRun, freeRun,
     takeAsid() {
       const again = released.pop()
       if (again !== undefined) return again

@@ -1,5 +1,6 @@
 /** The course of a machine: what it tells of itself, what its platform sends out, and how it ends, once. */
 import type { PlatformOptions } from '@cofferdam/devices'
+import { HostError } from '@cofferdam/host'
 import { BackingExhausted } from '@cofferdam/memory'
 import type { Emit, EventKind, MachineEvent } from './events.ts'
 import type { MachineOptions, RunRequest, RunResult } from './options.ts'
@@ -29,9 +30,12 @@ export interface Course {
    * Runs the loop, as far as is asked for.
    * @param isDone whether the machine has ended, looked at before each slice
    * @param flush called when the loop comes back
-   * @param state lines about the running processor, for the end when there is no more memory behind the guest's
+   * @param state lines about the running processor, for the end when there is no more memory behind the guest's, or the
+   * host's program meets something that it cannot have made
    */
   run(request: RunRequest, isDone: () => boolean, flush: () => void, state: () => readonly string[]): RunResult
+  /** A step of the loop, which may end the machine in the same way. */
+  step(act: () => void, state: () => readonly string[]): void
 }
 
 /** A machine's course, from power-on. */
@@ -47,6 +51,15 @@ export function createCourse({ loop, emit, listeners }: CourseOptions): Course {
     ended = result
     tell('machine', result.reason)
     loop().stop()
+  }
+
+  /** The end of a machine that cannot go on. Other errors are the emulator's own, and stay what they are. */
+  const fail = (error: unknown, state: () => readonly string[]): RunResult => {
+    if (!(error instanceof BackingExhausted || error instanceof HostError)) throw error
+    const message = error instanceof HostError ? `the host cannot go on: ${error.message}` : error.message
+    const result: RunResult = { reason: 'shutdown', message, state: state() }
+    end(result)
+    return ended ?? result
   }
 
   return {
@@ -74,10 +87,14 @@ export function createCourse({ loop, emit, listeners }: CourseOptions): Course {
         if (idleUntil === undefined) return { reason: 'budget' }
         return idleUntil === Infinity ? { reason: 'idle' } : { reason: 'idle', idleUntil }
       } catch (error) {
-        if (!(error instanceof BackingExhausted)) throw error
-        const result: RunResult = { reason: 'shutdown', message: error.message, state: state() }
-        end(result)
-        return ended ?? result
+        return fail(error, state)
+      }
+    },
+    step(act, state) {
+      try {
+        act()
+      } catch (error) {
+        fail(error, state)
       }
     },
   }

@@ -183,7 +183,7 @@ export function createMachine(given: MachineOptions | RestoreOptions): Machine {
       for (const { processor } of seats) processor.watch(watches)
     },
     step(cpu) {
-      if (!isDone()) loop.step(cpu)
+      if (!isDone()) course.step(() => { loop.step(cpu) }, () => stateLines(seats[cpu].processor))
     },
     places: () => seats.map(placeOf),
     findings: createFindings(),

@@ -4,6 +4,7 @@
  * exit (APM vol. 2, §15.35.5).
  */
 import { PageEntry } from '@cofferdam/spec'
+import { HostError, hex } from '../errors.ts'
 import { createWords, type HostMemory } from './words.ts'
 
 /** Where a guest's nested page tables are kept. */
@@ -12,6 +13,8 @@ export interface NptOptions {
   /** A page of the host's for a table: its system page number. */
   readonly allocatePage: () => number
   readonly freePage: (page: number) => void
+  /** Whether a system page is RAM: tables are nowhere else. */
+  readonly isRam: (page: number) => boolean
   /** Width of physical addresses: the bits above are reserved in entries. */
   readonly physicalBits: number
   /** Tables that are in memory already, as a snapshot has them. */
@@ -25,7 +28,10 @@ export interface NptState {
   readonly tables: number
 }
 
-/** Nested page tables of one guest: guest physical to system physical pages. */
+/**
+ * Nested page tables of one guest: guest physical to system physical pages. All of them throw HostError when tables were
+ * changed by somebody else, who has then taken the host's own memory.
+ */
 export interface Npt {
   /** System physical address of the topmost table, for VMCB.nCR3. */
   readonly root: number
@@ -55,7 +61,7 @@ const LEAF = PageEntry.pack({ P: 1n, RW: 1n, US: 1n, A: 1n, D: 1n })
 const { P, PS } = PageEntry.mask
 
 /** Creates empty tables of four levels, or goes on with those of a snapshot. */
-export function createNpt({ memory, allocatePage, freePage, physicalBits, from }: NptOptions): Npt {
+export function createNpt({ memory, allocatePage, freePage, isRam, physicalBits, from }: NptOptions): Npt {
   const words = createWords(memory)
   /** Reserved address bits of an entry (APM vol. 2, §5.3.3), for MMIO. */
   const reserved = ((1n << 51n) - 1n) & ~((1n << BigInt(physicalBits)) - 1n)
@@ -67,6 +73,8 @@ export function createNpt({ memory, allocatePage, freePage, physicalBits, from }
     return address
   }
   const freeTable = (address: number): void => {
+    // More tables than there are: they lead in a circle.
+    if (tables === 0) throw new HostError('nested page tables', hex(address), 'is a table twice')
     tables--
     freePage(address / PAGE)
   }
@@ -74,7 +82,11 @@ export function createNpt({ memory, allocatePage, freePage, physicalBits, from }
 
   const entryAt = (table: number, guestPage: number, level: number): number =>
     table + 8 * (Math.floor(guestPage / ENTRIES ** (level - 1)) % ENTRIES)
-  const addressOf = (entry: bigint): number => Number(entry & PageEntry.mask.address)
+  const addressOf = (entry: bigint): number => {
+    const address = Number(entry & PageEntry.mask.address)
+    if (!isRam(address / PAGE)) throw new HostError('nested page tables', hex(address), 'is no table: no RAM is there')
+    return address
+  }
 
   /** Address of the entry of `guestPage` at `level` (1 page, 2 large page), or −1 without `create` where none is. */
   const find = (guestPage: number, level: number, create: boolean): number => {

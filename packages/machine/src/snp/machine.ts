@@ -316,7 +316,9 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     places: () => processors.seats.map(placeOf),
     findings,
     watch(watches) { for (const processor of physical) processor.watch(watches) },
-    step(cpu) { if (course.ended() === null) loop.step(cpu) },
+    step(cpu) {
+      if (course.ended() === null) course.step(() => { loop.step(cpu) }, () => stateLines(physical[cpu]))
+    },
     reside: (cpu) => guest.vcpus[cpu].reside(),
     snapshot(attachment) {
       if (course.ended() !== null) {

@@ -12,6 +12,7 @@ import type {
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
 import type { Cpu, CpuModel, Extension, Processor, Svm } from '@cofferdam/x86'
+import { StateMisfit } from '../snapshot/state.ts'
 import { snpIdentity } from './identity.ts'
 
 export interface SnpSiliconOptions {
@@ -154,6 +155,9 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     restore(saved) {
       psp.restore(saved.psp)
       table.restore(saved.rmp)
+      if (!table.enabled || table.geometry === null) {
+        throw new StateMisfit({ path: 'snp.silicon.rmp', expected: 'a reverse map, turned on' })
+      }
       for (const [name, count] of saved.operations) operations.set(name, count)
       if (saved.evictions !== null) sev.evictions?.restore(saved.evictions)
     },
