@@ -89,6 +89,20 @@ describe('nested page tables', () => {
     expect(leaf(memory, npt.root, 701)).toBe(4096n * 4096n | 0xe7n)
   })
 
+  it('are refused, by the address, where somebody else has changed them', () => {
+    const { npt, memory } = guestMemory()
+    const view = new DataView(memory.bytes.buffer)
+    npt.map(0, 2048)
+    const top = view.getBigUint64(npt.root, true)
+    view.setBigUint64(npt.root, 0x7fff_0000_0000n | 7n, true)
+    expect(() => { npt.map(1, 2049) }).toThrow('nested page tables: 0x7fff00000000: is no table: no RAM is there')
+    // The first table below leads to itself: there are no more tables than were made.
+    view.setBigUint64(npt.root, top, true)
+    const below = Number(top & 0xf_ffff_ffff_f000n)
+    for (let i = 0; i < 512; i++) view.setBigUint64(below + 8 * i, top, true)
+    expect(() => { npt.clear() }).toThrow('is a table twice')
+  })
+
   it('put reserved bits into entries of emulated pages', () => {
     const { npt, memory } = guestMemory()
     npt.mapMmio(0xfee00)

@@ -1,4 +1,5 @@
 /** Snapshots with something wrong in them, as a broken program might write them: well sealed, and nonsense inside. */
+import type { PhysicalMemory } from '@cofferdam/memory'
 import type { SnapshotData } from '../src/index.ts'
 import { crc32 } from '../src/snapshot/crc32.ts'
 import { pack, unpack } from '../src/snapshot/pack.ts'
@@ -14,6 +15,39 @@ export function createDraw(seed: number): Draw {
     state ^= state >>> 17
     state ^= state << 5
     return (state >>> 0) % n
+  }
+}
+
+const PAGE = 4096
+const WORDS = [0n, 1n, 7n, 0x67n, 0xe7n, 1n << 51n, 0x8000_0000n, (1n << 64n) - 1n]
+/** Words of the reverse map from behind its bookkeeping on. */
+const ENTRIES = { start: 0x4000, words: 2 ** 16 } as const
+
+/** Changes words where the host of an SNP guest keeps what is its own: nested tables, VMCBs, VMSAs, the reverse map. */
+export function damageHost(memory: PhysicalMemory, { snp }: SnapshotData['state'], draw: Draw): void {
+  if (snp === null) return
+  const { guest, silicon } = snp
+  const bytes = new Uint8Array(8)
+  const view = new DataView(bytes.buffer)
+  const load = (at: number): bigint => {
+    memory.read(at, bytes)
+    return view.getBigUint64(0, true)
+  }
+  const tables = [guest.npt.root]
+  for (let level = 0; level < 3; level++) tables.push(Number(load(tables[level]) & 0xf_ffff_ffff_f000n))
+  const levels = guest.vcpus.flatMap(({ vmpls }) => vmpls.levels.map(({ vmsa }) => vmsa)).filter((page) => page >= 0)
+  const pages = [...guest.vmcbs, ...levels, guest.context, guest.requestPage, guest.responsePage, guest.msrpm[0]]
+  const reverseMap = Number.parseInt(silicon.rmp.base, 16) + ENTRIES.start
+  for (let n = 1 + draw(6); n > 0; n--) {
+    const kind = draw(3)
+    const at = kind === 0 ? tables[draw(tables.length)] + 8 * draw(draw(2) === 0 ? 8 : 512)
+      : kind === 1 ? pages[draw(pages.length)] * PAGE + 8 * draw(512) : reverseMap + 8 * draw(ENTRIES.words)
+    const values = [
+      WORDS[draw(WORDS.length)], load(at) ^ (1n << BigInt(draw(64))), BigInt(tables[draw(tables.length)]) | 0x67n,
+      BigInt(pages[draw(pages.length)] * PAGE + draw(PAGE)),
+    ]
+    view.setBigUint64(0, values[draw(values.length)], true)
+    memory.write(at, bytes)
   }
 }
 

@@ -1,9 +1,9 @@
 /** What small kernels of SNP tests have in common, in machine code. */
 import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
-import { GhcbMsr, GhcbMsrTermination, Msr, PscEntry } from '@cofferdam/spec'
+import { GhcbMsr, GhcbMsrTermination, Msr, PscEntry, PscOperation } from '@cofferdam/spec'
 
-const { rax, rbx, rcx, rdx, rsp, rsi, rdi } = Reg
+const { rax, rbx, rcx, rdx, rsp, rsi, rdi, r8, r9 } = Reg
 
 /** A reason set of nobody's; its reasons are what a kernel found. */
 export const OWN = 9
@@ -107,4 +107,36 @@ export function handleVc(asm: Assembler, handler: (asm: Assembler) => void, else
   asm.set(rax, IDT)
   asm.store(rdi, 0x1002, rax)
   asm.bytes(0x0f, 0x01, 0x9f, 0x00, 0x10, 0x00, 0x00) // lidt [rdi + 1000h]
+}
+
+/** A page that `restless` gives away and takes back. */
+const RESTLESS = 0x180_0000
+/**
+ * For ever: a page given away and taken back, memory that is accepted page by page, exits, random numbers, and a page
+ * that is validated twice, which is a finding.
+ */
+export function restless(asm: Assembler): void {
+  asm.set(r8, 0x200_0000)
+  asm.set(rbx, 0)
+  asm.label('again')
+  asm.aluImmediate('add', rbx, 1)
+  pvalidate(asm, RESTLESS, 0)
+  request(asm, pageState(RESTLESS, PscOperation.SHARED))
+  request(asm, pageState(RESTLESS, PscOperation.PRIVATE))
+  pvalidate(asm, RESTLESS, 1)
+  pvalidate(asm, RESTLESS, 1)
+  asm.set(r9, RESTLESS)
+  asm.store(r9, 0, rbx)
+  asm.bytes(0x48, 0x0f, 0xc7, 0xf0) // rdrand rax
+  asm.store(r9, 8, rax)
+  asm.bytes(0x0f, 0x31) // rdtsc
+  asm.store(r9, 16, rax)
+  asm.move(rax, r8)
+  asm.set(rcx, 0)
+  asm.set(rdx, 1)
+  asm.plain('pvalidate')
+  asm.store(r8, 0, rbx)
+  asm.aluImmediate('add', r8, 4096)
+  request(asm, BigInt(GhcbMsr.HV_FEATURES_REQ))
+  asm.jump('again')
 }

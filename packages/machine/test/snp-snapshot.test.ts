@@ -1,17 +1,16 @@
 /// <reference types="node" />
 import { Reg } from '@cofferdam/boot'
 import type { Assembler } from '@cofferdam/boot'
-import { GhcbMsr, PscOperation } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { createMachine, decodeSnapshot, encodeSnapshot, MachineError } from '../src/index.ts'
 import type { Machine, MachineOptions, SnapshotData } from '../src/index.ts'
-import { mutateSnapshot } from './mutate.ts'
+import { createDraw, damageHost, mutateSnapshot } from './mutate.ts'
 import { BROKEN } from './snp-broken.ts'
-import { pageState, pvalidate, request } from './snp-code.ts'
+import { pvalidate, restless } from './snp-code.ts'
 import { snpMachine } from './snp-machine.ts'
 import type { Code } from './snp-machine.ts'
 
-const { rax, rbx, rcx, rdx, r8, r9 } = Reg
+const { rax, r8 } = Reg
 const MiB = 2 ** 20
 const create = (code: Code, options: Partial<MachineOptions> = {}): Machine =>
   snpMachine(code, { traceHash: true, ...options })
@@ -23,37 +22,6 @@ const FIRST = Number(process.env.COFFERDAM_FUZZ_FIRST ?? 1)
 const whole = (machine: Machine): object => {
   const { options, state, image } = machine.snapshot()
   return { options, state, image }
-}
-
-const PAGE = 0x180_0000
-/**
- * For ever: a page given away and taken back, memory that is accepted page by page, exits, random numbers, and a page
- * that is validated twice, which is a finding.
- */
-function restless(asm: Assembler): void {
-  asm.set(r8, 0x200_0000)
-  asm.set(rbx, 0)
-  asm.label('again')
-  asm.aluImmediate('add', rbx, 1)
-  pvalidate(asm, PAGE, 0)
-  request(asm, pageState(PAGE, PscOperation.SHARED))
-  request(asm, pageState(PAGE, PscOperation.PRIVATE))
-  pvalidate(asm, PAGE, 1)
-  pvalidate(asm, PAGE, 1)
-  asm.set(r9, PAGE)
-  asm.store(r9, 0, rbx)
-  asm.bytes(0x48, 0x0f, 0xc7, 0xf0) // rdrand rax
-  asm.store(r9, 8, rax)
-  asm.bytes(0x0f, 0x31) // rdtsc
-  asm.store(r9, 16, rax)
-  asm.move(rax, r8)
-  asm.set(rcx, 0)
-  asm.set(rdx, 1)
-  asm.plain('pvalidate')
-  asm.store(r8, 0, rbx)
-  asm.aluImmediate('add', r8, 4096)
-  request(asm, BigInt(GhcbMsr.HV_FEATURES_REQ))
-  asm.jump('again')
 }
 
 /** The kernel begins behind some 63500 instructions of the boot stage; a round of its loop takes some 40. */
@@ -208,6 +176,8 @@ describe('an SNP snapshot with something wrong in it', () => {
     ['silicon.psp.scalars.snp', 'n1', 'snp.psp.scalars.snp: expected a number'],
     ['findings.history.mistaken', [-1], 'snp.findings.history.mistaken[0]: expected a whole number'],
     ['unacceptedTable', { start: 0, length: 2 ** 40 }, 'snp.unacceptedTable.length: expected as many bits as'],
+    ['silicon.rmp.enabled', false, 'snp.silicon.rmp: expected a reverse map, turned on'],
+    ['silicon.rmp.base', '0', 'snp.silicon.rmp: expected a reverse map, turned on'],
     ['silicon.evictions', [[1, 1, 1n]], 'snp.silicon.evictions: expected those of the options'],
     ['time.lanes', [], 'snp.time: expected the account of 1 processors'],
   ])('is refused by field: %s', (path, value, message) => {
@@ -229,10 +199,12 @@ describe('an SNP snapshot with something wrong in it', () => {
   it('is refused, or makes a machine that runs', { timeout: 3_600_000 }, async () => {
     let refused = 0
     for (let seed = FIRST; seed < FIRST + CASES; seed++) {
+      const draw = createDraw(seed)
       try {
         const read = await decodeSnapshot(await encodeSnapshot(mutateSnapshot(snapshot, seed)), { name: 'f.snap' })
         const copy = read.fork({ engine: 'interp' })
-        for (let n = 0; n < 5; n++) copy.run({ instructions: 500 })
+        if (draw(2) === 0) damageHost(copy.memory, read.state, draw)
+        for (let n = 0; n < 10; n++) copy.run({ instructions: 10_000 })
         copy.snapshot()
       } catch (error) {
         if (!(error instanceof MachineError)) throw new Error(`case ${seed}: ${String(error)}`, { cause: error })
@@ -240,5 +212,17 @@ describe('an SNP snapshot with something wrong in it', () => {
       }
     }
     expect(refused).toBeGreaterThan(CASES / 5)
+  })
+
+  it('makes a machine that ends with words when the host finds its own tables damaged', () => {
+    const copy = snapshot.fork({ engine: 'interp' })
+    const { root } = snapshot.state.snp?.guest.npt ?? { root: 0 }
+    copy.memory.write(root, Uint8Array.of(7, 0, 0, 0, 0, 0x10, 0, 0))
+    const result = copy.run({ instructions: 1e6 })
+    expect(result).toMatchObject({
+      reason: 'shutdown', message: 'the host cannot go on: nested page tables: 0x100000000000: is no table: no RAM is there',
+    })
+    expect(copy.run({ instructions: 1 })).toEqual(result)
+    expect(() => copy.snapshot()).toThrow('machine: state: it has ended')
   })
 })

@@ -16,5 +16,6 @@ export { isCliError } from '../../../apps/cofferdam/src/errors.ts'
 export {
   CONTEXT, identity as chip, POLICY, pspFixture, REQUEST, RESPONSE, RMP_BASE, RMP_BYTES, type PspFixture,
 } from '../../../packages/sev/test/psp-fixture.ts'
-export { mutateSealed, mutateSnapshot } from '../../../packages/machine/test/mutate.ts'
+export { createDraw, damageHost, mutateSealed, mutateSnapshot } from '../../../packages/machine/test/mutate.ts'
+export { restless } from '../../../packages/machine/test/snp-code.ts'
 export { igvmFile } from '../../../packages/machine/test/igvm-guest.ts'

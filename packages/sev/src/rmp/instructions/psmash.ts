@@ -19,7 +19,7 @@ export function psmash(rmp: RmpTable, { agent, address }: PsmashRequest): RmpDon
   if ((address & 0x1f_ffffn) !== 0n) return done(RmpStatus.FAIL_INPUT)
   const page = Number(address >> 12n)
   const entry = rmp.read(page)
-  if (entry === null || !rmp.covers(page + LARGE_PAGES - 1)) return done(RmpStatus.FAIL_INPUT)
+  if (entry === null) return done(RmpStatus.FAIL_INPUT)
   if (!entry.assigned || !entry.large) return done(PSMASH_FAIL_BADADDR)
   if (entry.immutable) return done(RmpStatus.FAIL_PERMISSION)
   if (entry.inUse) return done(RmpStatus.FAIL_INUSE)

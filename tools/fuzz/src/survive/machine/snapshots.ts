@@ -4,10 +4,10 @@
  */
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import {
-  createMachine, decodeSnapshot, encodeSnapshot, MachineError, type Snapshot, type SnapshotCodec,
+  createMachine, decodeSnapshot, encodeSnapshot, MachineError, type MachineOptions, type Snapshot, type SnapshotCodec,
 } from '@cofferdam/machine'
 import { createRandom, type Random } from '@cofferdam/oracle'
-import { flatKernel, mutateSealed, mutateSnapshot } from '../../inside.ts'
+import { bzImage, createDraw, damageHost, flatKernel, mutateSealed, mutateSnapshot, restless } from '../../inside.ts'
 import { computed } from '../clock.ts'
 import { caseSeed, type LateSurvivor } from '../processor.ts'
 import { everyDevice } from './bench.ts'
@@ -49,6 +49,26 @@ interface Originals {
   /** As files, compressed and not. */
   readonly packed: Uint8Array
   readonly plain: Uint8Array
+  /** SNP guests, one of them with a host that takes its mappings away; made when they are first wanted. */
+  readonly guests: readonly (() => Snapshot)[]
+}
+
+/** Instructions of a guest before its snapshot, and a moment behind it: it is in its kernel then. */
+const SNP_BEGUN = 66_000
+const SNP_STRIKE = 66_500
+
+const confidential = (hostile?: MachineOptions['hostile']): (() => Snapshot) => {
+  let made: Snapshot | null = null
+  return () => (made ??= confidentialSnapshot(hostile))
+}
+
+function confidentialSnapshot(hostile: MachineOptions['hostile']): Snapshot {
+  const machine = createMachine({
+    kernel: bzImage(restless), append: '', memory: 64 * 2 ** 20, vcpus: 1, seed: 1, engine: 'interp', cpu: 'amd', cc: 'snp',
+    hostile,
+  })
+  machine.run({ instructions: SNP_BEGUN })
+  return machine.snapshot()
 }
 
 async function originals(): Promise<Originals> {
@@ -60,7 +80,8 @@ async function originals(): Promise<Originals> {
   machine.serialInput(Uint8Array.of(1, 2, 3))
   machine.consoleInput(Uint8Array.of(4, 5))
   const snapshot = machine.snapshot({ note: 'mine' })
-  return { snapshot, packed: await encodeSnapshot(snapshot, zstd), plain: await encodeSnapshot(snapshot) }
+  const guests = [confidential(), confidential([{ mode: 'unmap', at: SNP_STRIKE }, { mode: 'remap', at: SNP_STRIKE }])]
+  return { snapshot, guests, packed: await encodeSnapshot(snapshot, zstd), plain: await encodeSnapshot(snapshot) }
 }
 
 const NAME = 'damaged'
@@ -96,9 +117,23 @@ const state: Kind = async (random, { snapshot }) => {
   const wrong = mutateSnapshot({ ...snapshot, name: NAME }, random.u32())
   return `state: ${goOn(random, await read(await encodeSnapshot(wrong)))}`
 }
+/** A guest goes on under a host whose state, or whose memory, is not what it was. */
+const guest: Kind = async (random, { guests }) => {
+  const original = random.pick(guests)()
+  const damaged = random.below(3)
+  const wrong = damaged === 0 ? { ...original, name: NAME } : mutateSnapshot({ ...original, name: NAME }, random.u32())
+  const snapshot = await read(await encodeSnapshot(wrong))
+  const machine = snapshot.fork({ engine: random.pick(['interp', 'jit', 'auto']) })
+  if (damaged !== 1) damageHost(machine.memory, snapshot.state, createDraw(random.u32()))
+  let last = ''
+  for (let i = 0; i < 10 && (last === '' || last === 'budget'); i++) last = machine.run({ instructions: 10_000 }).reason
+  if (last === 'budget' || last === 'idle') machine.snapshot()
+  return `guest: ${last}`
+}
+/** A guest takes half a second, others milliseconds. */
 const KINDS: readonly Kind[] = [
   anyBytes, anyBytes, sealed, sealed, sealed, sealed, sealed, sealed, contents, state, state,
-]
+].flatMap((kind, i) => (i === 0 ? [kind, kind, guest] : [kind, kind]))
 
 /** A refusal that names the file, or the end of a machine that has none to save. */
 const isClear = (error: unknown): boolean =>
