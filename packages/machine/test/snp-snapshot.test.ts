@@ -15,7 +15,7 @@ const MiB = 2 ** 20
 const create = (code: Code, options: Partial<MachineOptions> = {}): Machine =>
   snpMachine(code, { traceHash: true, ...options })
 
-const CASES = Number(process.env.COFFERDAM_FUZZ ?? 20)
+const CASES = Number(process.env.COFFERDAM_FUZZ ?? 12)
 const FIRST = Number(process.env.COFFERDAM_FUZZ_FIRST ?? 1)
 
 /** Everything that decides what a machine does next. */
