@@ -17,8 +17,8 @@ const collectLicences = (inputs: readonly string[]): string => {
 }
 
 /**
- * One program, run by Node, and the worker that it starts for a TPM: ESM only, no declarations. All packages are bundled
- * into it: to find and read a hundred files takes longer than to load one.
+ * One program, run by Node, and the worker that it starts for a TPM: ESM only, no declarations. All packages are
+ * bundled into it: to find and read a hundred files takes longer than to load one.
  */
 export default defineConfig({
   entry: ['src/main.ts', 'src/start.ts', 'src/tpm/swtpm-worker.ts'],
@@ -30,7 +30,10 @@ export default defineConfig({
   noExternal: [/./],
   metafile: true,
   // Packages in CommonJS ask for Node's own modules.
-  banner: { js: 'import { createRequire as createRequireOfBundle } from \'node:module\'; const require = createRequireOfBundle(import.meta.url);' },
+  banner: {
+    js: 'import { createRequire as createRequireOfBundle } from \'node:module\'; '
+      + 'const require = createRequireOfBundle(import.meta.url);',
+  },
   onSuccess: () => {
     const { inputs } = JSON.parse(readFileSync('dist/metafile-esm.json', 'utf8')) as { inputs: Record<string, unknown> }
     rmSync('dist/metafile-esm.json')

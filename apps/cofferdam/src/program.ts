@@ -36,7 +36,9 @@ const refuseLater = (given: Readonly<Record<string, unknown>>): void => {
 /** What a machine with a PSP can't be. */
 const checkPsp = ({ cc, cpu, snapshotAt, snapshotEvery, restore }: BootOptions): void => {
   if (cc !== 'none') {
-    throw usageError(`--device psp: the guest of --cc ${cc} has none; its host's takes its messages. Leave one of them out`)
+    throw usageError(
+      `--device psp: the guest of --cc ${cc} has none; its host's takes its messages. Leave one of them out`,
+    )
   }
   if (cpu !== 'amd') throw usageError('--device psp: the PSP is on AMD processors; add --cpu amd')
   const option = restore !== undefined ? '--restore' : snapshotAt !== undefined ? '--snapshot-at' : '--snapshot-every'
@@ -60,7 +62,9 @@ const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (n
   }
   for (const [name, value] of [['--vars', given.vars], ['--save-vars', given.saveVars]] as const) {
     if (value !== undefined) {
-      throw usageError(`${name}: firmware of an SNP guest has no variable store; what it sets ends with the guest. Leave it out`)
+      throw usageError(
+        `${name}: firmware of an SNP guest has no variable store; what it sets ends with the guest. Leave it out`,
+      )
     }
   }
 }
@@ -127,7 +131,7 @@ const memoryOption = new Option('--memory <SIZE>', 'RAM: a number and K, M, G or
 
 const parseMode = (text: string): string => {
   if (text === 'none' || text === 'snp') return text
-  throw new InvalidArgumentError(text === 'tdx' ? 'not in this version yet; expected none or snp' : 'expected none or snp')
+  throw new InvalidArgumentError(`${text === 'tdx' ? 'not in this version yet; ' : ''}expected none or snp`)
 }
 const ccOption = new Option('--cc <MODE>', 'confidential mode: none, or snp for an SEV-SNP guest under our host')
   .argParser(parseMode)
@@ -143,7 +147,8 @@ const svsmOption = new Option(
   '--svsm [LEVEL]', 'with --cc snp: an SVSM at VMPL0, and the guest at VMPL 1, 2 (the default) or 3',
 ).preset('2').argParser(parse.parseVmpl)
 const sevFeaturesOption = new Option(
-  '--sev-features <LIST>', `features of an SNP guest's processors, with commas between: ${parse.sevFeatureNames.join(', ')}`,
+  '--sev-features <LIST>',
+  `features of an SNP guest's processors, with commas between: ${parse.sevFeatureNames.join(', ')}`,
 ).argParser(parse.parseSevFeatures)
 
 const erratumOption = new Option(
@@ -177,7 +182,9 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     )
   command
     .optionsGroup('What to boot:')
-    .option('--kernel <NAME|FILE>', `bzImage, PVH or Multiboot file, or ${kernels.join(', ')}`, parse.parseText, 'sid-cloud')
+    .option(
+      '--kernel <NAME|FILE>', `bzImage, PVH or Multiboot file, or ${kernels.join(', ')}`, parse.parseText, 'sid-cloud',
+    )
     .option('--initrd <FILE>', 'initramfs file, or none; the default is BusyBox with a shell', parse.parseText)
     .option('--append <TEXT>', 'more kernel parameters, after console=ttyS0,115200 panic=-1')
     .option('--run <COMMAND>', 'run this in the guest instead of a shell, then power off', parse.parseText)
@@ -185,7 +192,11 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .addOption(withOption())
   command
     .optionsGroup('Firmware:')
-    .option('--firmware <NAME|FILE>', 'start at the reset vector: ovmf, ovmf-amdsev, a flash image, or an IGVM file; direct is the default', parse.parseText)
+    .option(
+      '--firmware <NAME|FILE>',
+      'start at the reset vector: ovmf, ovmf-amdsev, a flash image, or an IGVM file; direct is the default',
+      parse.parseText,
+    )
     .option('--vars <FILE>', 'variable store to start with; the file itself is not changed', parse.parseText)
     .option('--save-vars <FILE>', 'write the variable store there at the end; may be the same file', parse.parseText)
     .option('--debug-console [FILE]', 'what the guest sends to ports 0x402 and 0xe9; to stderr, or a file')
@@ -222,7 +233,10 @@ const addBoot = (program: Command, around: Surroundings, onExit: (code: number) 
     .option('--record <FILE>', 'the console as an asciicast, with the machine\'s times', parse.parseText)
     .option('--gdb <[ADDRESS:]PORT>', 'wait for gdb there, on loopback if no address is given', parse.parseGdb)
     .option('--report <FILE>', 'rules that the guest broke: .json, .xml (JUnit) or .sarif', parse.parseReportPath)
-    .option('--symbols <FILE>', 'System.map or vmlinux, for findings; without it the kernel\'s own are found', parse.parseText)
+    .option(
+      '--symbols <FILE>', 'System.map or vmlinux, for findings; without it the kernel\'s own are found',
+      parse.parseText,
+    )
     .option('--trace <FILE>', 'events: .jsonl one a line; .json or .perfetto for ui.perfetto.dev', parse.parseTracePath)
   addSnapshotOptions(command)
   command.optionsGroup('Help:').helpOption('-h, --help', 'show this')
@@ -282,7 +296,8 @@ Examples:
       the launch digest as QEMU starts it; compare with MEASUREMENT in an attestation report
   cofferdam measure --cc snp --firmware OVMF.fd --kernel bzImage --initrd initrd.img --append console=ttyS0
       the same with the hashes of kernel, initrd and command line
-  cofferdam measure --firmware ovmf-amdsev --cpu-sig 0xa10f11 --kernel sid-cloud --initrd i.cpio --append 'console=ttyS0,115200 panic=-1'
+  cofferdam measure --firmware ovmf-amdsev --cpu-sig 0xa10f11 --kernel sid-cloud --initrd i.cpio \\
+      --append 'console=ttyS0,115200 panic=-1'
       what cofferdam boot --cc snp --firmware ovmf-amdsev --initrd i.cpio launches, as its --stats say
 `
 
@@ -308,7 +323,8 @@ const addMeasure = (program: Command, around: Surroundings): void => {
     .addOption(choice('--output-format <FORMAT>', 'how the digest is written', ['hex', 'base64']))
     .addHelpText('after', measureExamples)
     .allowExcessArguments(false)
-    .action((options: MeasureOptions) => measure(options, (name) => command.getOptionValueSource(name) === 'cli', around))
+    .action((options: MeasureOptions) =>
+      measure(options, (name) => command.getOptionValueSource(name) === 'cli', around))
 }
 
 const addRules = (program: Command, around: Surroundings): void => {

@@ -1,12 +1,15 @@
 /** Run by COFFERDAM_SLOW=1 vitest run apps/cofferdam/test/attestation.slow.test.ts (four boots of a kernel). */
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { debianMissing } from './real.ts'
 import { sevGuestProgram } from './sev-guest.ts'
+import { describeUnless } from './unless.ts'
 
-describe.skipIf(debianMissing !== undefined)(`keys of an SNP guest's /dev/sev-guest${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, "keys of an SNP guest's /dev/sev-guest", () => {
   const ask = sevGuestProgram()
 
-  it('are the same at every boot, and hang on the chip, and on the measurement where it was asked for', { timeout: 300_000 }, async () => {
+  it('are the same at every boot, and hang on the chip, and on the measurement if asked for', {
+    timeout: 300_000,
+  }, async () => {
     const first = await ask(1)
     const again = await ask(1)
     expect([again.measured, again.chip]).toEqual([first.measured, first.chip])

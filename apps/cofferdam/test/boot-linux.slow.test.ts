@@ -1,6 +1,7 @@
-/** Unmodified kernels on a plain machine, entered directly: each of them, at every size, and a person at its console. */
-import { describe, expect, it } from 'vitest'
+/** Unmodified kernels on a plain machine, entered directly: each, at every size, and a person at its console. */
+import { expect, it } from 'vitest'
 import { cocoKernel, complaints, debianMissing, runPerson, runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 const [MiB, GiB] = [2 ** 20, 2 ** 30]
 
@@ -15,7 +16,7 @@ const findings = [
   'echo "clock: $(ls /sys/class/rtc)"', 'echo "PCI: $(ls /sys/bus/pci/devices | xargs)"',
 ].join('; ')
 
-describe.skipIf(debianMissing !== undefined)(`Linux${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'Linux', () => {
   it.each([
     ['sid-cloud', '2G', 1, 'intel', 2 * GiB], ['sid-cloud', '128M', 2, 'amd', 128 * MiB],
     ['trixie-cloud', '4095M', 4, 'intel', 4095 * MiB], ['trixie-cloud', '512M', 1, 'amd', 512 * MiB],
@@ -45,7 +46,7 @@ describe.skipIf(debianMissing !== undefined)(`Linux${debianMissing === undefined
     expect(Number(found)).toBeGreaterThan(leastMemory(2 ** 40))
   })
 
-  it('lies where its KASLR and the seed put it, and with nokaslr where it was linked', { timeout: 300_000 }, async () => {
+  it('lies where KASLR and the seed put it, and with nokaslr where it was linked', { timeout: 300_000 }, async () => {
     const placeWith = async (...words: string[]): Promise<string | undefined> => {
       const run = ['--run', "grep -m 1 ' _text$' /proc/kallsyms"]
       const { code, out, err } = await runReal(['--kernel', 'trixie-cloud', ...run, ...words])
@@ -66,14 +67,16 @@ describe.skipIf(debianMissing !== undefined)(`Linux${debianMissing === undefined
     expect(out).toContain('reboot: Power down')
   })
 
-  it('leaves with 3 when it panics, with the reason, its last lines and where it was', { timeout: 300_000 }, async () => {
+  it('leaves with 3 when it panics, and the reason, its last lines and where it was', {
+    timeout: 300_000,
+  }, async () => {
     const { code, err } = await runReal(['--kernel', 'trixie-cloud', ...quick, '--run', 'echo c >/proc/sysrq-trigger'])
     expect(code).toBe(3)
     expect(err).toContain('cofferdam: the kernel panicked: sysrq triggered crash\n')
     expect(err).toMatch(/last lines of the console:\n(?: {2}.*\n)+cpu 0: RIP 0xffffffff/)
   })
 
-  it('gives Ctrl-C to what runs at its console, and the rest of the session to its shell', { timeout: 300_000 }, async () => {
+  it('gives Ctrl-C to what runs at its console, and the rest to its shell', { timeout: 300_000 }, async () => {
     // The quotes keep the echo of what is typed from being taken for what it prints.
     const { code, out } = await runPerson(['--kernel', 'trixie-cloud', ...quick], [
       ['# ', 'echo sp""inning; while :; do :; done\r'], ['spinning', '\x03'],

@@ -120,7 +120,9 @@ describe('cofferdam boot with a test kernel', () => {
     expect({ append: given?.append, initrd: given?.initrd }).toEqual({ append: 'smap -v', initrd: undefined })
   })
 
-  it.each([['--run', 'ls'], ['--add', `${kernel}:/x`]])('refuses %s, which needs the initramfs that it does not get', async (...args) => {
+  it.each([
+    ['--run', 'ls'], ['--add', `${kernel}:/x`],
+  ])('refuses %s, which needs the initramfs that it does not get', async (...args) => {
     const { code, err } = await run(['--kernel', flat, ...args], shell)
     expect(err).toContain(`${args[0]}: works with the default initramfs only`)
     expect(code).toBe(2)
@@ -435,8 +437,10 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
     ['a folder as a kernel', ['--kernel', folder], 'it is not a file'],
     ['firmware as a kernel', ['--kernel', 'ovmf'], 'kernel ovmf: it is a firmware: expected a kernel image'],
     ['what is not built yet', ['--cc', 'tdx'], '--cc tdx: not in this version yet'],
-    ['a TPM of an SVSM that there is not', ['--cc', 'snp', '--svsm-vtpm'], "--svsm-vtpm: the TPM is the SVSM's; add --svsm"],
-    ['a PSP on another vendor\'s processors', ['--device', 'psp'], '--device psp: the PSP is on AMD processors; add --cpu amd'],
+    ['a TPM of an SVSM that there is not', ['--cc', 'snp', '--svsm-vtpm'],
+      "--svsm-vtpm: the TPM is the SVSM's; add --svsm"],
+    ['a PSP on another vendor\'s processors', ['--device', 'psp'],
+      '--device psp: the PSP is on AMD processors; add --cpu amd'],
     ['a PSP for an SNP guest', ['--device', 'psp', '--cc', 'snp'], '--device psp: the guest of --cc snp has none'],
     [
       'a snapshot of a machine with a PSP',
@@ -451,12 +455,15 @@ describe('cofferdam boot refuses, with exit code 2 and no stack trace,', () => {
     ['an option of the full design', ['--kexec', 'k'], '--kexec: not in this version yet'],
     ['a misspelt option', ['--memroy', '1G'], "unknown option '--memroy'"],
     ['a trace of an unknown kind', ['--trace', 'x.txt'], '--trace x.txt: expected a file named .jsonl'],
-    ['statistics that could not be written at the end', ['--stats', '/no/such/x'], 'stats /no/such/x: there is no such folder'],
+    ['statistics that could not be written at the end', ['--stats', '/no/such/x'],
+      'stats /no/such/x: there is no such folder'],
     ['a snapshot in place of a folder', ['--snapshot-at', 'x', '--snapshot', folder], 'it is a directory'],
-    ['a misspelt kernel, with the names that there are', ['--kernel', 'sid-clod'], 'a file that can be read, sid-cloud, trixie'],
+    ['a misspelt kernel, with the names that there are', ['--kernel', 'sid-clod'],
+      'a file that can be read, sid-cloud, trixie'],
     ['a process that no initramfs of ours starts', ['--cc', 'snp', '--accept', 'background', '--initrd', kernel],
       '--accept background: works with the default initramfs only'],
-    ['parameters for no kernel', ['--kernel', 'none', '--firmware', kernel, '--append', 'x'], '--append: works with a kernel'],
+    ['parameters for no kernel', ['--kernel', 'none', '--firmware', kernel, '--append', 'x'],
+      '--append: works with a kernel'],
     ['a trace that can not be written', ['--trace', '/no/such/x.json'], 'trace /no/such/x.json: no such file'],
     ['commands for an initrd that is not ours', ['--initrd', kernel, '--run', 'ls'], '--run: works with the default'],
     ['a relative guest path', ['--add', `${kernel}:bin/x`], 'expected HOSTPATH:GUESTPATH'],

@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { aptMissing, machineMirror } from '../src/images/apt.ts'
 import { fetchImages } from '../src/images/fetch.ts'
 import { openStore, sha256 } from '../src/images/store.ts'
@@ -10,6 +10,7 @@ import { appletNames, buildInitramfs } from '../src/initramfs/build.ts'
 import { createMachine } from '../src/machine.ts'
 import { runCli } from '../src/program.ts'
 import { collectOutput, pipeInput } from './streams.ts'
+import { describeUnless } from './unless.ts'
 
 /** Tests with the real packages: they use the user's cache, and skip where no Debian mirror is known. */
 const noDebian = await aptMissing() ?? await machineMirror().then(() => undefined, (error: unknown) => String(error))
@@ -27,7 +28,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const quiet = { refresh: false, onProgress: () => undefined }
 
-describe.skipIf(noDebian !== undefined)(`Debian's packages${noDebian === undefined ? '' : ` (${noDebian})`}`, () => {
+describeUnless(noDebian, "Debian's packages", () => {
   it('are fetched, verified and unpacked: BusyBox is a static program with an ash', { timeout: 120_000 }, async () => {
     const [busybox] = await fetchImages(['busybox-static'], { ...quiet, store: openStore(join(folder, 'images')) })
     const bytes = readFileSync(busybox?.path ?? '')

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMachine, type DeviceOption, type DiskOption } from '@cofferdam/machine'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { defaultInitramfs, modulesFor } from '../src/commands/initramfs.ts'
 import { driversOf } from '../src/devices.ts'
 import { openDisks } from '../src/disks/open-disk.ts'
@@ -12,6 +12,7 @@ import { aptMissing, machineMirror } from '../src/images/apt.ts'
 import { fetchImages } from '../src/images/fetch.ts'
 import { openStore, sha256 } from '../src/images/store.ts'
 import { processSurroundings } from '../src/surroundings.ts'
+import { describeUnless } from './unless.ts'
 
 const noDebian = await aptMissing() ?? await machineMirror().then(() => undefined, (error: unknown) => String(error))
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-disk-'))
@@ -68,7 +69,7 @@ const runGuest = async ({ command, disks, devices = [], until }: Guest): Promise
   return console
 }
 
-describe.skipIf(noDebian !== undefined)(`Linux${noDebian === undefined ? '' : ` (${noDebian})`}`, () => {
+describeUnless(noDebian, 'Linux', () => {
   it('reads disks, writes where it may, and uses entropy and console', { timeout: 300_000 }, async () => {
     const [a, b, c] = [noise(4 * megabyte), noise(2 * megabyte), noise(megabyte)]
     const paths = [imageFile('a', a), imageFile('b', b), imageFile('c', c)] as const

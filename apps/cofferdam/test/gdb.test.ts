@@ -27,7 +27,8 @@ afterEach(() => {
 
 /** Starts a guest that waits for gdb on a port of its choice; answers the port. */
 const waiting = async (words: readonly string[]): Promise<number> => {
-  const child = spawn(process.execPath, ['--conditions=@cofferdam/source', main, 'boot', '--gdb', '0', '--timeout', '100', ...words], {
+  const boot = ['--conditions=@cofferdam/source', main, 'boot', '--gdb', '0', '--timeout', '100', ...words]
+  const child = spawn(process.execPath, boot, {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   guest = child
@@ -74,7 +75,9 @@ describe.skipIf(missing !== '')(`gdb${missing === '' ? '' : ` (${missing})`}`, (
     expect(out).toMatch(/=> 0x[0-9a-f]+ <start_kernel\+\d+>/)
   })
 
-  it('stops at a symbol, looks around, steps, watches memory, switches processors and lets go', { timeout: 120_000 }, async () => {
+  it('stops at a symbol, looks around, steps, watches memory, switches processors, lets go', {
+    timeout: 120_000,
+  }, async () => {
     const map = execFileSync('xz', ['-dc', join(kernels, 'System.map.xz')], { encoding: 'latin1', maxBuffer: 2 ** 28 })
     writeFileSync(symbols, symbolFile(map, ['start_kernel', 'linux_banner', 'jiffies', '_text']))
     const out = await gdb(await waiting(kernel), [
@@ -111,7 +114,8 @@ describe.skipIf(missing !== '')(`gdb${missing === '' ? '' : ` (${missing})`}`, (
     ))
     const out = await gdb(await waiting(['--kernel', spin, '--initrd', 'none']), [
       'python import threading, time',
-      'python threading.Thread(target=lambda: (time.sleep(1), gdb.post_event(lambda: gdb.execute("interrupt")))).start()',
+      'python interrupt = lambda: gdb.post_event(lambda: gdb.execute("interrupt"))',
+      'python threading.Thread(target=lambda: (time.sleep(1), interrupt())).start()',
       'continue', 'print/x $rip', 'kill',
     ])
     expect(out).toMatch(/received signal SIGINT[^]*\$1 = 0x100020|Python scripting is not supported/)

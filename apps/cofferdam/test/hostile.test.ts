@@ -2,6 +2,7 @@ import { InvalidArgumentError } from 'commander'
 import { describe, expect, it } from 'vitest'
 import { createHostileWatch, hostileLines, parseHostile } from '../src/hostile.ts'
 import { debianMissing, runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 
@@ -53,8 +54,8 @@ describe('the sentence about an attack', () => {
   })
 })
 
-describe.skipIf(debianMissing !== undefined)(`Linux under a hostile host${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
-  it('refuses an old answer of the firmware, and the firmware an old request of Linux', { timeout: 300_000 }, async () => {
+describeUnless(debianMissing, 'Linux under a hostile host', () => {
+  it('refuses an old answer of the firmware, and the firmware its old request', { timeout: 300_000 }, async () => {
     const { code, out, err } = await runReal([
       '--cc', 'snp', '--kernel', 'sid-cloud', '--memory', '512M', '--append', 'quiet cryptomgr.notests=1',
       '--hostile', 'replay-request', '--hostile', 'replay-response',

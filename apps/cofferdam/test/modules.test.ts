@@ -90,7 +90,8 @@ describe('the archive of modules', () => {
 
   it('says which module serves which device', () => {
     const text = textOf(['net', 'disk'])
-    expect(text).toContain('alias virtio:d2v* virtio_blk\nalias virtio:d1v* virtio_net\nalias pci:v00001AF4d* virtio_pci\n')
+    expect(text)
+      .toContain('alias virtio:d2v* virtio_blk\nalias virtio:d1v* virtio_net\nalias pci:v00001AF4d* virtio_pci\n')
     expect(textOf(['disk'])).not.toContain('virtio_net')
   })
 

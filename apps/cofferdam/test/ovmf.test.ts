@@ -1,13 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { debianMissing, runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-ovmf-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-describe.skipIf(debianMissing !== undefined)(`OVMF${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'OVMF', () => {
   it('boots a kernel by its EFI stub, types at its shell, and keeps its variables', { timeout: 300_000 }, async () => {
     const vars = join(folder, 'vars.fd')
     const { code, out, err } = await runReal(

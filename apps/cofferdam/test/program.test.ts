@@ -28,7 +28,8 @@ const commands = (program = createProgram(surroundings().around, () => undefined
   )
 
 describe('help', () => {
-  it.each(commands().map((words) => [words.join(' '), words] as const))('of %s names it and exits with 0', async (_, words) => {
+  const named = commands().map((words) => [words.join(' '), words] as const)
+  it.each(named)('of %s names it and exits with 0', async (_, words) => {
     const { around, out, err } = surroundings()
     expect(await runCli([...words, '--help'], around)).toBe(0)
     expect(out()).toContain(`Usage: cofferdam ${words.join(' ')}`)

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createSevIdentity, DEFAULT_FACTS, encodeTcb } from '@cofferdam/sev'
 import { PspStatus, SevPlatformState, SevPlatformStatus, SnpPlatformState, SnpPlatformStatus } from '@cofferdam/spec'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { sevAnswers, sevProgram, type SevIoctlName } from './ioctl-program.ts'
 import { debianMissing, runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-psp-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -18,8 +19,8 @@ const EIO = -5
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 
-describe.skipIf(debianMissing !== undefined)(`Linux on a machine with a PSP${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
-  it('finds it, gives it commands by /dev/sev, and has kvm_amd initialise SEV, by interrupts', { timeout: 300_000 }, async () => {
+describeUnless(debianMissing, 'Linux on a machine with a PSP', () => {
+  it('finds it, commands it by /dev/sev, and kvm_amd initialises SEV, by interrupts', { timeout: 300_000 }, async () => {
     const program = join(folder, 'sev')
     writeFileSync(program, sevProgram(commands), { mode: 0o755 })
     const { code, out, err } = await runReal([

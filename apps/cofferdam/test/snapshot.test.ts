@@ -45,7 +45,9 @@ beforeAll(async () => {
 }, 120_000)
 
 describe('cofferdam boot --snapshot-at', () => {
-  it('writes the machine and goes on; what goes on from it shows the rest, to the last byte', { timeout: 120_000 }, async () => {
+  it('writes the machine and goes on; what goes on from it shows the rest, byte by byte', {
+    timeout: 120_000,
+  }, async () => {
     const file = path('at.snap')
     const run = await runReal([...options, '--snapshot-at', '@CA', '--snapshot', file])
     expect(run).toMatchObject({
@@ -115,7 +117,7 @@ describe('cofferdam boot --snapshot-every', () => {
     expect(stats('resumed.json')).toMatchObject({ instructions: straight.instructions })
   })
 
-  it('writes the same files whatever happens around it, by instructions and by time', { timeout: 240_000 }, async () => {
+  it('writes the same files whatever happens around it, by instructions and time', { timeout: 240_000 }, async () => {
     const hashes = []
     for (const [name, every] of [['a', '100M'], ['b', '100M'], ['c', '0.1s']] as const) {
       const { err } = await runReal([...options, '--snapshot-every', every, '--snapshot', path(`${name}.snap`)])
@@ -130,7 +132,10 @@ describe('cofferdam boot --snapshot-every', () => {
     expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual([])
   })
 
-  it.each([['10s', 'nanoseconds', 1e10], ['0.5s', 'nanoseconds', 5e8], ['500M', 'instructions', 5e8], ['2G', 'instructions', 2e9]])(
+  it.each([
+    ['10s', 'nanoseconds', 1e10], ['0.5s', 'nanoseconds', 5e8], ['500M', 'instructions', 5e8],
+    ['2G', 'instructions', 2e9],
+  ])(
     'takes %s', (text, unit, every) => {
       expect(parseInterval(text)).toEqual({ unit, every })
     })
@@ -146,16 +151,21 @@ describe('a snapshot that cannot be', () => {
     [['--snapshot-every', '1s'], '--snapshot-every: says when; add --snapshot FILE'],
     [['--snapshot-stop'], '--snapshot-stop: works with --snapshot-at'],
     [['--snapshot', 'x', '--snapshot-every', '1s', '--snapshot-stop'], '--snapshot-stop: works with --snapshot-at'],
-    [['--snapshot', 'x', '--snapshot-every', '1s', '--snapshot-at', 'y'], '--snapshot-every: one file holds one snapshot'],
+    [['--snapshot', 'x', '--snapshot-every', '1s', '--snapshot-at', 'y'],
+      '--snapshot-every: one file holds one snapshot'],
     [['--snapshot', 'x', '--snapshot-every', '1s', '--disk', 'd.img,rw'], 'what the guest goes on to write to d.img'],
-    [['--snapshot', 'x', '--snapshot-at', 'y', '--disk', 'd.img,overlay=d.cow'], 'what the guest goes on to write to d.cow'],
+    [['--snapshot', 'x', '--snapshot-at', 'y', '--disk', 'd.img,overlay=d.cow'],
+      'what the guest goes on to write to d.cow'],
     [
       ['--cc', 'snp', '--svsm', '--svsm-vtpm', '--snapshot', 'x', '--snapshot-at', 'y'],
       '--snapshot: not with --svsm-vtpm: the TPM is a program of its own',
     ],
-    [['--cc', 'snp', '--accept', 'eager', '--restore', 'x'], '--accept: the guest of a snapshot was launched already; leave it out'],
-    [['--cc', 'snp', '--sev-features', 'secure-tsc', '--restore', 'x'], '--sev-features: the guest of a snapshot was launched already'],
-    [['--cc', 'none', '--hostile', 'flip', '--restore', 'x'], '--hostile: works with an SNP guest; x holds a plain machine'],
+    [['--cc', 'snp', '--accept', 'eager', '--restore', 'x'],
+      '--accept: the guest of a snapshot was launched already; leave it out'],
+    [['--cc', 'snp', '--sev-features', 'secure-tsc', '--restore', 'x'],
+      '--sev-features: the guest of a snapshot was launched already'],
+    [['--cc', 'none', '--hostile', 'flip', '--restore', 'x'],
+      '--hostile: works with an SNP guest; x holds a plain machine'],
     [['--restore', 'x', '--kernel', 'y'], '--kernel: the machine of a snapshot has started; leave it out'],
     [['--restore', 'x', '--append', 'y'], '--append: the machine of a snapshot has started; leave it out'],
     [['--restore', 'x', '--run', 'y'], '--run: the machine of a snapshot has started; type the command'],

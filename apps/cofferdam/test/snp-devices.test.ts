@@ -2,16 +2,17 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { sha256 } from '../src/images/store.ts'
 import { debianMissing, runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-devices-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const noise = Uint8Array.from({ length: 2 ** 21 }, (_, i) => Math.imul(i, 0x9e37_79b1) >>> 13)
 
-describe.skipIf(debianMissing !== undefined)(`an SNP guest${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'an SNP guest', () => {
   it('uses disk, folder, network, entropy and console by its bounce buffers', { timeout: 300_000 }, async () => {
     const [disk, share, text] = [join(folder, 'disk'), join(folder, 'share'), join(folder, 'console')]
     writeFileSync(disk, noise)

@@ -2,12 +2,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMachine } from '@cofferdam/machine'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { fetchImages } from '../src/images/fetch.ts'
 import { openStore } from '../src/images/store.ts'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
 import { ovmfAsIgvm } from './ovmf-igvm.ts'
 import { ownInitramfs, readSnpStats } from './snp-stats.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-ovmf-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -38,10 +39,11 @@ async function boot(kernel: string, memory: string, vcpus: number, firmware = 'o
   return { out, total: of('MemTotal') ?? 0, unaccepted: of('Unaccepted'), backed }
 }
 
-describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'OVMF in an SNP guest', () => {
   it.each([
-    ['sid-cloud', '256M', 1, 256 * MiB], ['sid-cloud', '3147780K', 2, 3 * GiB + 2 * MiB + 4096], ['sid-cloud', '4097M', 4, 4097 * MiB],
-    ['trixie-cloud', '2G', 1, 2 * GiB], ['trixie-cloud', '4095M', 2, 4095 * MiB], ['trixie-cloud', '4097M', 4, 4097 * MiB],
+    ['sid-cloud', '256M', 1, 256 * MiB], ['sid-cloud', '3147780K', 2, 3 * GiB + 2 * MiB + 4096],
+    ['sid-cloud', '4097M', 4, 4097 * MiB], ['trixie-cloud', '2G', 1, 2 * GiB],
+    ['trixie-cloud', '4095M', 2, 4095 * MiB], ['trixie-cloud', '4097M', 4, 4097 * MiB],
     ['bookworm-cloud', '2G', 1, 2 * GiB], ['bookworm-cloud', '4095M', 4, 4095 * MiB],
     ['sid-generic', '2G', 2, 2 * GiB], ['sid-generic', '4097M', 4, 4097 * MiB],
   ] as const)('boots %s with %s and %i vCPUs', { timeout: 600_000 }, async (kernel, memory, vcpus, bytes) => {
@@ -53,7 +55,8 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
   })
 
   it.skipIf(cocoKernel === undefined).each([1, 2, 4])(
-    'boots a kernel of our own with %i vCPUs', { timeout: 600_000 }, async (vcpus) => { await boot(cocoKernel ?? '', '2G', vcpus) })
+    'boots a kernel of our own with %i vCPUs', { timeout: 600_000 },
+    async (vcpus) => { await boot(cocoKernel ?? '', '2G', vcpus) })
 
   it.each([1, 2])('boots through generic OVMF, too, with %i vCPUs', { timeout: 600_000 }, async (vcpus) => {
     await boot('trixie-cloud', '2G', vcpus, 'ovmf')
@@ -61,7 +64,7 @@ describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissin
 
   it.each([
     [1, '256M'], [1, '2G'], [2, '2G'], [4, '2G'], [2, '3147780K'], [2, '4095M'], [4, '4097M'], [2, '64G'],
-  ])('runs at VMPL2 under our SVSM, the kernel after it, with %i vCPUs and %s', { timeout: 600_000 }, async (vcpus, memory) => {
+  ])('runs at VMPL2 under our SVSM, and the kernel too: %i vCPUs, %s', { timeout: 600_000 }, async (vcpus, memory) => {
     const { out } = await boot('sid-cloud', memory, vcpus, 'ovmf-amdsev', '--svsm')
     expect(out).toContain('SEV: SNP running at VMPL2.')
     // OVMF has the host's list of processors, and the SVSM make their VMSAs.

@@ -1,17 +1,18 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { fetchImages } from '../src/images/fetch.ts'
 import { openStore } from '../src/images/store.ts'
 import { ovmfAsIgvm } from './ovmf-igvm.ts'
 import { debianMissing, runMeasure, runReal } from './real.ts'
 import { ownInitramfs, readSnpStats } from './snp-stats.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-ovmf-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-describe.skipIf(debianMissing !== undefined)(`OVMF in an SNP guest${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'OVMF in an SNP guest', () => {
   it('boots a kernel that it has verified, and was launched as `measure` says', { timeout: 300_000 }, async () => {
     const stats = join(folder, 'stats.json')
     const initrd = join(folder, 'initrd.cpio')

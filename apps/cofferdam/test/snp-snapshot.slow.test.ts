@@ -1,12 +1,13 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { openStore } from '../src/images/store.ts'
 import { createMachine } from '../src/machine.ts'
 import { runCli } from '../src/program.ts'
 import { debianMissing, runReal } from './real.ts'
 import { collectOutput, pipeInput } from './streams.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-snapshot-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -30,16 +31,16 @@ const figures = (name: string): Figures => JSON.parse(readFileSync(path(name), '
 
 const typed = 'grep -c processor /proc/cpuinfo\nsev-report nonce\n'
 
-describe.skipIf(debianMissing !== undefined)(`cofferdam boot --restore of an SNP guest${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'cofferdam boot --restore of an SNP guest', () => {
   it.each([
     ['one processor', ['--vcpus', '1'], 'Freeing SMP alternatives'],
     ['two processors, in user space', ['--vcpus', '2', '--accept', 'lazy'], 'shell ready'],
     ['two processors under an SVSM', ['--vcpus', '2', '--svsm'], 'Run /init'],
-  ])('goes on to the same bytes, counts and a report that is accepted: %s', { timeout: 600_000 }, async (_, how, at) => {
+  ])('goes on to the same bytes, counts and a valid report: %s', { timeout: 600_000 }, async (_, how, at) => {
     const file = path('snp.snap')
     const straight = await runReal([
-      '--cc', 'snp', '--memory', '512M', '--append', 'cryptomgr.notests=1', ...how, '--snapshot-at', at, '--snapshot', file,
-      '--stats', path('straight.json'),
+      '--cc', 'snp', '--memory', '512M', '--append', 'cryptomgr.notests=1', ...how,
+      '--snapshot-at', at, '--snapshot', file, '--stats', path('straight.json'),
     ], typed)
     expect(straight.code, straight.err).toBe(0)
     const rest = await runReal(['--restore', file, '--stats', path('rest.json')], typed)
@@ -47,18 +48,22 @@ describe.skipIf(debianMissing !== undefined)(`cofferdam boot --restore of an SNP
     expect(straight.out.endsWith(rest.out)).toBe(true)
     const [one, other] = ['straight.json', 'rest.json'].map(figures)
     expect([other.instructions, other.virtualSeconds]).toEqual([one.instructions, one.virtualSeconds])
-    expect([other.machine.snp.exits, other.machine.snp.measurement]).toEqual([one.machine.snp.exits, one.machine.snp.measurement])
+    expect([other.machine.snp.exits, other.machine.snp.measurement])
+      .toEqual([one.machine.snp.exits, one.machine.snp.measurement])
 
     expect((await run('certs', path('certs'))).code).toBe(0)
     writeFileSync(path('console.txt'), rest.out)
-    const verified = await run('verify', path('console.txt'), '--certs', path('certs'), '--measurement', one.machine.snp.measurement)
-    expect(verified, rest.out).toMatchObject({ code: 0, out: expect.stringContaining('accepted: signed by the VCEK') as string })
+    const verified =
+      await run('verify', path('console.txt'), '--certs', path('certs'), '--measurement', one.machine.snp.measurement)
+    const accepted = expect.stringContaining('accepted: signed by the VCEK') as string
+    expect(verified, rest.out).toMatchObject({ code: 0, out: accepted })
   })
 
   it('refuses what contradicts the file, and leaves one behind by --snapshot-every', { timeout: 600_000 }, async () => {
     const file = path('every.snap')
     const { code } = await runReal([
-      '--cc', 'snp', '--memory', '512M', '--snapshot-every', '200M', '--snapshot', file, '--until', 'Freeing SMP alternatives',
+      '--cc', 'snp', '--memory', '512M', '--snapshot-every', '200M', '--snapshot', file,
+      '--until', 'Freeing SMP alternatives',
     ])
     expect(code).toBe(0)
     for (const [given, message] of [

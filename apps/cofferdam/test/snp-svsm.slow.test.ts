@@ -5,6 +5,7 @@ import { AttestationReport } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { findSwtpm } from '../src/tpm/swtpm.ts'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 /** What a kernel says when it is not well. */
 const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|soft lockup|\bstall/
@@ -25,12 +26,10 @@ async function boot(run: string, ...how: readonly string[]) {
   return { out, svsm: machine.svsm }
 }
 
-const name = debianMissing === undefined ? '' : ` (${debianMissing})`
-
-describe.skipIf(debianMissing !== undefined)(`SNP guests under an SVSM${name}`, () => {
+describeUnless(debianMissing, 'SNP guests under an SVSM', () => {
   it.each([
     [1, '256M'], [2, '4095M'], [4, '4097M'], [4, '2G'], [2, '3147780K'], [2, '64G'],
-  ])('boot with %i vCPUs and %s, and have the SVSM validate and create processors', { timeout: 600_000 }, async (vcpus, memory) => {
+  ])('with %i vCPUs and %s have it validate and create processors', { timeout: 600_000 }, async (vcpus, memory) => {
     const { out, svsm } = await boot('dmesg | grep SEV; echo "processors: $(nproc)"', '--vcpus', `${vcpus}`, '--memory', memory)
     expect(out).toMatch(/Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP/)
     expect(out).toContain('SEV: SNP running at VMPL2.')
@@ -84,10 +83,10 @@ describe.skipIf(debianMissing !== undefined || cocoKernel === undefined || findS
     it('are a TPM, and reports that vouch for it', { timeout: 600_000 }, async () => {
       const report = '/sys/kernel/config/tsm/report/r'
       const { out, svsm } = await boot([
-        'cat /sys/class/tpm/tpm0/tpm_version_major', 'mount -t configfs none /sys/kernel/config', `mkdir ${report}`, `cd ${report}`,
-        'echo svsm > service_provider', 'dd if=/dev/zero of=inblob bs=64 count=1', 'echo "report: $(wc -c < outblob)"',
-        'echo "manifest: $(wc -c < manifestblob)"', 'echo c476f1eb-0123-45a5-9641-b4e7dde5bfe3 > service_guid',
-        'echo "key: $(wc -c < manifestblob)"',
+        'cat /sys/class/tpm/tpm0/tpm_version_major', 'mount -t configfs none /sys/kernel/config', `mkdir ${report}`,
+        `cd ${report}`, 'echo svsm > service_provider', 'dd if=/dev/zero of=inblob bs=64 count=1',
+        'echo "report: $(wc -c < outblob)"', 'echo "manifest: $(wc -c < manifestblob)"',
+        'echo c476f1eb-0123-45a5-9641-b4e7dde5bfe3 > service_guid', 'echo "key: $(wc -c < manifestblob)"',
       ].join('; '), '--kernel', cocoKernel ?? '', '--svsm-vtpm')
       expect(out).toContain('tpm-svsm tpm-svsm: SNP SVSM vTPM 2.0 device')
       expect(out).toMatch(/report: 1184\r?\nmanifest: 362\r?\nkey: 314/)

@@ -1,9 +1,10 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
 import { ownInitramfs } from './snp-stats.ts'
+import { describeUnless } from './unless.ts'
 
 /** What a kernel says when it is not well. */
 const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|soft lockup|\bstall/
@@ -11,7 +12,8 @@ const complaints = /BUG:|WARNING:|Oops|Call Trace|Kernel panic|unchecked MSR|sof
 /** Boots as an SNP guest and tells what the guest says of itself. */
 async function facts(kernel: string, vcpus: number, memory: string, ...more: readonly string[]) {
   const { code, out, err } = await runReal([
-    '--cc', 'snp', '--kernel', kernel, '--vcpus', String(vcpus), '--memory', memory, '--append', 'cryptomgr.notests=1', ...more,
+    '--cc', 'snp', '--kernel', kernel, '--vcpus', String(vcpus), '--memory', memory,
+    '--append', 'cryptomgr.notests=1', ...more,
     '--run', 'dmesg | grep -E "SEV|Memory:"; echo "processors: $(nproc)"; grep -E "MemTotal|Unaccepted" /proc/meminfo',
   ])
   expect(code, err).toBe(0)
@@ -44,7 +46,7 @@ function expectAll({ present, total }: { readonly present: number, readonly tota
 const kernels = ['sid-cloud', 'trixie-cloud', 'bookworm-cloud', 'sid-generic', ...(cocoKernel === undefined ? [] : [cocoKernel])]
 const cases = kernels.flatMap((kernel) => [1, 2, 4].map((vcpus) => [kernel.replace(/.*\/(.*)\/.*/, '$1'), vcpus, kernel] as const))
 
-describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'SNP guests', () => {
   it.each(cases)('boots %s with %i vCPUs', { timeout: 600_000 }, async (_, vcpus, kernel) => {
     const guest = await facts(kernel, vcpus, '2G')
     expect(guest.processors).toBe(vcpus)
@@ -58,7 +60,8 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === unde
   it('runs with a TSC of its own, and debug registers of its own', { timeout: 600_000 }, async () => {
     const { code, out, err } = await runReal([
       '--cc', 'snp', '--vcpus', '2', '--sev-features', 'secure-tsc,debug-swap', '--append', 'cryptomgr.notests=1',
-      '--run', 'dmesg | grep -E "SEV: Status|tsc"; cat /sys/devices/system/clocksource/clocksource0/current_clocksource',
+      '--run',
+      'dmesg | grep -E "SEV: Status|tsc"; cat /sys/devices/system/clocksource/clocksource0/current_clocksource',
     ])
     expect(code, err).toBe(0)
     expect(out).toMatch(/SEV: Status:.* DebugSwap .*SecureTSC/)
@@ -81,7 +84,8 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === unde
   it('says which feature a kernel does not know', { timeout: 600_000 }, async () => {
     const { code, err } = await runReal(['--cc', 'snp', '--sev-features', 'vmsa-reg-prot'])
     expect(code).toBe(3)
-    expect(err).toContain('lacks SEV-SNP features that the guest needs (general reason 0x2); further information 0x10000')
+    expect(err)
+      .toContain('lacks SEV-SNP features that the guest needs (general reason 0x2); further information 0x10000')
   })
 
   it.each([
@@ -104,7 +108,9 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === unde
       expect(code, err).toBe(0)
       return JSON.parse(readFileSync(stats, 'utf8')) as {
         instructions: number, virtualSeconds: number
-        machine: { snp?: { time: Record<'acceptance' | 'exits' | 'rest', { instructions: number, virtualSeconds: number }> } }
+        machine: {
+          snp?: { time: Record<'acceptance' | 'exits' | 'rest', { instructions: number, virtualSeconds: number }> }
+        }
       }
     }
     const plain = await boot('plain.json', '--cpu', 'amd')
@@ -123,9 +129,12 @@ describe.skipIf(debianMissing !== undefined)(`SNP guests${debianMissing === unde
     expect((await facts('sid-cloud', 2, '4G', '--accept', 'eager')).unaccepted).toBe(0)
   })
 
-  it.each(['lazy', 'background'])('keeps what a program writes to all memory (%s)', { timeout: 600_000 }, async (accept) => {
+  it.each(['lazy', 'background'])('keeps what a program writes everywhere (%s)', {
+    timeout: 600_000,
+  }, async (accept) => {
     const { code, out, err } = await runReal([
-      '--cc', 'snp', '--memory', '768M', '--vcpus', '2', '--accept', accept, '--append', 'cryptomgr.notests=1', '--run', `
+      '--cc', 'snp', '--memory', '768M', '--vcpus', '2', '--accept', accept,
+      '--append', 'cryptomgr.notests=1', '--run', `
         mkdir /all; mount -t tmpfs -o size=100% all /all
         left() { sed -n 's/^Unaccepted: *\\([0-9]*\\).*/\\1/p' /proc/meminfo; }
         echo "before: $(left)"

@@ -1,13 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { debianMissing, runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-snp-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-describe.skipIf(debianMissing !== undefined)(`an SNP guest${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'an SNP guest', () => {
   it('is Debian\'s kernel, on two processors, with memory that it accepts lazily', { timeout: 300_000 }, async () => {
     const stats = join(folder, 'stats.json')
     const { code, out, err } = await runReal([

@@ -5,9 +5,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { debianMissing, runReal } from './real.ts'
 import { stressScript } from './stress.ts'
+import { describeUnless } from './unless.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'cofferdam-stress-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -17,13 +18,15 @@ const script = (cycles: 'each' | 'once'): string => {
   return path
 }
 
-describe.skipIf(debianMissing !== undefined)(`four processors${debianMissing === undefined ? '' : ` (${debianMissing})`}`, () => {
+describeUnless(debianMissing, 'four processors', () => {
   it.each([
     ['of a plain machine', 'each', []], ['of a plain AMD machine', 'each', ['--cpu', 'amd', '--seed', '2']],
     // Linux takes the GHCB of a processor that it sends away (sev_es_ap_hlt_loop), and never gives it back when a new
     // VMSA starts it again: the backup GHCB is all that it has from then on, and the second time it panics.
     ['of an SNP guest', 'once', ['--cc', 'snp']],
-  ] as const)('%s fork, pipe, signal, fill memory, go away and come back for 150 s', { timeout: 1_800_000 }, async (_what, cycles, words) => {
+  ] as const)('%s fork, pipe, signal, fill memory, go and come back', {
+    timeout: 1_800_000,
+  }, async (_, cycles, words) => {
     const { code, out, err } = await runReal([
       ...words, '--kernel', 'sid-cloud', '--vcpus', '4', '--append', 'quiet cryptomgr.notests=1', '--timeout', '1700',
       '--add', `${script(cycles)}:/stress.sh`, '--run', 'sh /stress.sh',

@@ -21,7 +21,8 @@ const jobs = {
     dd if=/dev/zero of=/fill/a bs=64k 2>/dev/null && echo "fill: it did not fill up"
     [ $(stat -c %s /fill/a) = 4194304 ] || echo "fill: $(stat -c %s /fill/a) bytes"; umount /fill`,
   // Sorting: memory that grows, and page faults.
-  sort: 'seq 2000 | sort -r >/tmp/down; sort -n /tmp/down >/tmp/up; seq 2000 | cmp - /tmp/up || echo "sort: wrong order"',
+  sort: 'seq 2000 | sort -r >/tmp/down; sort -n /tmp/down >/tmp/up; '
+    + 'seq 2000 | cmp - /tmp/up || echo "sort: wrong order"',
 } as const
 
 /** Takes processors away and gives them back while the rest goes on. */

@@ -42,10 +42,16 @@ export function symbolFile(map: string, names: readonly string[]): Uint8Array {
   }
   bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
   // An executable for x86-64, with five sections and no program headers.
-  put(16, [2, 2], [2, 62], [4, 1], [8, 0], [8, 0], [8, sectionsAt], [4, 0], [2, HEADER], [2, 0], [2, 0], [2, SECTION], [2, 5], [2, 4])
+  put(
+    16, [2, 2], [2, 62], [4, 1], [8, 0], [8, 0], [8, sectionsAt], [4, 0], [2, HEADER], [2, 0], [2, 0], [2, SECTION],
+    [2, 5], [2, 4],
+  )
   symbols.forEach(({ name, address, type }, i) => {
     const at = symbolsAt + (i + 1) * SYMBOL
-    put(at, [4, strings.indexOf(`\0${name}\0`) + 1], [1, (1 << 4) | type], [1, 0], [2, SECTIONS.text], [8, address], [8, 0])
+    put(
+      at, [4, strings.indexOf(`\0${name}\0`) + 1], [1, (1 << 4) | type], [1, 0], [2, SECTIONS.text], [8, address],
+      [8, 0],
+    )
   })
   bytes.set(new TextEncoder().encode(strings), stringsAt)
   bytes.set(new TextEncoder().encode(sectionNames), namesAt)

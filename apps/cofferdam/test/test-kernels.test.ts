@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { assemble, assemblerMissing, hasQemu, kernelFolder } from './assemble.ts'
 import { runReal } from './real.ts'
+import { describeUnless } from './unless.ts'
 
 const { folder, remove } = kernelFolder()
 afterAll(remove)
@@ -63,7 +64,7 @@ CS: 00c09a00
 RSDT: 54445352
 `
 
-describe.skipIf(assemblerMissing !== undefined)(`a test kernel${assemblerMissing ? ` (${assemblerMissing})` : ''}`, () => {
+describeUnless(assemblerMissing, 'a test kernel', () => {
   it('enters by Multiboot with memory map, command line and module, and has its devices', async () => {
     const kernel = assemble(folder, 'multiboot', sourceOf('multiboot'))
     const { code, out, err } = await boot(kernel, '--initrd', moduleFile, '--append', 'a=1 b')

@@ -8,7 +8,9 @@ import type { DiskArgument } from '../disks/parse-disk.ts'
 import { catalog, findEntry } from '../images/catalog.ts'
 import type { StoredImage } from '../images/store.ts'
 import type { DriverGroup } from '../initramfs/modules.ts'
-import type { CpuVendor, DeviceOption, DiskOption, Engine, Erratum, HostileOption, NamedBytes } from '../machine-port.ts'
+import type {
+  CpuVendor, DeviceOption, DiskOption, Engine, Erratum, HostileOption, NamedBytes,
+} from '../machine-port.ts'
 import type { AddedFile } from '../parse.ts'
 import { openForwards, type Forwards } from '../net/forwards.ts'
 import { openNet } from '../net/open-net.ts'
@@ -115,7 +117,9 @@ export const commandLine = (
   isLinux = true,
 ): string => {
   const background = accept === 'background' ? 'cofferdam.accept=background' : ''
-  const parts = [isLinux ? standardParameters : '', background, run === undefined ? '' : runParameter(run), append ?? '']
+  const parts = [
+    isLinux ? standardParameters : '', background, run === undefined ? '' : runParameter(run), append ?? '',
+  ]
   const text = parts.filter(Boolean).join(' ')
   const length = new TextEncoder().encode(text).length
   if (length >= commandLineSize) {
@@ -149,7 +153,9 @@ type Drivers = readonly DriverGroup[]
  * The modules for some drivers. Nobody asked for those of a confidential guest: without them it has no
  * /dev/sev-guest.
  */
-const modulesOf = async (image: StoredImage, drivers: Drivers, around: Surroundings): Promise<Uint8Array | undefined> => {
+const modulesOf = async (
+  image: StoredImage, drivers: Drivers, around: Surroundings,
+): Promise<Uint8Array | undefined> => {
   try {
     return await modulesFor(image, drivers, around)
   } catch (error) {
@@ -202,8 +208,12 @@ const warnOfDrivers = (name: string, drivers: Drivers, { stderr }: Surroundings)
 
 /** Firmware alone finds what it boots: nothing of ours reaches it. */
 const refuseWithoutKernel = (options: BootOptions): void => {
-  const given = options.initrd !== undefined ? '--initrd' : options.append !== undefined ? '--append' : ownInitramfsOption(options)
-  if (given !== undefined) throw usageError(`${given}: works with a kernel of --kernel only, and --kernel none has none`)
+  const given = options.initrd !== undefined ? '--initrd'
+    : options.append !== undefined ? '--append'
+    : ownInitramfsOption(options)
+  if (given !== undefined) {
+    throw usageError(`${given}: works with a kernel of --kernel only, and --kernel none has none`)
+  }
 }
 
 /** Kernel and initramfs; neither when firmware shall find something itself. */
@@ -219,7 +229,9 @@ const loadGuest = async (options: BootOptions, drivers: Drivers, around: Surroun
   const isLinux = kind !== 'multiboot' && (kind !== 'pvh' || options.initrd !== 'none')
   const refused = isLinux ? undefined : ownInitramfsOption(options)
   if (refused !== undefined) {
-    throw usageError(`${refused}: works with the default initramfs only, and the ${kind} kernel ${options.kernel} gets none`)
+    throw usageError(
+      `${refused}: works with the default initramfs only, and the ${kind} kernel ${options.kernel} gets none`,
+    )
   }
   const initrd = isLinux || options.initrd !== undefined ? await loadInitrd(options, drivers, around, image) : undefined
   return { kernel, ...(initrd && { initrd }), ownInitramfs: isLinux && options.initrd === undefined, isLinux }
@@ -284,7 +296,9 @@ const bootWith = async (
 /** What can be refused before anything is fetched or read. */
 const checkOptions = (options: BootOptions): void => {
   if (options.forward && !options.net) throw usageError('--forward: works with --net user only')
-  const outputs = { 'stats': options.stats, 'report': options.report, 'save-vars': options.saveVars, 'snapshot': options.snapshot }
+  const outputs = {
+    'stats': options.stats, 'report': options.report, 'save-vars': options.saveVars, 'snapshot': options.snapshot,
+  }
   for (const [what, path] of Object.entries(outputs)) if (path !== undefined) checkWritable(what, path)
 }
 

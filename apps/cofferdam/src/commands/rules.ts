@@ -8,7 +8,8 @@ export const showRules = (id: string | undefined, { stdout }: Pick<Surroundings,
   const paint = createPaint(stdout)
   if (id === undefined) {
     for (const { id: name, title, outcome } of RULES) {
-      stdout.write(`${paint('bold', name)}\n  ${title}.\n  ${paint('dim', `When broken, on real hardware: ${OUTCOMES[outcome]}.`)}\n`)
+      const broken = paint('dim', `When broken, on real hardware: ${OUTCOMES[outcome]}.`)
+      stdout.write(`${paint('bold', name)}\n  ${title}.\n  ${broken}\n`)
     }
     return
   }

@@ -1,5 +1,7 @@
 import { writeFileSync } from 'node:fs'
-import { describeFinding, jsonReport, junitReport, sarifReport, type Finding, type Findings, type ReportInput, type Rule } from '@cofferdam/findings'
+import {
+  describeFinding, jsonReport, junitReport, sarifReport, type Finding, type Findings, type ReportInput, type Rule,
+} from '@cofferdam/findings'
 import { inputError, plainReason } from '../errors.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
 import { RULES } from './rules.ts'

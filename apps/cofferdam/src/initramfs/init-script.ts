@@ -81,8 +81,8 @@ else
 fi
 
 cd /root
-# When a session's leader ends, the terminal is hung up, and what has not been sent yet is lost (tty_vhangup_session): it
-# waits for that, as stty does before it sets anything.
+# When a session's leader ends, the terminal is hung up, and what has not been sent yet is lost (tty_vhangup_session):
+# it waits for that, as stty does before it sets anything.
 setsid -c sh -c 'sh -c "$0"; status=$?; stty onlcr; exit $status' "$command" </dev/$tty >/dev/$tty 2>&1
 status=$?
 echo "${runStatusText}$status"

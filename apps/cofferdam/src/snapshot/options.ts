@@ -99,7 +99,8 @@ const checkWriting = (given: BootOptions): void => {
     const file = written.mode === 'rw' ? written.file : written.overlay ?? ''
     const instead = snapshotAt === undefined ? '' : ', or stop with --snapshot-stop'
     throw usageError(
-      `${when}: what the guest goes on to write to ${file} would not fit the snapshot; use overlay without a file${instead}`,
+      `${when}: what the guest goes on to write to ${file} would not fit the snapshot; `
+      + `use overlay without a file${instead}`,
     )
   }
 }
@@ -115,7 +116,9 @@ export const checkSnapshotOptions = (given: BootOptions, isGiven: (name: string)
   }
   if (given.restore === undefined) return
   const launcher = launchers.find(([name]) => isGiven(name))?.[1]
-  if (launcher !== undefined) throw usageError(`${launcher}: the guest of a snapshot was launched already; leave it out`)
+  if (launcher !== undefined) {
+    throw usageError(`${launcher}: the guest of a snapshot was launched already; leave it out`)
+  }
   const firmware = given.firmware !== undefined && given.firmware !== 'direct'
   const starter = firmware ? undefined : starters.find(isGiven)
   if (starter === 'run') {
