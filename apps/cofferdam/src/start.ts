@@ -13,7 +13,7 @@ export async function start(): Promise<void> {
   process.exitCode = exitCode
 }
 
-/** A reader that goes away (`cofferdam rules | head`) is nobody's error. A session has its own listener too: it ends. */
+/** A reader that goes away (`cofferdam rules | head`) is nobody's error. A session has a listener too: it ends. */
 function hearReaders(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {

@@ -20,7 +20,7 @@ const EIO = -5
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 
 describeUnless(debianMissing, 'Linux on a machine with a PSP', () => {
-  it('finds it, commands it by /dev/sev, and kvm_amd initialises SEV, by interrupts', { timeout: 300_000 }, async () => {
+  it('finds it, commands it by /dev/sev, and kvm_amd starts SEV, by interrupts', { timeout: 300_000 }, async () => {
     const program = join(folder, 'sev')
     writeFileSync(program, sevProgram(commands), { mode: 0o755 })
     const { code, out, err } = await runReal([
