@@ -30,7 +30,8 @@ describeUnless(debianMissing, 'SNP guests under an SVSM', () => {
   it.each([
     [1, '256M'], [2, '4095M'], [4, '4097M'], [4, '2G'], [2, '3147780K'], [2, '64G'],
   ])('with %i vCPUs and %s have it validate and create processors', { timeout: 600_000 }, async (vcpus, memory) => {
-    const { out, svsm } = await boot('dmesg | grep SEV; echo "processors: $(nproc)"', '--vcpus', `${vcpus}`, '--memory', memory)
+    const { out, svsm } =
+      await boot('dmesg | grep SEV; echo "processors: $(nproc)"', '--vcpus', `${vcpus}`, '--memory', memory)
     expect(out).toMatch(/Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP/)
     expect(out).toContain('SEV: SNP running at VMPL2.')
     expect(out).toContain(`processors: ${vcpus}`)

@@ -32,8 +32,8 @@ async function facts(kernel: string, vcpus: number, memory: string, ...more: rea
 }
 
 /**
- * Nothing of so many KiB is lost. The kernel is given all but the first megabyte's hole, and keeps for itself what is not
- * in MemTotal: 64 bytes for each page, bounce buffers (6 %, a power of two of 64 MiB to 1 GiB), hash tables, its code.
+ * Nothing of so many KiB is lost. The kernel is given all but the first megabyte's hole, and keeps what is not in
+ * MemTotal: 64 bytes for each page, bounce buffers (6 %, a power of two of 64 MiB to 1 GiB), hash tables, its code.
  */
 function expectAll({ present, total }: { readonly present: number, readonly total: number }, given: number): void {
   expect(present).toBeGreaterThan(given - 1024)
@@ -43,7 +43,9 @@ function expectAll({ present, total }: { readonly present: number, readonly tota
   expect(total).toBeLessThan(present)
 }
 
-const kernels = ['sid-cloud', 'trixie-cloud', 'bookworm-cloud', 'sid-generic', ...(cocoKernel === undefined ? [] : [cocoKernel])]
+const kernels = [
+  'sid-cloud', 'trixie-cloud', 'bookworm-cloud', 'sid-generic', ...(cocoKernel === undefined ? [] : [cocoKernel]),
+]
 const cases = kernels.flatMap((kernel) => [1, 2, 4].map((vcpus) => [kernel.replace(/.*\/(.*)\/.*/, '$1'), vcpus, kernel] as const))
 
 describeUnless(debianMissing, 'SNP guests', () => {
@@ -51,8 +53,9 @@ describeUnless(debianMissing, 'SNP guests', () => {
     const guest = await facts(kernel, vcpus, '2G')
     expect(guest.processors).toBe(vcpus)
     expectAll(guest, 2 ** 21)
-    // Linux 6.1 knows nothing of unaccepted memory: it gets all of it accepted. Others accept 4 MiB with each allocation
-    // until they know their watermarks (cond_accept_memory in mm/page_alloc.c), so how much is left depends on the kernel.
+    // Linux 6.1 knows nothing of unaccepted memory: it gets all of it accepted. Others accept 4 MiB with each
+    // allocation until they know their watermarks (cond_accept_memory in mm/page_alloc.c), so how much is left depends
+    // on the kernel.
     if (kernel === 'bookworm-cloud') expect(guest.unaccepted).toBeUndefined()
     else expect(guest.unaccepted).toBeGreaterThan(2 ** 18)
   })

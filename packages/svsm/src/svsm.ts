@@ -71,8 +71,8 @@ export function createSvsm({ base, vtpm, onFact }: SvsmOptions): Svsm {
     const deposits = createDeposits()
     const vcpus = createGuestVcpus({ apicIds, ranges: [...ram, ...launch], isDeposited: deposits.overlaps })
     return {
-      host, channel, configuration, places, vcpus, deposits, protocols: PROTOCOLS, reports: createReports(channel, places),
-      vtpm: vtpm && createVtpm(vtpm),
+      host, channel, configuration, places, vcpus, deposits, protocols: PROTOCOLS,
+      reports: createReports(channel, places), vtpm: vtpm && createVtpm(vtpm),
       fact({ apicId, vmsa }, fact) { onFact?.(apicId, vmsa, fact) },
     }
   }

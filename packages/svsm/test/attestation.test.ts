@@ -38,7 +38,9 @@ const vtpm = {
 }
 
 /** A box with buffers, and its firmware. */
-function attestBox(firmware?: FirmwareOptions, tpm: { command(command: Uint8Array): Uint8Array | null } | undefined = vtpm) {
+function attestBox(
+  firmware?: FirmwareOptions, tpm: { command(command: Uint8Array): Uint8Array | null } | undefined = vtpm,
+) {
   const facts: SvsmFact[] = []
   const box = startedBox({ svsm: { vtpm: tpm, onFact: (_apicId, _vmsa, fact) => { facts.push(fact) } } })
   box.own(REPORT, 4)

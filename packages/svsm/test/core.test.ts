@@ -255,7 +255,7 @@ describe('a processor with an old and a new VMSA', () => {
     expect(box.call(0, C.QUERY_PROTOCOL, QUERY, NEW).code).toBe(R.SUCCESS)
   })
 
-  it.each([['old', OLD, NEW], ['new', NEW, OLD]])('goes on with the other when the %s one is deleted', (_, gone, left) => {
+  it.each([['old', OLD, NEW], ['new', NEW, OLD]])('goes on with the other when the %s one goes', (_, gone, left) => {
     const box = hotplug()
     expect(box.call(0, C.DELETE_VCPU, { rcx: BigInt(gone.vmsa) }).code).toBe(R.SUCCESS)
     expect(box.call(0, C.QUERY_PROTOCOL, QUERY, left)).toMatchObject({ code: R.SUCCESS, left: box.started })
