@@ -1,7 +1,6 @@
 /**
  * A terminal of sorts: shows what the guest in the worker sends, and sends keys to it. The title says how far it is.
- * The
- * machine runs in a worker, since a page may not compile large modules at once, and should go on answering.
+ * The machine runs in a worker, since a page may not compile large modules at once, and should go on answering.
  */
 import type { FromWorker, ToWorker } from './worker.ts'
 

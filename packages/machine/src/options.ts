@@ -73,8 +73,7 @@ export interface MachineOptions extends MachineListeners {
   readonly kernel?: NamedBytes
   /**
    * Firmware that starts at its reset vector and boots the kernel; without it the kernel is entered directly. For an
-   * SNP
-   * guest an IGVM file, too, which may need no kernel.
+   * SNP guest an IGVM file, too, which may need no kernel.
    */
   readonly firmware?: NamedBytes
   /** The firmware's variable store, in place of the one in its image. Firmware of an SNP guest has none. */

@@ -46,8 +46,7 @@ export interface PhysicalMemory {
   reserve(bytes: number): number
   /**
    * The words of the pages below 4 GiB, for those who look at one a few nanoseconds apart; with FRAME_ABSENT in one
-   * they
-   * must ask `frameWord`.
+   * they must ask `frameWord`.
    */
   readonly lowFrames: Uint32Array
   /** The word of a page (address / 4096): FRAME_NONE, or flags and the frame's offset when it is backed. */

@@ -30,8 +30,7 @@ export interface SvsmRange {
 export interface SvsmImageOptions {
   /**
    * The guest's launch as it would be at VMPL0, with exactly one page of secrets, one of CPUID and the first
-   * processor's
-   * VMSA. VMSAs of others are left out: under an SVSM a guest creates them itself.
+   * processor's VMSA. VMSAs of others are left out: under an SVSM a guest creates them itself.
    */
   readonly launch: readonly SvsmLaunchPages[]
   /** Guest physical address of its first calling area: a launch page of zeroes that its firmware left for that. */

@@ -27,8 +27,7 @@ export interface SvsmOptions {
   readonly vtpm?: VtpmBackend
   /**
    * Takes facts about guests' calls, for `judgeSvsm`: who called, and the guest physical address of the VMSA that
-   * holds the
-   * caller's registers.
+   * holds the caller's registers.
    */
   readonly onFact?: (apicId: number, vmsa: number, fact: SvsmFact) => void
 }

@@ -119,8 +119,7 @@ esac
 
 /**
  * `sev-report [TEXT]`: prints an attestation report of the guest, and the certificates that its host gives along with
- * it.
- * TEXT is the report data, at most 64 bytes; without it they are random.
+ * it. TEXT is the report data, at most 64 bytes; without it they are random.
  */
 export const sevReportScript = `#!/bin/sh
 set -e

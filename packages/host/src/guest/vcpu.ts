@@ -1,7 +1,6 @@
 /**
  * One processor of a guest: a physical processor enters it, its exits are served, and its virtual local APIC decides
- * what
- * it is interrupted by. It runs for so many instructions at a time, as the machine's scheduler says.
+ * what it is interrupted by. It runs for so many instructions at a time, as the machine's scheduler says.
  */
 import { EventInject, SvmExitFailure } from '@cofferdam/spec'
 import type { GuestProgram } from '@cofferdam/sev'
@@ -70,8 +69,7 @@ export interface Vcpu {
   wakes(): boolean
   /**
    * Runs at most so many instructions, less what is charged meanwhile; answers how many. With `yields`, spinning ends
-   * the
-   * turn. A `part` of a slice may end sooner, as in `Processor.run`.
+   * the turn. A `part` of a slice may end sooner, as in `Processor.run`.
    */
   run(instructions: number, yields: boolean, part?: boolean): number
   /** The turn ended before its instructions were used up: it was stopped, or waits. */
@@ -88,8 +86,7 @@ export interface Vcpu {
   stepOne(): number
   /**
    * For a debugger, which is the emulator's and no host's: puts the guest's state into the physical processor, as an
-   * entry
-   * does. Answers whether there is any.
+   * entry does. Answers whether there is any.
    */
   reside(): boolean
   /**

@@ -54,15 +54,13 @@ export interface VmcbSetup {
 
 /**
  * PAUSE exits after this many in a row (§15.14.4), when they come within the threshold of each other; so a processor
- * that
- * spins gives its turn away.
+ * that spins gives its turn away.
  */
 const PAUSE = { count: 32, threshold: 1000 } as const
 
 /**
  * Sets a new VMCB up as an SEV-ES host does: what the guest cannot do itself comes back, as #VMEXIT or as #VC inside
- * the
- * guest (APM vol. 2, §15.35.5).
+ * the guest (APM vol. 2, §15.35.5).
  */
 export function setUpVmcb(vmcb: Vmcb, { asid, nestedCr3, msrpm, iopm, sevFeatures, hasOthers }: VmcbSetup): void {
   vmcb.set('intercept3', Intercept3.pack({

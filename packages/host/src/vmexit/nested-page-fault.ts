@@ -39,8 +39,8 @@ function rmpViolation(exit: Vmexit, page: number, isPrivate: boolean): void {
 
 /**
  * VMEXIT_NPF (400h): EXITINFO1 is the error code, EXITINFO2 the guest physical address (APM vol. 2, §15.25.6 and
- * §15.36.10).
- * RAM is given or changed, other addresses become emulated: their accesses are #VC in the guest from then on.
+ * §15.36.10). RAM is given or changed, other addresses become emulated: their accesses are #VC in the guest from then
+ * on.
  */
 export const nestedPageFault: VmexitHandler = (exit) => {
   const { info1, info2, guest: { memory, npt }, vcpu, note } = exit

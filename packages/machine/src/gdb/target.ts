@@ -14,8 +14,7 @@ export interface Debuggable {
   step(cpu: number): void
   /**
    * Where the machine's own host runs guests: puts the guest's state into the processor's registers, and answers
-   * whether
-   * there is one.
+   * whether there is one.
    */
   reside?(cpu: number): boolean
 }

@@ -1,8 +1,7 @@
 /**
  * Repeated MOVS and STOS where the TLBs do not help: writes to pages that hold code, reads of RAM that nobody has
- * written.
- * What counts as one instruction is the same as on the quick way (`writeBulkFunctions`): all elements up to the end of
- * a page, so that virtual time does not depend on what happens to be decoded.
+ * written. What counts as one instruction is the same as on the quick way (`writeBulkFunctions`): all elements up to
+ * the end of a page, so that virtual time does not depend on what happens to be decoded.
  */
 import { FRAME_NONE, FRAME_ROM, FRAME_WATCHED } from '@cofferdam/memory'
 import type { PhysicalMemory } from '@cofferdam/memory'

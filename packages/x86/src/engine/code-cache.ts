@@ -1,9 +1,8 @@
 /**
  * Decoded code. A *code page* is a physical page seen at a linear page in a decode mode; blocks belong to one.
- * Whether a
- * processor may still enter a code page (its mapping has not been flushed since it was last walked) is one word per
- * processor in the WebAssembly memory, tested by every jump that may leave its page. A write to a page with code finds
- * the blocks it hits and turns each into a link to what is there now; the page's other blocks stay.
+ * Whether a processor may still enter a code page (its mapping has not been flushed since it was last walked) is one
+ * word per processor in the WebAssembly memory, tested by every jump that may leave its page. A write to a page with
+ * code finds the blocks it hits and turns each into a link to what is there now; the page's other blocks stay.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { Meaning } from '../cpu.ts'

@@ -93,8 +93,7 @@ export interface Mmu {
   translate(low: number, high: number, access: number): number
   /**
    * Walks alone: whether a byte's address translates and the access is allowed, with `result` telling where it leads,
-   * or
-   * false and `guestFault`. No guard is asked and no key is entered.
+   * or false and `guestFault`. No guard is asked and no key is entered.
    */
   probe(low: number, high: number, access: number): boolean
   /** Physical page for fetching at a linear page, or −1 and `guestFault`; `result` then tells about it. */

@@ -29,11 +29,9 @@ export function createMmu(options: MmuOptions, validityOffset: number): Mmu {
 
   /**
    * Puts what the last walk found into the TLBs of the present mode. The side that was not asked for gets its entry
-   * only
-   * where that displaces no other page: an instruction that reads one page and writes another of the same index would
-   * displace one with the other for ever. Unbacked RAM is read through the frame of zeros. Answers whether the side
-   * that
-   * was asked for has its entry now: else nobody may go by it.
+   * only where that displaces no other page: an instruction that reads one page and writes another of the same index
+   * would displace one with the other for ever. Unbacked RAM is read through the frame of zeros. Answers whether the
+   * side that was asked for has its entry now: else nobody may go by it.
    */
   const fill = (low: number, high: number, page: number, user: number, write: boolean): boolean => {
     let filled = false

@@ -28,8 +28,8 @@ export interface ProcessorOptions {
   readonly pendingEvents?: () => number
   /**
    * Asked after every thousand blocks that were decoded, which costs thousands of times what running them does: true
-   * ends
-   * the slice as the end of its budget would. The host's clock may decide: what the guest sees does not depend on it.
+   * ends the slice as the end of its budget would. The host's clock may decide: what the guest sees does not depend on
+   * it.
    */
   readonly interrupted?: () => boolean
   /** An instruction that no meaning exists for; it raises #UD. */

@@ -226,8 +226,8 @@ export function createSlowAccess(options: MmuOptions, tlb: Tlb, walk: PageWalk, 
 
 /**
  * Alignment that #AC asks of an access of `size` bytes (SDM vol. 3, table 6-7). Vectors of 16 and 32 bytes may lie
- * anywhere
- * where their instructions don't say otherwise by #GP; page faults come after #AC (both observed on Intel processors).
+ * anywhere where their instructions don't say otherwise by #GP; page faults come after #AC (both observed on Intel
+ * processors).
  */
 const alignmentOf = (size: number): number => (size === 10 ? 8 : size === 2 || size === 4 || size === 8 ? size : 1)
 

@@ -1,8 +1,8 @@
 /**
  * The TLBs that generated code probes: where entries are, which of them a flush drops, and which page an entry leads
- * to.
- * A *slow* entry has a tag that no access matches: generated code then asks, and finds the page here. That of a watched
- * page is slow for writing; a machine that was restored has slow ones for pages whose contents nobody has looked at.
+ * to. A *slow* entry has a tag that no access matches: generated code then asks, and finds the page here. That of a
+ * watched page is slow for writing; a machine that was restored has slow ones for pages whose contents nobody has
+ * looked at.
  */
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { TLB_BASE } from '../state.ts'

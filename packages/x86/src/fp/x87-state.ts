@@ -94,9 +94,8 @@ export function underflows(cpu: Cpu, i: number): boolean {
 
 /**
  * Whether the instruction goes on to its result: writes flags, ES, condition codes (`clear` and `set`, C1 by itself)
-  * and
- * the instruction pointer. An unmasked invalid, denormal or divide-by-zero exception stops it, and then nothing that
- * would have been found later is noted.
+  * and the instruction pointer. An unmasked invalid, denormal or divide-by-zero exception stops it, and then nothing
+  * that would have been found later is noted.
  */
 export function settle(cpu: Cpu, insn: Insn, clear = 0, set = 0, address?: bigint, stopping = IE | DE | ZE): boolean {
   const { u32 } = cpu.views
@@ -152,8 +151,7 @@ export function overflows(cpu: Cpu): boolean {
 
 /**
  * Ends an instruction that pushes: on overflow the indefinite NaN. Nothing is pushed after an unmasked invalid
-  * operation;
- * a denormal operand is pushed all the same.
+  * operation; a denormal operand is pushed all the same.
  */
 export function settlePush(cpu: Cpu, insn: Insn, bits: bigint, address?: bigint): void {
   const full = !(env.flags & SF) && overflows(cpu)

@@ -1,8 +1,7 @@
 /**
  * The builder that writes compiled code: operands are known, general registers and lazy flags live in WebAssembly
- * locals.
- * What it can't do in place (a TLB miss, the host's work) leaves for the instruction's micro-op, where the interpreter
- * goes on; that is always possible, because nothing of the instruction has happened yet.
+ * locals. What it can't do in place (a TLB miss, the host's work) leaves for the instruction's micro-op, where the
+ * interpreter goes on; that is always possible, because nothing of the instruction has happened yet.
  */
 import {
   I64, add, and, eq, eqz, extendU, i32, i64, load128, load32, load64, loadSized, local, ne, or, select, shl, shrS, shrU,

@@ -66,10 +66,8 @@ export interface Svm {
   vmrun(vmcb: number, instructions: number, part?: boolean): SvmRun
   /**
    * VMRUN of a guest in which a program in TypeScript sits where machine code would run: enters it unless it is
-   * resident,
-   * and has it do what one instruction does (`act`: an access, a change of the RMP, VMGEXIT). Either all of it is
-   * done or
-   * nothing. An exception is not delivered: the program has no handlers but its own.
+   * resident, and has it do what one instruction does (`act`: an access, a change of the RMP, VMGEXIT). Either all of
+   * it is done or nothing. An exception is not delivered: the program has no handlers but its own.
    * @throws Error when another VMCB's guest is resident, or `vmcb` names no RAM: bugs of the host
    */
   perform<T>(vmcb: number, act: () => T): SvmPerformed<T>
