@@ -32,8 +32,8 @@ export function asSnapshot(data: SnapshotData, usual: ForkOptions = {}): Snapsho
 }
 
 /** What a fork has from the machine itself. A disk is no machine's but one: forks need their own. */
-const usualOptions = ({ kernel, firmware, vars, initrd, devices, append }: MachineOptions): ForkOptions =>
-  ({ kernel, firmware, vars, initrd, devices, append })
+const usualOptions = ({ kernel, firmware, vars, initrd, devices, append, isPrime }: MachineOptions): ForkOptions =>
+  ({ kernel, firmware, vars, initrd, devices, append, isPrime })
 
 /** The options of any machine: those that a snapshot names come from it. */
 const settled = (options: MachineOptions | RestoreOptions): MachineOptions & { readonly restore?: SnapshotData } =>

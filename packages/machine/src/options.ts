@@ -2,7 +2,7 @@
 import { isIgvm } from '@cofferdam/boot'
 import type { HostileMode, SnpGuestStats } from '@cofferdam/host'
 import type { Finding, SymbolTable } from '@cofferdam/findings'
-import type { KernelFiles } from '@cofferdam/sev'
+import type { KernelFiles, PrimalityTest } from '@cofferdam/sev'
 import { SevFeatures } from '@cofferdam/spec'
 import type { SvsmStats, VtpmBackend } from '@cofferdam/svsm'
 import type { HostWatch } from '@cofferdam/x86'
@@ -61,6 +61,11 @@ export interface MachineOptions extends MachineListeners {
   readonly cc?: 'none' | 'snp'
   /** Of SNP guests: Vmsa.sevFeatures of all processors beside SNPActive, from {@link SERVED_SEV_FEATURES}. */
   readonly sevFeatures?: bigint
+  /**
+   * Of SNP guests: a quick test of primes of 1024 bits, such as OpenSSL's, with which the chip's keys are found sooner
+   * when a guest first asks for certificates. They are the same without it.
+   */
+  readonly isPrime?: PrimalityTest | undefined
   /** Of SNP guests: what is wrong with the processors, so that software has to do more: see {@link Erratum}. */
   readonly errata?: readonly Erratum[]
   /** Of confidential guests: all memory is accepted before the kernel, or what the kernel leaves to firmware. */

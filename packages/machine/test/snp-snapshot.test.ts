@@ -220,7 +220,8 @@ describe('an SNP snapshot with something wrong in it', () => {
     copy.memory.write(root, Uint8Array.of(7, 0, 0, 0, 0, 0x10, 0, 0))
     const result = copy.run({ instructions: 1e6 })
     expect(result).toMatchObject({
-      reason: 'shutdown', message: 'the host cannot go on: nested page tables: 0x100000000000: is no table: no RAM is there',
+      reason: 'shutdown',
+      message: 'the host cannot go on: nested page tables: 0x100000000000: is no table: no RAM is there',
     })
     expect(copy.run({ instructions: 1 })).toEqual(result)
     expect(() => copy.snapshot()).toThrow('machine: state: it has ended')

@@ -1,5 +1,5 @@
 /// <reference types="node" />
-import { webcrypto } from 'node:crypto'
+import { checkPrimeSync, createHash, webcrypto } from 'node:crypto'
 import fc from 'fast-check'
 import { AttestationReport, REPORT_SIGNED_BYTES, ReportKeyInfo, VcekOid } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
@@ -45,6 +45,13 @@ describe('a machine’s chain', () => {
     expect(toHex(other.chipId)).not.toBe(toHex(milan.chipId))
     expect(toHex(other.vcek(1n).publicKey)).not.toBe(toHex(milan.vcek(1n).publicKey))
     expect(toHex(milan.vcek(2n).publicKey)).not.toBe(toHex(milan.vcek(1n).publicKey))
+  })
+  it('is the same as ever, and whichever test of primes finds its keys', () => {
+    const quick = createSevIdentity(Uint8Array.of(1), 'Milan', { isPrime: (candidate) => checkPrimeSync(candidate) })
+    const prints = (who: SevIdentity): string[] => [who.ark(), who.ask(), who.vcekCertificate(1n)]
+      .map((bytes) => createHash('sha256').update(bytes).digest('hex').slice(0, 16))
+    expect(prints(milan)).toEqual(['f5af26ad252bfbbc', 'ee17bde8359efee9', 'd57949ae985fd9d5'])
+    expect(prints(quick)).toEqual(prints(milan))
   })
   it('is signed by RSASSA-PSS as WebCrypto verifies it', async () => {
     const { subtle } = webcrypto

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { snpEndorsement } from '@cofferdam/machine'
 import { toPem } from '@cofferdam/sev'
 import { inputError, plainReason } from '../errors.ts'
+import { isPrime } from '../primes.ts'
 
 /** Options of `cofferdam certs`. */
 export interface CertsOptions {
@@ -15,7 +16,7 @@ export interface CertsOptions {
  * @throws an input error when the folder can't be written
  */
 export const certs = (folder: string, { seed }: CertsOptions): void => {
-  const { ark, ask, vcek } = snpEndorsement(seed)
+  const { ark, ask, vcek } = snpEndorsement(seed, isPrime)
   try {
     mkdirSync(folder, { recursive: true })
     for (const [name, bytes] of Object.entries({ ark, ask, vcek })) {

@@ -137,7 +137,8 @@ export function createSnpGuest(options: SnpGuestOptions): SnpGuest {
   const asid = saved?.asid ?? host.takeAsid()
   const { physicalBits } = guestModel()
   const npt = createNpt({
-    memory, allocatePage: host.allocatePage, freePage: host.freePage, isRam: isHostRam, physicalBits, ...(saved && { from: saved.npt }),
+    memory, allocatePage: host.allocatePage, freePage: host.freePage, isRam: isHostRam, physicalBits,
+    ...(saved && { from: saved.npt }),
   })
   const flush = (): void => { for (const svm of svms) svm.flushGuests() }
   const guestMemory = createGuestMemory({

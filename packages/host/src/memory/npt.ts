@@ -29,8 +29,8 @@ export interface NptState {
 }
 
 /**
- * Nested page tables of one guest: guest physical to system physical pages. All of them throw HostError when tables were
- * changed by somebody else, who has then taken the host's own memory.
+ * Nested page tables of one guest: guest physical to system physical pages. All of them throw HostError when tables
+ * were changed by somebody else, who has then taken the host's own memory.
  */
 export interface Npt {
   /** System physical address of the topmost table, for VMCB.nCR3. */

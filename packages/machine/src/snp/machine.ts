@@ -134,7 +134,8 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
   // Silicon. Its own interrupts have nobody to go to: the host is a program, and polls nothing.
   const model = configureModel(epycGenoa)
   const silicon = createSnpSilicon({
-    memory, model, seed, processors: () => processors.seats.map(({ processor }) => processor),
+    memory, model, seed, isPrime: options.isPrime,
+    processors: () => processors.seats.map(({ processor }) => processor),
     // No device reaches memory except through the host's own program.
     iommuReady: true,
     needsEviction: options.errata?.includes('coherency') === true,

@@ -7,7 +7,7 @@ import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createPsp, createRmpTable, createSevSilicon, guestProgram, machineCertificates } from '@cofferdam/sev'
 import type {
-  GuestProgram, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor, WaitingPage,
+  GuestProgram, PrimalityTest, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor, WaitingPage,
 } from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
@@ -21,6 +21,8 @@ export interface SnpSiliconOptions {
   readonly seed: number
   /** The processors, once they are there. */
   readonly processors: () => readonly Processor[]
+  /** Finds the chip's keys sooner. */
+  readonly isPrime?: PrimalityTest | undefined
   /** The running processor's instruction takes so many nanoseconds longer. */
   readonly charge: (nanoseconds: number) => void
   /** Every IOMMU is on, with SNP support; asked when the firmware is to initialise SNP. */
@@ -131,7 +133,7 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
     onWriteBack: ({ index }) => { psp.wbinvd(index) },
     onFact,
   })
-  const identity = snpIdentity(seed)
+  const identity = snpIdentity(seed, options.isPrime)
   const psp = createPsp({
     memory, rmp: table, identity, cBit: C_BIT,
     platform: platformOf(processors, options.iommuReady, () => { table.enabled = false }),

@@ -27,6 +27,9 @@ export interface RsaPrivateKey extends RsaPublicKey {
   readonly d: bigint
 }
 
+/** Whether a number is prime; must be right but for errors that nobody lives to see. */
+export type PrimalityTest = (candidate: bigint) => boolean
+
 const E = 65537n
 const SIEVE = 2048
 
@@ -45,8 +48,23 @@ function sievePrimes(): readonly number[] {
   return smallPrimes
 }
 
+/** Fermat's test to base 2, which is doubling: of numbers that are not prime, hardly any needs more than this. */
+function passesFermat(n: bigint): boolean {
+  let power = 1n
+  for (const bit of (n - 1n).toString(2)) {
+    power = power * power % n
+    if (bit === '1') power <<= 1n
+    if (power >= n) power -= n
+  }
+  return power === 1n
+}
+
+/** Of numbers that nobody chose to deceive, three bases let no composite of this size pass. */
+const isProbablyPrime: PrimalityTest = (candidate) =>
+  passesFermat(candidate) && [2n, 3n, 5n].every((base) => millerRabinBaseTest(candidate, base))
+
 /** The first prime p from `start` on with p − 1 prime to 65537. */
-function nextPrime(start: bigint): bigint {
+function nextPrime(start: bigint, isPrime: PrimalityTest): bigint {
   const marks = new Uint8Array(SIEVE)
   for (let base = start | 1n; ; base += BigInt(2 * SIEVE)) {
     marks.fill(0)
@@ -58,19 +76,18 @@ function nextPrime(start: bigint): bigint {
     }
     for (let k = 0; k < SIEVE; k++) {
       const candidate = base + BigInt(2 * k)
-      // Of numbers that nobody chose to deceive, three bases let no composite of this size pass.
-      if (marks[k] !== 0 || candidate % E === 1n) continue
-      if ([2n, 3n, 5n].every((base) => millerRabinBaseTest(candidate, base))) return candidate
+      if (marks[k] === 0 && candidate % E !== 1n && isPrime(candidate)) return candidate
     }
   }
 }
 
-/** The key of a label; takes some tenths of a second. */
-export function rsaKeyFrom(derive: Derive, label: string): RsaPrivateKey {
+/** The key of a label, the same by every test of primes; takes some tenths of a second with the one that is here. */
+export function rsaKeyFrom(derive: Derive, label: string, isPrime: PrimalityTest = isProbablyPrime): RsaPrivateKey {
   const bits = MODULUS_BITS / PRIMES
   // Three leading ones, so that the product has all its bits.
   const top = 7n << BigInt(bits - 3)
-  const primes = Array.from({ length: PRIMES }, (_, i) => nextPrime(OS2IP(derive(`${label} ${i}`, bits / 8)) | top))
+  const primes = Array.from({ length: PRIMES }, (_, i) =>
+    nextPrime(OS2IP(derive(`${label} ${i}`, bits / 8)) | top, isPrime))
   const n = primes.reduce((product, p) => product * p, 1n)
   return { n, e: E, primes, d: invert(E, primes.reduce((phi, p) => phi * (p - 1n), 1n)) }
 }
