@@ -52,22 +52,33 @@ function mayNot(one: WorkspacePackage, other: WorkspacePackage | undefined): str
   return `'${one.id}' (layer ${layer}) may import ${list}`
 }
 
+/** Whether what it imports is built into it: whoever installs it has no use for the packages themselves. */
+const isBundle = ({ kind }: WorkspacePackage): boolean => kind === 'apps'
+
 function checkFiles(one: WorkspacePackage, names: ReadonlyMap<string, WorkspacePackage>): Problem[] {
   const used = new Set<string>()
   const problems = ['src', 'test', 'examples'].flatMap((part) => filesBelow(join(one.folder, part), '.ts')
     .flatMap((file) => importsOf(join(one.folder, part, file)).flatMap((found) => {
-      if (part === 'src') used.add(packageOf(found.specifier))
+      if (part === 'src' || isBundle(one)) used.add(packageOf(found.specifier))
       const what = checkImport(one, part, file, found, names)
       return what === undefined ? [] : [{ where: `${one.path}/${part}/${file}:${found.line}`, what }]
     })))
   if (one.kind === 'tools' || isSkeleton(one)) return problems
-  const idle = Object.keys(one.manifest.dependencies ?? {}).filter((name) => !used.has(name))
-  return [...problems, ...idle.map((name) => ({
-    where: `${one.path}/package.json`,
-    what: `depends on '${name}', which no file of src imports`,
-    // A package that is being built lists what its layer will need; what is released lists what it uses.
-    note: one.manifest.version === '0.0.0' && names.has(name),
-  }))]
+  const { dependencies = {}, devDependencies = {} } = one.manifest
+  const where = `${one.path}/package.json`
+  const idle = Object.keys(isBundle(one) ? devDependencies : dependencies).filter((name) => !used.has(name))
+  return [
+    ...problems,
+    ...Object.keys(isBundle(one) ? dependencies : {}).map((name) => ({
+      where, what: `lists '${name}' in dependencies: it is bundled, which makes it one of devDependencies`,
+    })),
+    ...idle.map((name) => ({
+      where,
+      what: `depends on '${name}', which no file of src imports`,
+      // A package that is being built lists what its layer will need; what is released lists what it uses.
+      note: one.manifest.version === '0.0.0' && names.has(name),
+    })),
+  ]
 }
 
 /** What is wrong with one import, if anything. `file` is its path below `part`, which is src, test or examples. */
@@ -95,9 +106,13 @@ function checkImport(
   return checkDeclared(one, part, name)
 }
 
-function checkDeclared({ manifest, kind }: WorkspacePackage, part: string, name: string): string | undefined {
-  if (kind === 'tools' && !name.startsWith(scope)) return undefined
-  const { dependencies = {}, devDependencies = {}, peerDependencies = {} } = manifest
+function checkDeclared(one: WorkspacePackage, part: string, name: string): string | undefined {
+  if (one.kind === 'tools' && !name.startsWith(scope)) return undefined
+  const { dependencies = {}, devDependencies = {}, peerDependencies = {} } = one.manifest
+  if (isBundle(one)) {
+    if (Object.hasOwn(devDependencies, name) || (part !== 'src' && testTools.includes(name))) return undefined
+    return `imports '${name}', which package.json does not list in devDependencies`
+  }
   if (Object.hasOwn(dependencies, name) || Object.hasOwn(peerDependencies, name)) return undefined
   if (part === 'src') return `imports '${name}', which package.json does not list in dependencies`
   if (Object.hasOwn(devDependencies, name) || testTools.includes(name)) return undefined

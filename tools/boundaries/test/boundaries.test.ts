@@ -74,6 +74,19 @@ describe('a workspace', () => {
     ])
   })
 
+  it('is refused an app that makes others install what is bundled into it', () => {
+    add('spec', [], { 'src/index.ts': 'export const a = 1' })
+    const uses = { dependencies: { '@cofferdam/spec': '1.0.0' }, devDependencies: { idle: '1.0.0' } }
+    write('apps/cofferdam/package.json', JSON.stringify({ name: 'cofferdam', ...uses }))
+    write('apps/cofferdam/src/main.ts', "import { a } from '@cofferdam/spec'\nexport const b = a")
+    expect(problems()).toEqual([
+      "apps/cofferdam/src/main.ts:1 imports '@cofferdam/spec', which package.json does not list in devDependencies",
+      "apps/cofferdam/package.json lists '@cofferdam/spec' in dependencies: it is bundled, which makes it one of "
+      + 'devDependencies',
+      "apps/cofferdam/package.json depends on 'idle', which no file of src imports",
+    ])
+  })
+
   it('is refused a relative import that leaves the package, names no file, or has no ending', () => {
     add('spec', [], { 'src/index.ts': "import '../../x86/src/a.ts'\nimport './gone.ts'\nimport './b'", 'src/b.ts': '' })
     expect(problems()).toEqual([

@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { flatKernel } from '../../../apps/cofferdam/test/flat-kernel.ts'
 import { isSkeleton, workspacePackages, type WorkspacePackage } from '@cofferdam/tool-workspace'
 import { ensureBuilt, filesIn, lintTarball, must, pack, typeProblems } from '../src/index.ts'
 
@@ -15,6 +16,9 @@ beforeAll(async () => {
   for (const one of packages) tarballs.set(one.manifest.name, await pack(one, folder))
 }, 600_000)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** mov dx, 3F8h; mov al, 'h'; out dx, al; mov al, 'i'; out dx, al; mov dx, 604h; mov ax, 2000h (SLP_EN); out dx, ax */
+const HI = '66baf803 b068 ee b069 ee 66ba0406 66b80020 66ef f4 ebfd'
 
 const tarballOf = ({ manifest: { name } }: WorkspacePackage): string => tarballs.get(name) ?? `${name} was not packed`
 
@@ -81,10 +85,22 @@ describe('a project that installs the tarballs', () => {
     expect(await must('tsc', ['-p', consumer])).toBe('')
   })
 
-  for (const { manifest } of packages.filter((one) => one.kind === 'apps' && one.manifest.bin !== undefined)) {
-    it(`runs the published '${manifest.name}'`, { timeout: 60_000 }, async () => {
-      const help = await must(join(consumer, 'node_modules/.bin', manifest.name), ['--help'], { cwd: consumer })
-      expect(help).toContain(manifest.name)
-    })
-  }
+})
+
+describe('a project that installs the command line alone', () => {
+  const consumer = join(folder, 'user')
+
+  it('gets one package, which boots a kernel', { timeout: 120_000 }, async () => {
+    mkdirSync(consumer)
+    const dependencies = { cofferdam: `file:${tarballs.get('cofferdam') ?? ''}` }
+    writeFileSync(join(consumer, 'package.json'), JSON.stringify({ name: 'user', private: true, dependencies }))
+    writeFileSync(join(consumer, 'pnpm-workspace.yaml'), 'packages: []\n')
+    await must('pnpm', ['install', '--offline', '--ignore-scripts', '--no-frozen-lockfile'], { cwd: consumer })
+    const installed = readdirSync(join(consumer, 'node_modules/.pnpm')).filter((name) => name.includes('@'))
+    expect(installed).toEqual([expect.stringMatching(/^cofferdam@/)])
+    const kernel = join(consumer, 'kernel')
+    writeFileSync(kernel, flatKernel(HI))
+    const program = join(consumer, 'node_modules/.bin/cofferdam')
+    expect(await must(program, ['boot', '--kernel', kernel], { cwd: consumer })).toBe('hi')
+  })
 })

@@ -37,6 +37,12 @@ describe('a release', () => {
       expect(version).toMatch(/^\d+\.\d+\.\d+$/)
       expect(existsSync(join(folder, 'CHANGELOG.md')), `${folder} has a changelog`).toBe(true)
     }
+    // The command line bundles the packages: no version of theirs reaches its users without one of its own.
+    const names = raised.map(({ manifest: { name } }) => name)
+    for (const { kind, manifest: { name, devDependencies } } of published(copy)) {
+      if (kind !== 'apps' || !names.some((other) => other in (devDependencies ?? {}))) continue
+      expect(names, `a changeset that names '${name}' as well`).toContain(name)
+    }
     expect(readdirSync(join(copy, '.changeset')).filter((name) => changesets.includes(name))).toEqual([])
   })
 
