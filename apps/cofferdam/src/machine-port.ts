@@ -102,6 +102,10 @@ export interface ProcessorPlace {
   readonly rip: bigint
   /** For a person: `64-bit kernel`, `halted`, … */
   readonly mode: string
+  /** `name+0x12/0x40`, where symbols are found. */
+  readonly symbol?: string
+  /** Symbols of what could be return addresses on the stack. */
+  readonly stack?: readonly string[]
 }
 
 /** Counters of a machine; the machine may add its own. */

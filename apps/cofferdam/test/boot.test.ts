@@ -85,6 +85,7 @@ describe('cofferdam boot --firmware', () => {
     [['--vars', vars], '--vars: works with firmware only'],
     [['--save-vars', 'x'], '--save-vars: works with firmware only'],
     [['--kernel', 'none'], '--kernel none: works with firmware only'],
+    [['--kernel', 'none', '--firmware', 'ovmf-amdsev'], '--kernel none: ovmf-amdsev starts a kernel of --kernel and nothing else'],
     [['--firmware', 'sid-cloud'], 'firmware sid-cloud: it is a kernel'],
     [['--firmware', join(folder, 'nothing')], 'no such file'],
     [['--firmware', firmware, '--vars', join(folder, 'nothing')], 'no such file'],
@@ -290,7 +291,7 @@ describe('cofferdam boot with a pipe', () => {
     expect(code).toBe(3)
     expect(err).toContain('the kernel panicked: no init\n')
     expect(err).toContain('  [    1.0] before')
-    expect(err).toContain('cpu 0: RIP 0xffffffff81000000, 64-bit kernel')
+    expect(err).toContain('cpu 0: RIP 0xffffffff81000000 start+0x0/0x9, 64-bit kernel\n         ? entry+0x1/0x2\n')
   })
 
   it('takes "end Kernel panic" for the end, without a timeout', async () => {

@@ -1,6 +1,6 @@
 import type { Findings } from '@cofferdam/findings'
 import { shellReadyText } from '../src/initramfs/init-script.ts'
-import type { CreateMachine, Machine, MachineOptions, RunResult } from '../src/machine-port.ts'
+import type { CreateMachine, Machine, MachineOptions, RunResult, HostileDeed } from '../src/machine-port.ts'
 
 /** What a fake guest does: text it prints, then why `run` comes back. A function sees each line typed at the prompt. */
 export interface FakeGuest {
@@ -16,6 +16,8 @@ export interface FakeGuest {
   readonly again?: readonly (string | RunResult)[]
   /** What it breaks, for each time that it is started. */
   readonly findings?: readonly Findings[]
+  /** What a hostile host has done to it. */
+  readonly deeds?: readonly HostileDeed[]
   /** What its firmware's variable store holds. */
   readonly variables?: Uint8Array
   /** What an idle guest reports. Default: a timer one virtual second ahead. */
@@ -44,7 +46,7 @@ export const fakeShell = (line: string): string | RunResult => {
  * port takes 16 bytes at a time.
  */
 export const createFakeMachine = (
-  { boot, again = boot, onLine = fakeShell, onByte, onCreate, idle, variables, findings = [] }: FakeGuest,
+  { boot, again = boot, onLine = fakeShell, onByte, onCreate, idle, variables, deeds, findings = [] }: FakeGuest,
 ): CreateMachine => {
   let starts = 0
   return (options): Machine => {
@@ -86,10 +88,10 @@ export const createFakeMachine = (
         }
         return taken.length
       },
-      stats: () => ({ instructions: runs * 1e6, virtualTime }),
+      stats: () => ({ instructions: runs * 1e6, virtualTime, ...(deeds && { snp: { hostile: deeds } }) }),
       variables: () => variables,
       snapshot: () => { throw new Error('a fake machine has no snapshot') },
-      places: () => [{ cpu: 0, rip: 0xffff_ffff_8100_0000n, mode: '64-bit kernel' }],
+      places: () => [{ cpu: 0, rip: 0xffff_ffff_8100_0000n, mode: '64-bit kernel', symbol: 'start+0x0/0x9', stack: ['entry+0x1/0x2'] }],
       ...(found && { findings: found }),
     }
   }

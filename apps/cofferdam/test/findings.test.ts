@@ -53,6 +53,12 @@ describe('a boot with findings', () => {
     expect(err).toContain(`F1 ${rule.id}: ${rule.title}\n  It was done.\n`)
   })
 
+  it('says so when the host was hostile: what it finds may be the host\'s doing', async () => {
+    const attacked = { ...off, findings: [broken(1)], deeds: [{ mode: 'flip', did: 'flipped a bit', instructions: 5 }] } as const
+    expect((await boot(attacked)).err).toContain('1 finding\nThe host was hostile: what its guest broke after the attack')
+    expect((await boot({ ...off, findings: [broken(1)] })).err).not.toContain('hostile')
+  })
+
   it('leaves with 0 without any, and with 3 when the guest crashed as well', async () => {
     expect((await boot({ ...off, findings: [broken(0)] })).code).toBe(0)
     const crash: FakeGuest = { boot: [{ reason: 'shutdown', message: 'triple fault' }], findings: [broken(1)] }

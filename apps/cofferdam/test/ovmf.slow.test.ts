@@ -2,10 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { fetchImages } from '../src/images/fetch.ts'
-import { openStore } from '../src/images/store.ts'
-import { buildInitramfs } from '../src/initramfs/build.ts'
-import { espDisk } from './esp.ts'
+import { grubDisk } from './grub-disk.ts'
 import { cocoKernel, complaints, debianMissing, runReal } from './real.ts'
 import { describeUnless } from './unless.ts'
 
@@ -40,17 +37,8 @@ describeUnless(debianMissing, 'OVMF', () => {
   })
 
   it('boots GRUB from the EFI system partition of a disk, and GRUB the kernel', { timeout: 300_000 }, async () => {
-    const names = ['trixie-cloud', 'grub-efi', 'busybox-static']
-    const images = await fetchImages(names, { store: openStore(), refresh: false, onProgress: () => undefined })
-    const [kernel, grub, busybox] = images.map(({ path }) => readFileSync(path))
-    if (!kernel || !grub || !busybox) expect.fail('images are missing')
-    const config = 'linux /VMLINUZ console=ttyS0,115200 panic=-1 cryptomgr.notests=1 cofferdam.run="uname -r"\n'
-      + 'initrd /INITRD.IMG\nboot\n'
     const disk = join(folder, 'esp.img')
-    writeFileSync(disk, espDisk(40, {
-      'VMLINUZ': kernel, 'INITRD.IMG': buildInitramfs({ busybox }),
-      'EFI': { BOOT: { 'BOOTX64.EFI': grub }, DEBIAN: { 'GRUB.CFG': Buffer.from(config) } },
-    }))
+    writeFileSync(disk, await grubDisk('uname -r'))
     const empty = join(folder, 'empty.img')
     writeFileSync(empty, Buffer.alloc(2 ** 20))
     const { code, out, err } = await runReal([

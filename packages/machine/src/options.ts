@@ -173,6 +173,10 @@ export interface ProcessorPlace {
   readonly rip: bigint
   /** For a person: `64-bit, CPL 0, halted`. */
   readonly mode: string
+  /** In a confidential guest's kernel, where its symbols are found: `name+0x12/0x40`. */
+  readonly symbol?: string
+  /** Symbols of what could be return addresses on the stack, from its top. */
+  readonly stack?: readonly string[]
 }
 
 /** An option that makes no machine. The message is `FILE: FIELD: what is wrong`. */

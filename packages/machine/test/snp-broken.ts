@@ -123,8 +123,14 @@ export const validates = reader((asm) => {
 const large = { memory: 128 * MiB, accept: 'eager' } as const
 export const attacked = { ...large, hostile: [{ mode: 'unmap', at: 100_000 }] } as const
 
-/** SVSM_CORE_PVALIDATE of a page, which has no reserved bits but those of `more`. */
-const callPvalidate = (more: bigint): Code => (asm) => {
+/** SVSM_CORE_PVALIDATE, so many times, of a page that it gives up, with no reserved bits but those of `more`. */
+export const callPvalidate = (more: bigint, times = 1): Code => (asm) => {
+  for (let n = 0; n < times; n++) pvalidateOnce(asm, more)
+  asm.label('after')
+  end(asm)
+}
+
+function pvalidateOnce(asm: Assembler, more: bigint): void {
   const list = PAGE + 0x1000
   asm.set(rdi, list)
   asm.set(rax, 1)
@@ -141,8 +147,6 @@ const callPvalidate = (more: bigint): Code => (asm) => {
   asm.set(rax, SvsmCoreCall.PVALIDATE)
   asm.set(rcx, list)
   asm.plain('vmgexit')
-  asm.label('after')
-  end(asm)
 }
 
 /** The SVSM's own memory, and where a page of 1 GiB maps it. */

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { ExitCode, inputError, plainReason } from '../errors.ts'
 import type { SessionFindings } from '../findings/report.ts'
-import type { Machine } from '../machine-port.ts'
+import type { Machine, ProcessorPlace } from '../machine-port.ts'
 import type { Moment, PhaseStats } from '../run/phases.ts'
 import type { Outcome } from '../run/session.ts'
 import { createPaint, peakMemory, type Surroundings } from '../surroundings.ts'
@@ -32,6 +32,15 @@ export const exitCodeOf = (outcome: Outcome, findings: number): number => {
   return findings > 0 ? ExitCode.findings : ExitCode.ok
 }
 
+/** Where a processor is: its address, and in a kernel whose symbols are found the function, and what called it. */
+const placeLines = ({ cpu, rip, mode, symbol, stack = [] }: ProcessorPlace): string[] => {
+  const name = symbol === undefined ? '' : ` ${symbol}`
+  return [
+    `cpu ${cpu}: RIP 0x${rip.toString(16).padStart(16, '0')}${name}, ${mode}`,
+    ...stack.map((frame) => `         ? ${frame}`),
+  ]
+}
+
 /** Says why a guest failed and where it was; silent after success. */
 export const printOutcome = (outcome: Outcome, { stderr }: Pick<Surroundings, 'stderr'>): void => {
   if (outcome.kind !== 'guest') return
@@ -42,7 +51,7 @@ export const printOutcome = (outcome: Outcome, { stderr }: Pick<Surroundings, 's
     lastLines.length > 0 ? 'last lines of the console:' : 'the console stayed silent',
     ...lastLines.map((line) => paint('dim', `  ${line}`)),
     ...(outcome.state ?? []),
-    ...outcome.places.map(({ cpu, rip, mode }) => `cpu ${cpu}: RIP 0x${rip.toString(16).padStart(16, '0')}, ${mode}`),
+    ...outcome.places.flatMap(placeLines),
   ]
   stderr.write(`${lines.join('\n')}\n`)
   if (process.env.COFFERDAM_DEBUG && outcome.cause instanceof Error) stderr.write(`${outcome.cause.stack ?? ''}\n`)

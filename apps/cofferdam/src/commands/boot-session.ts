@@ -230,11 +230,12 @@ const finish = (session: Session, outcome: Outcome): number => {
   session.recording?.close()
   if (!output.silent() && !output.atLineStart()) around.stderr.write('\n')
   printOutcome(outcome, around)
-  printFindings(found, around)
-  if (options.report !== undefined) writeReport(options.report, reportInput(session, outcome, found))
   const stats = session.machine()?.stats()
+  const deeds = stats?.snp?.hostile ?? []
+  printFindings(found, around, deeds.some(({ did }) => did !== null))
+  if (options.report !== undefined) writeReport(options.report, reportInput(session, outcome, found))
   const story = hostileLines({
-    deeds: stats?.snp?.hostile ?? [], unvalidated: stats?.unvalidatedAccesses ?? 0,
+    deeds, unvalidated: stats?.unvalidatedAccesses ?? 0,
     failure: outcome.kind === 'guest' ? outcome : undefined, noticed: session.hostile?.noticed(),
   })
   for (const line of story) around.stderr.write(`cofferdam: ${line}\n`)

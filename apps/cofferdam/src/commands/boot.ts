@@ -295,6 +295,11 @@ const bootWith = async (
 
 /** What can be refused before anything is fetched or read. */
 const checkOptions = (options: BootOptions): void => {
+  const { firmware = 'direct' } = options
+  if (options.kernel === 'none' && findEntry(firmware)?.bootsKernelOnly === true) {
+    throw usageError(`--kernel none: ${firmware} starts a kernel of --kernel and nothing else, because it looks at no `
+      + 'disk and Debian builds it without its GRUB; --firmware ovmf boots from disks')
+  }
   if (options.forward && !options.net) throw usageError('--forward: works with --net user only')
   const outputs = {
     'stats': options.stats, 'report': options.report, 'save-vars': options.saveVars, 'snapshot': options.snapshot,

@@ -56,14 +56,18 @@ const shownInFull = 10
 
 const ruleOf = ({ rule }: Finding): Rule | undefined => RULES.find(({ id }) => id === rule)
 
-/** Prints findings in plain language; silent when there are none. */
+/**
+ * Prints findings in plain language; silent when there are none.
+ * @param attacked the guest's host was hostile and has done something
+ */
 export const printFindings = (
-  { findings, dropped }: SessionFindings, { stderr }: Pick<Surroundings, 'stderr'>,
+  { findings, dropped }: SessionFindings, { stderr }: Pick<Surroundings, 'stderr'>, attacked = false,
 ): void => {
   if (findings.length === 0) return
   const paint = createPaint(stderr)
   const many = findings.length === 1 ? '1 finding' : `${findings.length} findings`
   stderr.write(`${paint('bold', 'cofferdam:')} ${paint('red', many)}\n`)
+  if (attacked) stderr.write('The host was hostile: what its guest broke after the attack may come of it.\n')
   for (const finding of findings.slice(0, shownInFull)) {
     const rule = ruleOf(finding)
     const [head = '', ...rest] = rule ? describeFinding(finding, rule) : [

@@ -19,6 +19,8 @@ export interface CatalogEntry {
   readonly about: string
   /** Groups of drivers that a kernel is built without, as neither part nor module. */
   readonly without?: readonly DriverGroup[]
+  /** Firmware that starts a kernel it is given, and looks for nothing to boot anywhere else. */
+  readonly bootsKernelOnly?: boolean
 }
 
 // Debian up to trixie: linux-image-cloud-amd64 → linux-image-VERSION-cloud-amd64, which holds /boot/vmlinuz-VERSION.
@@ -66,9 +68,14 @@ export const catalog: readonly CatalogEntry[] = [
   kernel('bookworm-cloud', 'bookworm', 'cloud-', 'cloud kernel of Debian 12 (6.1)'),
   kernel('sid-generic', 'sid', '', 'newest generic kernel of Debian unstable'),
   firmware('ovmf', 'ovmf-generic', /^usr\/share\/ovmf\/OVMF\.fd$/, 'OVMF.fd', 'UEFI firmware'),
-  firmware(
-    'ovmf-amdsev', 'ovmf-amdsev', /^usr\/share\/ovmf\/OVMF\.amdsev\.fd$/, 'OVMF.amdsev.fd', 'the same for SEV-SNP',
-  ),
+  {
+    ...firmware(
+      'ovmf-amdsev', 'ovmf-amdsev', /^usr\/share\/ovmf\/OVMF\.amdsev\.fd$/, 'OVMF.amdsev.fd', 'the same for SEV-SNP',
+    ),
+    // Its platform looks for a kernel and for a GRUB inside of itself only (edk2, OvmfPkg/AmdSev and
+    // PlatformBootManagerLibGrub), and Debian builds it with an empty file in GRUB's place.
+    bootsKernelOnly: true,
+  },
   firmware(
     'ovmf-inteltdx',
     'ovmf-inteltdx',

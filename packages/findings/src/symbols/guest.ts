@@ -102,7 +102,8 @@ export function createGuestSymbols({ file }: GuestSymbolsOptions = {}): GuestSym
       }
       const { rip } = code
       if (known === undefined) {
-        const noSymbols = rip < KERNEL_BASE ? 'the kernel does not run at its own addresses yet'
+        const noSymbols = rip < KERNEL_BASE
+          ? 'RIP is in firmware, a boot stage, or a kernel that does not run at its own addresses yet'
           : 'the kernel carries no symbol table that was found (CONFIG_KALLSYMS); --symbols System.map names it'
         return { rip: { address: rip, symbol: null }, linked: null, backtrace: [], noSymbols }
       }

@@ -63,6 +63,8 @@ export interface Vcpu {
   /** It waits for an interrupt or for its start. */
   readonly halted: boolean
   readonly counts: { pauses: number }
+  /** The level that runs, or would, has a VMSA. */
+  readonly started: boolean
   /** The debugger's watch that ended the last turn, or null. */
   readonly trapped: HostWatch | null
   /** A halted one that has something to wake up for. */
@@ -89,6 +91,11 @@ export interface Vcpu {
    * entry does. Answers whether there is any.
    */
   reside(): boolean
+  /**
+   * While a program runs at VMPL0 for the guest: the system page of the VMSA of the level that has called it, which says
+   * where the guest itself is. Otherwise undefined.
+   */
+  programFor(): number | undefined
   /**
    * Gives a privilege level a VMSA and has it run from now on; undefined: takes it away.
    * @param held it first waits for a start-up IPI, as processors do after reset
@@ -243,6 +250,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
     index, apic, vmcb, wakes, stopped: '',
     counts: { pauses: 0 },
     get halted() { return !runnable() || waiting !== 'no' },
+    get started() { return runnable() },
     get trapped() { return trapped },
     run(instructions, yielding, part = false) {
       trapped = null
@@ -271,6 +279,7 @@ export function createVcpu(options: VcpuOptions): Vcpu {
       if (entered.kind === 'exit') serve(entered.exit)
       return svm.inGuest
     },
+    programFor: () => (isProgram() ? vmpls.outermost() : undefined),
     stop() {
       stopping = true
       if (inside) processor.stop()

@@ -22,6 +22,8 @@ export interface Vmpls {
   readonly state: VmplState
   /** Whether a level has a VMSA. */
   has(vmpl: number): boolean
+  /** System page of the VMSA of the least privileged level that has one; undefined when there is none but VMPL0's. */
+  outermost(): number | undefined
   /** Gives a level a VMSA, or takes it away. What it registered with the host stays. */
   setVmsa(vmpl: number, systemPage: number | undefined): void
   /** Has another level run next: its VMSA and what the VMCB keeps of it. The guest is not resident. */
@@ -67,6 +69,7 @@ export function createVmpls(vmcb: Vmcb, isRam: (page: number) => boolean): Vmpls
     get current() { return current },
     get state() { return states[current] },
     has: (vmpl) => states[vmpl]?.vmsa !== undefined,
+    outermost: () => states.slice(1).findLast(({ vmsa }) => vmsa !== undefined)?.vmsa,
     setVmsa(vmpl, systemPage) {
       states[vmpl].vmsa = systemPage
       if (vmpl === current) keep()

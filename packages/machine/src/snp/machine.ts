@@ -3,6 +3,7 @@ import { lowMemory, memoryCmos, pcMemoryMap } from '@cofferdam/boot'
 import type { MemoryRegion } from '@cofferdam/boot'
 import { createPlatform, createVirtualClock } from '@cofferdam/devices'
 import type { Observation, Plain } from '@cofferdam/devices'
+import { createGuestSymbols } from '@cofferdam/findings'
 import { COSTS, createReferenceHost, createSnpGuest, guestModel } from '@cofferdam/host'
 import type { SnpGuest } from '@cofferdam/host'
 import { createIoBus } from '@cofferdam/memory'
@@ -20,7 +21,6 @@ import type { MachineOptions } from '../options.ts'
 import { createProcessors, processorsOverhead } from '../processors.ts'
 import type { Processors } from '../processors.ts'
 import { createRandom } from '../random.ts'
-import { placeOf, stateLines } from '../report.ts'
 import { createRunLoop } from '../run-loop.ts'
 import type { Seat } from '../run-loop.ts'
 import { misfit } from '../snapshot/shape.ts'
@@ -31,6 +31,7 @@ import type { MachineParts } from '../snapshot/state.ts'
 import { collectStats } from '../stats.ts'
 import { createSnpFindings } from './findings.ts'
 import type { SnpFindings } from './findings.ts'
+import { createGuestPlaces } from './guest-places.ts'
 import { hostMemory } from './host-memory.ts'
 import { hostileMoments } from './hostile.ts'
 import { createLaunch, memoryBesideRam } from './image.ts'
@@ -142,16 +143,21 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     charge: (time) => { loop.charge(time) },
     onFact: (processor, fact) => { findings.fromSilicon(processor, fact) }, onAccept: () => { account.accepts() },
   })
+  const guestPlaces = createGuestPlaces({
+    memory, sevOf: silicon.sevOf, guest: () => guest, svms: () => svms, cBit: silicon.encryption.cBit,
+  })
+  // Apart from those of findings, which a snapshot counts: looking from outside leaves no trace.
+  const symbols = createGuestSymbols({ ...(options.symbols && { file: options.symbols }) })
   const findings: SnpFindings = createSnpFindings({
-    memory, rmp: silicon.table, sevOf: silicon.sevOf, guest: () => guest, now: () => loop.now(),
-    cBit: silicon.encryption.cBit, ...(options.symbols && { symbols: options.symbols }),
+    rmp: silicon.table, guest: () => guest, places: guestPlaces, now: () => loop.now(),
+    ...(options.symbols && { symbols: options.symbols }),
     ...(options.onFinding && { onFinding: options.onFinding }),
     onEndless: (cpu, page, why) => { endGuest(`vCPU ${cpu}: the guest makes no progress: ${why}`, page) },
   })
   /** Ends the guest, for a reason that a page may have something to do with. */
   const endGuest = (why: string, page?: number): void => {
     const message = page === undefined ? why : `${why}; ${findings.describePage(page)}`
-    end({ reason: 'shutdown', message, state: physical.flatMap(stateLines) })
+    end({ reason: 'shutdown', message, state: guest.vcpus.flatMap(({ index }) => guestPlaces.describe(index)) })
   }
   const moments = options.hostile === undefined ? undefined : hostileMoments(options.hostile)
   const processors: Processors = createProcessors({
@@ -296,7 +302,7 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     run(request) {
       const result = course.run(
         request, () => course.ended() !== null, () => { processors.engine.jit?.flush() },
-        () => stateLines(physical[loop.current()]),
+        () => guestPlaces.describe(loop.current()),
       )
       const cpu = course.ended() === null ? loop.watchHit() : -1
       const watch = cpu < 0 ? null : guest.vcpus[cpu].trapped
@@ -314,7 +320,7 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
       ...(svsm && { svsm: svsm.program.stats() }),
       ...(hash !== undefined && { traceHash: hash.digest() }),
     }),
-    places: () => processors.seats.map(placeOf),
+    places: () => guestPlaces.list(symbols),
     findings,
     watch(watches) { for (const processor of physical) processor.watch(watches) },
     step(cpu) {
@@ -332,6 +338,6 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
       }
       return captureMachine(options, attachment, memory, parts, system())
     },
-    describe: (cpu) => stateLines(physical[cpu]),
+    describe: (cpu) => guestPlaces.describe(cpu),
   }
 }
