@@ -324,7 +324,7 @@ export function createSnpMachine(options: MachineOptions & { readonly restore?: 
     findings,
     watch(watches) { for (const processor of physical) processor.watch(watches) },
     step(cpu) {
-      if (course.ended() === null) course.step(() => { loop.step(cpu) }, () => stateLines(physical[cpu]))
+      if (course.ended() === null) course.step(() => { loop.step(cpu) }, () => guestPlaces.describe(cpu))
     },
     reside: (cpu) => guest.vcpus[cpu].reside(),
     snapshot(attachment) {
