@@ -1,11 +1,8 @@
 /** Cases that share what they run on, which need not be made anew for each: a case is repeated with those before it. */
 import type { Random } from '@cofferdam/oracle'
 import { createRandom } from '@cofferdam/oracle'
-import { computed } from './clock.ts'
+import { watchHang } from './clock.ts'
 import { caseSeed, type Survivor } from './processor.ts'
-
-/** What no case may take, in milliseconds. */
-const HANG = 10_000
 
 export interface SeriesOptions<T> {
   /** Cases with numbers n × `length` … share one. */
@@ -50,11 +47,9 @@ export function createSeries<T>({ length, begin, run }: SeriesOptions<T>): Survi
     run(seed, number) {
       comeTo(seed, number)
       place = { seed, next: number + 1 }
-      const began = computed()
+      const hang = watchHang()
       try {
-        const ended = runOne(seed, number)
-        const took = computed() - began
-        return { ended, problem: took > HANG ? `took ${Math.round(took)} ms` : null }
+        return { ended: runOne(seed, number), problem: hang() }
       } catch (error) {
         return { ended: 'exception', problem: (error as Error).stack ?? String(error) }
       }

@@ -19,14 +19,13 @@ import { AttestationReport, CertGuid } from '@cofferdam/spec'
 import {
   elfNeeds, flatKernel, igvmFile, isCliError, readModuleInfo, syntheticBzImage, syntheticCpio, syntheticElf,
 } from '../../inside.ts'
-import { computed } from '../clock.ts'
+import { watchHang } from '../clock.ts'
 import { caseSeed, type Survivor } from '../processor.ts'
 import { mutate } from './mutate.ts'
 
 const MEMORY = 64 * 2 ** 20
 /** One case of so many runs what was loaded. */
 const RUNS = 64
-const HANG = 10_000
 
 /** How a case ended, in a word. */
 type Load = (random: Random, bytes: Uint8Array) => string
@@ -211,11 +210,11 @@ export function createImageSurvivor({ chip }: ImageOptions = {}): Survivor {
       const bytes = image.length > 2 ** 20 && random.below(20) !== 0 ? mutate(
         random, all[0].image, HEADER,
       ) : mutate(random, image, hot)
-      const began = computed()
+      const hang = watchHang()
       try {
         const ended = load(random, bytes)
-        const took = computed() - began
-        return { ended: `${name}: ${ended}`, problem: took > HANG ? `${name}: took ${Math.round(took)} ms` : null }
+        const problem = hang()
+        return { ended: `${name}: ${ended}`, problem: problem && `${name}: ${problem}` }
       } catch (error) {
         if (isClear(error)) return { ended: `${name}: refused`, problem: null }
         return { ended: 'exception', problem: `${name}: ${(error as Error).stack ?? String(error)}` }

@@ -4,9 +4,10 @@
  * work again after its reset.
  */
 import { Q35_MMIO } from '@cofferdam/devices'
-import { createRandom, type Random } from '@cofferdam/oracle'
+import type { Random } from '@cofferdam/oracle'
 import { CommonConfig, randomRequest } from '../../inside.ts'
-import { caseSeed, type Survivor } from '../processor.ts'
+import type { Survivor } from '../processor.ts'
+import { createSeries } from '../series.ts'
 import { createBench, MEMORY, type Bench } from './bench.ts'
 
 const CASES = 25
@@ -230,36 +231,13 @@ function runCase(bench: Bench, random: Random): string {
   return `${device.kind}: ${ended}`
 }
 
-/** Cases n × CASES … share a machine. */
-export function createQueueSurvivor(): Survivor {
-  let bench: Bench | null = null
-  let next = -1
-  let seeded = -1
-
-  const runOne = (seed: number, number: number): string => {
-    const random = createRandom(caseSeed(seed, number))
-    if (bench === null || number % CASES === 0) {
-      bench = createBench(createRandom(caseSeed(seed, number - number % CASES) ^ 0x5eed), false)
-      // It waits for interrupts, so that time passes quickly.
-      bench.run(Uint8Array.of(0xfb, 0xf4, 0xeb, 0xfd))
-    }
-    return runCase(bench, random)
-  }
-  return {
-    run(seed, number) {
-      try {
-        if (next !== number || seeded !== seed) {
-          bench = null
-          for (let n = number - number % CASES; n < number; n++) runOne(seed, n)
-        }
-        const ended = runOne(seed, number);
-        [next, seeded] = [number + 1, seed]
-        return { problem: null, ended }
-      } catch (error) {
-        bench = null
-        next = -1
-        return { ended: 'exception', problem: (error as Error).stack ?? String(error) }
-      }
-    },
-  }
-}
+export const createQueueSurvivor = (): Survivor => createSeries({
+  length: CASES,
+  begin(random) {
+    const bench = createBench(random, false)
+    // It waits for interrupts, so that time passes quickly.
+    bench.run(Uint8Array.of(0xfb, 0xf4, 0xeb, 0xfd))
+    return bench
+  },
+  run: runCase,
+})

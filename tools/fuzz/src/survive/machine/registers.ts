@@ -3,9 +3,10 @@
  * in random widths, moves BARs over whatever there is, has fw_cfg copy anywhere, and lets timers and interrupts come.
  */
 import { Q35_MMIO, Q35_PORTS } from '@cofferdam/devices'
-import { createRandom, type Random } from '@cofferdam/oracle'
-import { caseSeed, type Survivor } from '../processor.ts'
-import { AT, CODE_LIMIT, createBench, MEMORY, type Bench } from './bench.ts'
+import type { Random } from '@cofferdam/oracle'
+import type { Survivor } from '../processor.ts'
+import { createSeries } from '../series.ts'
+import { AT, CODE_LIMIT, createBench, MEMORY } from './bench.ts'
 
 /** Cases that one machine sees. */
 const CASES = 40
@@ -170,37 +171,15 @@ export function registerCode(random: Random): Uint8Array {
   return Uint8Array.from(bytes)
 }
 
-/** Cases of one machine have the numbers n × CASES …: a case runs behind those before it, and is repeated with them. */
-export function createRegisterSurvivor(): Survivor {
-  let bench: Bench | null = null
-  let place = { seed: -1, next: -1 }
+/** Ends after which the machine goes on with the next case. */
+const GOES_ON = new Set(['goes on', 'waits for ever'])
 
-  const prepare = (seed: number, number: number): Bench => {
-    const first = number - number % CASES
-    if (bench !== null && place.seed === seed && place.next === number && number !== first) return bench
-    let made = createBench(createRandom(caseSeed(seed, first) ^ 0x5eed))
-    for (let n = first; n < number; n++) made = runOn(made, seed, n).bench
-    return made
-  }
-  const runOn = (on: Bench, seed: number, number: number): { bench: Bench; ended: string } => {
-    const one = caseSeed(seed, number)
-    const ended = on.run(registerCode(createRandom(one)))
-    return {
-      ended, bench: ended === 'goes on' || ended === 'waits for ever' ? on : createBench(createRandom(one ^ 0x5eed)),
-    }
-  }
-
-  return {
-    run(seed, number) {
-      try {
-        const { bench: after, ended } = runOn(prepare(seed, number), seed, number)
-        bench = after
-        place = { seed, next: number + 1 }
-        return { problem: null, ended }
-      } catch (error) {
-        bench = null
-        return { ended: 'exception', problem: (error as Error).stack ?? String(error) }
-      }
-    },
-  }
-}
+export const createRegisterSurvivor = (): Survivor => createSeries({
+  length: CASES,
+  begin: (random) => createBench(random),
+  run(bench, random, again) {
+    const ended = bench.run(registerCode(random))
+    if (!GOES_ON.has(ended)) again()
+    return ended
+  },
+})

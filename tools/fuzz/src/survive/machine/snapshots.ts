@@ -8,13 +8,12 @@ import {
 } from '@cofferdam/machine'
 import { createRandom, type Random } from '@cofferdam/oracle'
 import { bzImage, createDraw, damageHost, flatKernel, mutateSealed, mutateSnapshot, restless } from '../../inside.ts'
-import { computed } from '../clock.ts'
+import { watchHang } from '../clock.ts'
 import { caseSeed, type LateSurvivor } from '../processor.ts'
 import { everyDevice } from './bench.ts'
 import { mutate } from './mutate.ts'
 
 const MEMORY = 16 * 2 ** 20
-const HANG = 10_000
 /** One of so many files that are read makes a machine. */
 const RUNS = 40
 
@@ -146,11 +145,10 @@ export function createSnapshotSurvivor(): LateSurvivor {
       const from = await (made ??= originals())
       const random = createRandom(caseSeed(seed, number))
       const kind = random.pick(KINDS)
-      const began = computed()
+      const hang = watchHang()
       try {
         const ended = await kind(random, from)
-        const took = computed() - began
-        return { ended, problem: took > HANG ? `took ${Math.round(took)} ms` : null }
+        return { ended, problem: hang() }
       } catch (error) {
         if (isClear(error)) return { ended: 'refused', problem: null }
         return { ended: 'exception', problem: (error as Error).stack ?? String(error) }

@@ -14,7 +14,7 @@ import { anyGpa, anyPage, bytesOf, ghcbImage, guestMessage, guestRequest, MESSAG
 import { svsmCall } from './svsm-calls.ts'
 
 /** Cases that one guest lives through, if it does. */
-const CASES = 100
+const CASES = 40
 const PAGE = 4096
 const STEPS = 28
 /** Pages that are made shared at the beginning of each case: the GHCB, and the messages'. */
