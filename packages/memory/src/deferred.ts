@@ -1,6 +1,7 @@
 /**
  * Contents that come later: a memory that is made from an image gives every page its frame at once, and leaves the
- * frames of pieces that have to be unpacked first empty until somebody looks at one of their pages.
+ * frames empty until somebody looks at a page of their piece. Most machines that go on from an image are done before they
+ * have looked at much of it; and pieces of a file have to be unpacked first.
  */
 import { IMAGE_PIECE, MemoryImageError, pieceBytes } from './image.ts'
 import type { ImagePiece } from './image.ts'
@@ -14,7 +15,7 @@ export interface DeferredOptions {
 export interface Deferred {
   /** Whether a piece is still to come. */
   readonly any: boolean
-  /** Takes the pieces of an image, whose frames begin at `frame`: those that are bytes are there at once. */
+  /** Takes the pieces of an image, whose frames begin at `frame`. */
   add(pieces: readonly ImagePiece[], frame: number): void
   /** Answers whether the contents of a page, which has the frame, come later; it will then hear of it. */
   expects(page: number, frame: number): boolean
@@ -46,10 +47,7 @@ export function createDeferred({ u8, arrived }: DeferredOptions): Deferred {
     get any() { return awaited.size > 0 },
     add(pieces, frame) {
       base = frame
-      for (const [number, piece] of pieces.entries()) {
-        if (piece instanceof Uint8Array) u8.set(piece, base + number * IMAGE_PIECE)
-        else awaited.set(number, { piece, pages: [] })
-      }
+      for (const [number, piece] of pieces.entries()) awaited.set(number, { piece, pages: [] })
     },
     expects(page, frame) {
       const one = awaited.get(numberOf(frame))

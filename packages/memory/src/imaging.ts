@@ -8,12 +8,14 @@ import { captureImage, MemoryImageError, placeImage } from './image.ts'
 import type { PageKeys } from './keys.ts'
 import { FRAME_ABSENT, FRAME_PACKED, FRAME_RAM, LOW_PAGES } from './page-words.ts'
 import type { PageWords } from './page-words.ts'
-import type { PhysicalMemory } from './types.ts'
+import type { PhysicalMemory, RamRange } from './types.ts'
 
 const PAGE = 4096
 
 /** The parts of a memory that an image holds. */
 export interface ImagingOptions {
+  /** Where RAM is, in ascending order. */
+  readonly ram: readonly RamRange[]
   readonly frames: Frames
   readonly words: PageWords
   readonly backing: Backing
@@ -23,7 +25,7 @@ export interface ImagingOptions {
 }
 
 export function createImaging(
-  { frames, words, backing, covers, deferred, keys }: ImagingOptions,
+  { ram, frames, words, backing, covers, deferred, keys }: ImagingOptions,
 ): Pick<PhysicalMemory, 'capture' | 'restore'> {
   const { patterns, zeroPages } = backing
 
@@ -32,10 +34,12 @@ export function createImaging(
     deferred.fetchAll()
     const { low } = words
     const covered = covers.any
-    for (let page = 0; page < LOW_PAGES; page++) {
-      if (low[page] < PAGE && !covered) continue
-      const word = covers.ramWord(page)
-      if (word >= PAGE) visit(page, word)
+    for (const { start, length } of ram) {
+      for (let page = start / PAGE, end = Math.min(LOW_PAGES, page + length / PAGE); page < end; page++) {
+        if (low[page] < PAGE && !covered) continue
+        const word = covers.ramWord(page)
+        if (word >= PAGE) visit(page, word)
+      }
     }
     words.eachHigh((page, word) => { if (word >= PAGE || (word & FRAME_PACKED) !== 0) visit(page, word) })
   }

@@ -71,7 +71,7 @@ export function createPhysicalMemory(options: PhysicalMemoryOptions): PhysicalMe
     cover: covers.cover,
     ...createContents({ u8: views.u8, keys, frameWord, backPage, notifyWrite, filled }),
     backedBytes: frames.usedBytes,
-    ...createImaging({ frames, words, backing, covers, deferred, keys }),
+    ...createImaging({ ram, frames, words, backing, covers, deferred, keys }),
     crowded: backing.crowded,
     pack() {
       deferred.fetchAll()

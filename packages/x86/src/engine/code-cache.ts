@@ -109,6 +109,8 @@ export interface CodeCache {
 
 const PAGE = 4096
 const LINE_SHIFT = 6
+/** Records that there is room for at first. */
+const FIRST_RECORDS = 2 ** 14
 /** Index of a record that is no micro-op. */
 const NOTHING = 255
 
@@ -127,9 +129,18 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
   const wordBase = memory.reserve(wordBytes)
   const wordStep = processors * 4
   const records = uopBytes / UOP_SIZE
-  const blockOf = new Uint32Array(records)
-  const offsetOf = new Uint16Array(records)
-  const indexOf = new Uint8Array(records)
+  /** Where each record belongs; they grow with what is in use, since most machines use little of the room. */
+  let blockOf = new Uint32Array(0)
+  let offsetOf = new Uint16Array(0)
+  let indexOf = new Uint8Array(0)
+  const growTo = (wanted: number): void => {
+    const length = Math.min(records, Math.max(FIRST_RECORDS, 2 * indexOf.length, wanted))
+    const [blocks, offsets, indices] = [new Uint32Array(length), new Uint16Array(length), new Uint8Array(length)]
+    blocks.set(blockOf)
+    offsets.set(offsetOf)
+    indices.set(indexOf);
+    [blockOf, offsetOf, indexOf] = [blocks, offsets, indices]
+  }
   const physicalPages = new Map<number, PhysicalCodePage>()
   const blocks: Block[] = []
   const hostInsns = new Map<number, HostSite>()
@@ -146,6 +157,7 @@ export function createCodeCache(options: CodeCacheOptions): CodeCache {
     for (let word = at >>> 2; word < next >>> 2; word++) i32[word] = 0
     // What a single step noted of the same records must not be taken for their new owner's.
     const record = (at - uopBase) / UOP_SIZE
+    if (record + n > indexOf.length) growTo(record + n)
     for (let i = 0; i < n; i++) indexOf[record + i] = NOTHING
     return at
   }

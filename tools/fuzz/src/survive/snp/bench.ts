@@ -121,7 +121,7 @@ const poorTpm: VtpmBackend = {
 }
 
 /** One in so many guests under an SVSM has a TPM. Those are made anew: no snapshot holds a TPM, which is a program outside. */
-const WITH_TPM = 8
+const WITH_TPM = 24
 
 interface Guest {
   readonly vcpus: number
