@@ -1,7 +1,7 @@
 /**
  * Contents that come later: a memory that is made from an image gives every page its frame at once, and leaves the
- * frames empty until somebody looks at a page of their piece. Most machines that go on from an image are done before they
- * have looked at much of it; and pieces of a file have to be unpacked first.
+ * frames empty until somebody looks at a page of their piece. Most machines that go on from an image are done before
+ * they have looked at much of it; and pieces of a file have to be unpacked first.
  */
 import { IMAGE_PIECE, MemoryImageError, pieceBytes } from './image.ts'
 import type { ImagePiece } from './image.ts'

@@ -91,7 +91,8 @@ function createForked(vcpus: number, cpu: 'intel' | 'amd', firmware: boolean): M
   let snapshot = made.get(key)
   if (snapshot === undefined) {
     made.set(key, snapshot = createMachine({
-      ...OPTIONS, ...everyDevice(), vcpus, cpu, ...firmware ? { firmware: spinningFirmware() } : { kernel: flatKernel('ebfe') },
+      ...OPTIONS, ...everyDevice(), vcpus, cpu,
+      ...firmware ? { firmware: spinningFirmware() } : { kernel: flatKernel('ebfe') },
     }).snapshot())
   }
   return snapshot.fork({ ...everyDevice(), engine: OPTIONS.engine })

@@ -15,7 +15,7 @@ import { mutate } from './mutate.ts'
 
 const MEMORY = 16 * 2 ** 20
 /** One of so many files that are read makes a machine. */
-const RUNS = 40
+const RUNS = 20
 
 /** Interrupts by the PIT on the way to a loop that counts, in 32-bit code; a device of each kind is in use. */
 const BUSY = `
@@ -63,8 +63,8 @@ const confidential = (hostile?: MachineOptions['hostile']): (() => Snapshot) => 
 
 function confidentialSnapshot(hostile: MachineOptions['hostile']): Snapshot {
   const machine = createMachine({
-    kernel: bzImage(restless), append: '', memory: 64 * 2 ** 20, vcpus: 1, seed: 1, engine: 'interp', cpu: 'amd', cc: 'snp',
-    hostile,
+    kernel: bzImage(restless), append: '', memory: 64 * 2 ** 20, vcpus: 1, seed: 1, engine: 'interp', cpu: 'amd',
+    cc: 'snp', hostile,
   })
   machine.run({ instructions: SNP_BEGUN })
   return machine.snapshot()
@@ -92,7 +92,7 @@ function goOn(random: Random, snapshot: Snapshot): string {
   const machine = snapshot.fork({ ...everyDevice(), engine: random.pick(['interp', 'jit', 'auto']) })
   let last = ''
   for (let i = 0; i < 10; i++) {
-    last = machine.run({ instructions: 500 }).reason
+    last = machine.run({ instructions: 10_000 }).reason
     if (last !== 'budget' && last !== 'idle') return last
   }
   machine.snapshot()

@@ -120,7 +120,7 @@ const poorTpm: VtpmBackend = {
   },
 }
 
-/** One in so many guests under an SVSM has a TPM. Those are made anew: no snapshot holds a TPM, which is a program outside. */
+/** One in so many guests under an SVSM has a TPM. They are made anew: a TPM is a program outside, in no snapshot. */
 const WITH_TPM = 24
 
 interface Guest {
