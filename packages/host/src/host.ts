@@ -110,7 +110,8 @@ function placeRmp(options: ReferenceHostOptions) {
 /** Programs the table on each processor, clears it, and turns SNP on (APM vol. 2, §15.36.2 to §15.36.4). */
 function enableSnp({ memory, processors, charge }: ReferenceHostOptions, range: { base: number, bytes: number }): void {
   // Memory encryption is what BIOSes turn on; SNP cannot be without it.
-  const on = SysCfg.mask.MemEncryptionModeEn | SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
+  const on = SysCfg.mask.MemEncryptionModeEn | SysCfg.mask.MtrrFixDramModEn | SysCfg.mask.SecureNestedPagingEn
+    | SysCfg.mask.VMPLEn
   // A kernel before this one may have turned SNP on: its table stays, the MSRs are locked.
   if ((readMsr(processors[0], Msr.AMD_SYSCFG) & on) === on) return
   memory.fill(range.base, range.bytes, 0)
@@ -132,7 +133,8 @@ function flushAsids({ processors, writeBackCaches }: ReferenceHostOptions, firmw
 function initialise(options: ReferenceHostOptions, firmware: Firmware): void {
   // Nothing that was written before may land on top of what the firmware sets up (Linux, __sev_snp_init_locked).
   for (const { index } of options.processors) options.writeBackCaches(index)
-  firmware.run('SNP_INIT_EX', SnpInitEx.create({ flags: SnpInitExFlags.mask.INIT_RMP, maxSnpAsid: options.maxSnpAsid }))
+  // MAX_SNP_ASID goes with ciphertext hiding alone (Linux, sev_platform_init_args): CPUID says where the others end.
+  firmware.run('SNP_INIT_EX', SnpInitEx.create({ flags: SnpInitExFlags.mask.INIT_RMP }))
   flushAsids(options, firmware)
 }
 

@@ -80,7 +80,7 @@ describe('the firmware behind the mailbox', () => {
     const { give, processors } = createBox()
     for (const { processor: { cpu } } of processors.seats) {
       const { msrs, held } = systemOf(cpu)
-      const on = SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
+      const on = SysCfg.mask.MtrrFixDramModEn | SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
       msrs.get(Msr.AMD_SYSCFG)?.write(cpu, (held.get(Msr.AMD_SYSCFG) ?? 0n) | on)
     }
     expect(give(PspCommand.SNP_INIT, 0)).toBe(PspStatus.INVALID_CONFIG)

@@ -1,11 +1,27 @@
 import { Reg } from '@cofferdam/boot'
-import { Msr } from '@cofferdam/spec'
+import { Msr, SysCfg } from '@cofferdam/spec'
+import { configureModel, epycGenoa, flatTopology, systemOf } from '@cofferdam/x86'
 import { describe, expect, it } from 'vitest'
+import { chipFacts } from '../src/snp/silicon.ts'
 import { pvalidate, report, request } from './snp-code.ts'
 import { messageOf, reported, snpMachine } from './snp-machine.ts'
 
 const { rax, rbx, rcx, r8 } = Reg
 const MiB = 2 ** 20
+
+describe('the host of an SNP guest', () => {
+  it('turns SNP on with MtrrFixDramModEn on every processor (Linux, snp_prepare)', () => {
+    const { processors } = snpMachine((asm) => { asm.plain('hlt') }, { vcpus: 2 })
+    const { MtrrFixDramModEn, SecureNestedPagingEn, VMPLEn } = SysCfg.mask
+    const on = MtrrFixDramModEn | SecureNestedPagingEn | VMPLEn
+    for (const { processor: { cpu } } of processors.seats) {
+      expect((systemOf(cpu).held.get(Msr.AMD_SYSCFG) ?? 0n) & on).toBe(on)
+    }
+  })
+  it('has a chip whose firmware says that cores have one thread', () => {
+    expect([chipFacts(configureModel(epycGenoa)).smt, flatTopology(4).threadsPerCore]).toEqual([false, 1])
+  })
+})
 
 describe('an SNP guest', () => {
   it('runs with SEV, SEV-ES and SEV-SNP active', () => {

@@ -16,7 +16,8 @@ const identity = createSevIdentity(new TextEncoder().encode('a machine'), 'Milan
 const psp = createPsp({
   memory, rmp, identity,
   platform: {
-    processors: 1, syscfg: () => SysCfg.pack({ SecureNestedPagingEn: 1n, VMPLEn: 1n }), hsavePa: () => 0n,
+    processors: 1, hsavePa: () => 0n,
+    syscfg: () => SysCfg.pack({ MtrrFixDramModEn: 1n, SecureNestedPagingEn: 1n, VMPLEn: 1n }),
     rmpMsrs: () => ({ base: 0x10_0000n, end: 0x1f_ffffn, cfg: 0n }), iommuReady: () => true,
     cpuid: () => [0, 0, 0, 0],
   },

@@ -11,7 +11,7 @@ import type { Psp, PspFacts, PspPlatform, RmpTable, SevIdentity } from '../src/i
 export const RMP_BASE = 0x10_0000
 export const RMP_BYTES = 0x10_0000
 export const POLICY = 0x3_0000n
-const ON = SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
+const ON = SysCfg.mask.MtrrFixDramModEn | SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
 
 export const identity = createSevIdentity(Uint8Array.of(42), 'Milan')
 

@@ -84,6 +84,7 @@ describe('SNP_INIT_EX', () => {
     }
     expect(status(() => undefined)).toBe(S.SUCCESS)
     expect(status(({ machine }) => { machine.syscfg[1] = 0n })).toBe(S.INVALID_CONFIG)
+    expect(status(({ machine }) => { machine.syscfg[1] &= ~SysCfg.mask.MtrrFixDramModEn })).toBe(S.INVALID_CONFIG)
     // SNP without VMPLs.
     expect(status(({ machine }) => { machine.syscfg[0] = 1n << 24n })).toBe(S.INVALID_CONFIG)
     expect(status(({ machine }) => { machine.hsave[1] = 0x1000n })).toBe(S.INVALID_CONFIG)

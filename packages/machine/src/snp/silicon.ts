@@ -7,7 +7,7 @@ import type { EncryptionFacts, Psp, RmpInstructions } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import { createPsp, createRmpTable, createSevSilicon, guestProgram, machineCertificates } from '@cofferdam/sev'
 import type {
-  GuestProgram, PrimalityTest, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor, WaitingPage,
+  GuestProgram, PrimalityTest, PspFacts, PspPlatform, RmpTable, RmpTableState, SevFact, SevProcessor, WaitingPage,
 } from '@cofferdam/sev'
 import { Msr, SysCfg } from '@cofferdam/spec'
 import { answerCpuid, cpuidSignature, state, systemOf } from '@cofferdam/x86'
@@ -119,6 +119,13 @@ const platformOf = (processors: () => readonly Processor[], iommuReady: boolean,
   }
 }
 
+/** What the chip's firmware is told of its processors. */
+export const chipFacts = (model: CpuModel): Partial<PspFacts> => ({
+  maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID, signature: cpuidSignature(model), tscKhz: model.tscHz / 1000,
+  // Cores have one thread (`flatTopology`): reports say so, and policies that forbid SMT are kept.
+  smt: false,
+})
+
 export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
   const { memory, model, seed, processors, charge, onAccept, onFact, needsEviction = false } = options
   const table = createRmpTable(memory)
@@ -137,9 +144,7 @@ export function createSnpSilicon(options: SnpSiliconOptions): SnpSilicon {
   const psp = createPsp({
     memory, rmp: table, identity, cBit: C_BIT,
     platform: platformOf(processors, options.iommuReady, () => { table.enabled = false }),
-    facts: {
-      maxAsid: MAX_ASID, minSevAsid: MIN_SEV_ASID, signature: cpuidSignature(model), tscKhz: model.tscHz / 1000,
-    },
+    facts: chipFacts(model),
     forget: (page, pages) => { sev.flush([{ page, pages }]) },
   })
   return {

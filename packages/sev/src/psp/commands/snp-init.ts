@@ -10,7 +10,8 @@ import { viewOf } from '../../bytes.ts'
 import { PAGE, isRam, pageAt } from '../pages.ts'
 import type { Firmware, PspHandler } from '../types.ts'
 
-const SNP_ON = SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
+/** What a host sets up and the firmware verifies (Linux arch/x86/virt/svm/sev.c, snp_prepare and snp_rmptable_init). */
+const SNP_ON = SysCfg.mask.MtrrFixDramModEn | SysCfg.mask.SecureNestedPagingEn | SysCfg.mask.VMPLEn
 
 /** Checks that every processor and IOMMU is set up, and all in the same way. */
 function machineStatus({ platform, rmp }: Firmware): number {
