@@ -499,7 +499,8 @@ describe('SNP', () => {
 
   it('locks where the RMP is, and the registers that shape memory', () => {
     const box = createSevBox()
-    for (const index of [Msr.AMD_RMP_BASE, Msr.AMD_RMP_END, Msr.AMD_RMP_CFG, Msr.AMD_TOP_MEM, Msr.AMD_IORR_BASE0]) {
+    const shape = [Msr.AMD_TOP_MEM, Msr.AMD_IORR_BASE0, Msr.MTRR_FIX64K_00000, Msr.MTRR_FIX4K_C0000 + 7]
+    for (const index of [Msr.AMD_RMP_BASE, Msr.AMD_RMP_END, Msr.AMD_RMP_CFG, ...shape]) {
       expect(box.writeMsr(index, 0n)).toBe('gp')
     }
   })

@@ -1,6 +1,6 @@
 /** The MSRs of memory encryption, SEV-ES and SEV-SNP (APM vol. 2, §7.10, §15.34.9, §15.34.10, §15.35.7, §15.36). */
 import { Msr as Index, SysCfg } from '@cofferdam/spec'
-import { guestFault, held, isCanonical, raise, readOnly, VECTOR, writeOnly } from '@cofferdam/x86'
+import { FIXED_MTRRS, guestFault, held, isCanonical, raise, readOnly, VECTOR, writeOnly } from '@cofferdam/x86'
 import type { Cpu, CpuSystem, Msr } from '@cofferdam/x86'
 import type { SevOf, SevProcessor } from './context.ts'
 import { hasFeature, runAs, sysCfgHas } from './context.ts'
@@ -16,7 +16,7 @@ const HWCR_RESET = (1n << 24n) | (1n << 4n) | 1n
 /** HWCR of a processor. */
 export const hwcrOf = ({ held: registers }: CpuSystem): bigint => registers.get(Index.AMD_HWCR) ?? HWCR_RESET
 
-/** Registers that firmware locks once SNP is on: fixed MTRRs, IORRs, TOP_MEM (§15.36.2). */
+/** Registers that are locked once SNP is on, beside the fixed MTRRs: IORRs, TOP_MEM (§15.36.2). */
 const LOCKED: readonly (readonly [number, string])[] = [
   [0xc001_0016, 'IORR_BASE0'], [0xc001_0017, 'IORR_MASK0'], [0xc001_0018, 'IORR_BASE1'], [0xc001_0019, 'IORR_MASK1'],
   [Index.AMD_TOP_MEM, 'TOP_MEM'], [Index.AMD_TOP_MEM2, 'TOP_MEM2'],
@@ -133,5 +133,6 @@ export const sevMsrs = (sevOf: SevOf): readonly Msr[] => [
   locked(sevOf, held(Index.AMD_RMP_END, 'RMP_END', { legal: ADDRESS | 0x1fffn })),
   locked(sevOf, held(Index.AMD_RMP_CFG, 'RMP_CFG', { legal: 0x3f01n })),
   ...LOCKED.map(([index, name]) => locked(sevOf, held(index, name))),
+  ...FIXED_MTRRS.map((register) => locked(sevOf, register)),
   pageFlush(sevOf),
 ]

@@ -56,16 +56,21 @@ const variableRange = (n: number): Msr[] => [
   }),
 ]
 
-/** The registers of this group. */
-export const MEMORY_TYPE_MSRS: readonly Msr[] = [
-  inState(0x277, 'IA32_PAT', MSR_PAT, (_cpu, value) => { requireTypes(value, PAT_TYPES) }),
-  readOnly(MTRR.CAP, 'IA32_MTRRCAP', MTRR_CAP),
-  defType,
+/** The MTRRs of the lowest MiB. */
+export const FIXED_MTRRS: readonly Msr[] = [
   fixedRange(0x250, 'IA32_MTRR_FIX64K_00000'),
   fixedRange(0x258, 'IA32_MTRR_FIX16K_80000'),
   fixedRange(0x259, 'IA32_MTRR_FIX16K_A0000'),
   ...Array.from({ length: 8 }, (_, i) =>
     fixedRange(0x268 + i, `IA32_MTRR_FIX4K_${(0xc_0000 + i * 0x8000).toString(16).toUpperCase()}`)),
+]
+
+/** The registers of this group. */
+export const MEMORY_TYPE_MSRS: readonly Msr[] = [
+  inState(0x277, 'IA32_PAT', MSR_PAT, (_cpu, value) => { requireTypes(value, PAT_TYPES) }),
+  readOnly(MTRR.CAP, 'IA32_MTRRCAP', MTRR_CAP),
+  defType,
+  ...FIXED_MTRRS,
   ...Array.from({ length: VARIABLE_RANGES }, (_, n) => variableRange(n)).flat(),
 ]
 
