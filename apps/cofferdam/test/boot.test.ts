@@ -85,7 +85,7 @@ describe('cofferdam boot --firmware', () => {
     [['--vars', vars], '--vars: works with firmware only'],
     [['--save-vars', 'x'], '--save-vars: works with firmware only'],
     [['--kernel', 'none'], '--kernel none: works with firmware only'],
-    [['--kernel', 'none', '--firmware', 'ovmf-amdsev'], '--kernel none: ovmf-amdsev starts a kernel of --kernel and nothing else'],
+    [['--kernel', 'none', '--firmware', 'ovmf-amdsev'], '--kernel none: ovmf-amdsev starts a kernel of --kernel'],
     [['--firmware', 'sid-cloud'], 'firmware sid-cloud: it is a kernel'],
     [['--firmware', join(folder, 'nothing')], 'no such file'],
     [['--firmware', firmware, '--vars', join(folder, 'nothing')], 'no such file'],

@@ -91,7 +91,9 @@ export const createFakeMachine = (
       stats: () => ({ instructions: runs * 1e6, virtualTime, ...(deeds && { snp: { hostile: deeds } }) }),
       variables: () => variables,
       snapshot: () => { throw new Error('a fake machine has no snapshot') },
-      places: () => [{ cpu: 0, rip: 0xffff_ffff_8100_0000n, mode: '64-bit kernel', symbol: 'start+0x0/0x9', stack: ['entry+0x1/0x2'] }],
+      places: () => [{
+        cpu: 0, rip: 0xffff_ffff_8100_0000n, mode: '64-bit kernel', symbol: 'start+0x0/0x9', stack: ['entry+0x1/0x2'],
+      }],
       ...(found && { findings: found }),
     }
   }

@@ -6,6 +6,7 @@ import { afterAll, expect, it } from 'vitest'
 import { fetchImages } from '../src/images/fetch.ts'
 import { openStore } from '../src/images/store.ts'
 import { cocoKernel, debianMissing, runReal } from './real.ts'
+import { grubDisk } from './grub-disk.ts'
 import { ovmfAsIgvm } from './ovmf-igvm.ts'
 import { ownInitramfs, readSnpStats } from './snp-stats.ts'
 import { describeUnless } from './unless.ts'
@@ -60,6 +61,16 @@ describeUnless(debianMissing, 'OVMF in an SNP guest', () => {
 
   it.each([1, 2])('boots through generic OVMF, too, with %i vCPUs', { timeout: 600_000 }, async (vcpus) => {
     await boot('trixie-cloud', '2G', vcpus, 'ovmf')
+  })
+
+  it('boots GRUB from a disk through generic OVMF, and GRUB the kernel', { timeout: 600_000 }, async () => {
+    const disk = join(folder, 'esp.img')
+    writeFileSync(disk, await grubDisk('dmesg | grep Memory.Encryption'))
+    const { code, out, err } = await runReal(['--cc', 'snp', '--firmware', 'ovmf', '--kernel', 'none', '--disk', disk])
+    expect(code, err).toBe(0)
+    expect(out).toContain('BOOT_IMAGE=/VMLINUZ')
+    expect(out).toMatch(/Memory Encryption Features active: AMD.* SEV SEV-ES SEV-SNP/)
+    expect(out).not.toMatch(complaints)
   })
 
   it.each([

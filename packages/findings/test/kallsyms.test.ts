@@ -136,7 +136,8 @@ describe('a place in the guest', () => {
   it('has none where it is no code of the kernel\'s, and it is said why', () => {
     const early = { rip: 0x100_0200n, rsp: 0n, entries: [], read: () => false }
     expect(createGuestSymbols().describe(early)).toMatchObject({
-      rip: { symbol: null }, linked: null, backtrace: [], noSymbols: 'RIP is in firmware, a boot stage, or a kernel that does not run at its own addresses yet',
+      rip: { symbol: null }, linked: null, backtrace: [],
+      noSymbols: 'RIP is in firmware, a boot stage, or a kernel that does not run at its own addresses yet',
     })
     expect(createGuestSymbols().describe({ ...early, entries: [TEXT], read: withStack }).noSymbols)
       .toBe('RIP is not in the kernel')

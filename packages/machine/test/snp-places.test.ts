@@ -17,11 +17,14 @@ const holding: Code = (asm) => {
 
 const REG_PROT = SevFeatures.mask.VmsaRegProt
 describe('registers of an SNP guest that has ended', () => {
-  it.each([['as they are', undefined], ['protected in the VMSA', REG_PROT]])('are its own, not what its host sees (%s)', (_, sevFeatures) => {
+  it.each([
+    ['as they are', undefined], ['protected in the VMSA', REG_PROT],
+  ])('are its own, not what its host sees (%s)', (_, sevFeatures) => {
     const machine = snpMachine(holding, sevFeatures === undefined ? {} : { sevFeatures })
     const result = machine.run({ instructions: 5e6 })
     const lines = result.reason === 'shutdown' ? result.state?.join('\n') : undefined
-    expect(lines).toMatch(/^cpu 0: RIP 0010:00000000010[0-9a-f]+ RFLAGS [0-9a-f]{8} 64-bit, CPL 0\nRSP 0018:0000000002000ff8\n/)
+    expect(lines).toMatch(/^cpu 0: RIP 0010:00000000010[0-9a-f]+ RFLAGS [0-9a-f]{8} 64-bit, CPL 0\n/)
+    expect(lines).toContain('\nRSP 0018:0000000002000ff8\n')
     expect(lines).toContain(' R15 0000123456789abc\n')
     expect(machine.describe(0).join('\n')).toBe(lines)
     expect(machine.places()).toMatchObject([{ cpu: 0, mode: 'VMPL0, 64-bit, CPL 0' }])

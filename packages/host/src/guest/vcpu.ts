@@ -92,8 +92,8 @@ export interface Vcpu {
    */
   reside(): boolean
   /**
-   * While a program runs at VMPL0 for the guest: the system page of the VMSA of the level that has called it, which says
-   * where the guest itself is. Otherwise undefined.
+   * While a program runs at VMPL0 for the guest: the system page of the VMSA of the level that has called it, which
+   * says where the guest itself is. Otherwise undefined.
    */
   programFor(): number | undefined
   /**

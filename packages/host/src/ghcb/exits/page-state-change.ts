@@ -69,9 +69,11 @@ export const pageStateChangeExit: GhcbServer = {
     const scratch = scratchOf(request, gpa, PscHeader.size)
     if (scratch === undefined) return { error: GhcbError.INVALID_SCRATCH_AREA }
     const { at, bytes } = scratch
-    const { current: first, end, reserved } = readPscHeader(bytes)
+    const { current: first, end } = readPscHeader(bytes)
     const room = Math.floor((bytes.length - PscHeader.size) / 8)
-    if (end >= Math.min(room, PSC_MAX_ENTRIES) || reserved !== 0) return { info2: invalid(PscInvalid.HEADER) }
+    // The header's reserved word is not looked at, as KVM does not (snp_begin_psc): OVMF leaves there what it has read
+    // from fw_cfg through the same buffer.
+    if (end >= Math.min(room, PSC_MAX_ENTRIES)) return { info2: invalid(PscInvalid.HEADER) }
     let current = first
     let failure = 0n
     const tell = (entry: PageStateEntry, answer: PscFact['answer']): void => {
