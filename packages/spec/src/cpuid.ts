@@ -39,6 +39,11 @@ export const Cpuid7Edx = bits({
   CORE_CAPABILITIES: 30, SSBD: 31,
 })
 
+/** Leaf 7, subleaf 1 EAX. */
+export const Cpuid71Eax = bits({ FZRM: 10, FSRS: 11, FSRC: 12 })
+/** Leaf 7, subleaf 2 EDX. */
+export const Cpuid72Edx = bits({ BHI_CTRL: 4, MCDT_NO: 5 })
+
 /** Leaf 13, subleaf 1 EAX. */
 export const CpuidDEax = bits({ XSAVEOPT: 0, XSAVEC: 1, XGETBV_ECX1: 2, XSAVES: 3, XFD: 4 })
 
@@ -60,8 +65,16 @@ export const Cpuid80000007Edx = bits({ HW_PSTATE: 7, TSC_INVARIANT: 8, CPB: 9 })
 export const Cpuid80000008Ebx = bits({
   CLZERO: 0, INST_RET_CNT: 1, RSTR_FP_ERR_PTRS: 2, INVLPGB: 3, RDPRU: 4, MCOMMIT: 8, WBNOINVD: 9, IBPB: 12,
   INT_WBINVD: 13, IBRS: 14, STIBP: 15, IBRS_ALWAYS_ON: 16, STIBP_ALWAYS_ON: 17, IBRS_PREFERRED: 18, IBRS_SAME_MODE: 19,
-  SSBD: 24, VIRT_SSBD: 25, SSB_NO: 26, PSFD: 28,
+  SSBD: 24, VIRT_SSBD: 25, SSB_NO: 26, PSFD: 28, BTC_NO: 29, IBPB_RET: 30,
 })
+
+/** Leaf 8000_0021 EAX: what more a processor does, and what it is not open to. */
+export const Cpuid80000021Eax = bits({
+  NO_NESTED_DATA_BP: 0, LFENCE_ALWAYS_SERIALIZING: 2, NULL_SELECT_CLEARS_BASE: 6, AUTOMATIC_IBRS: 8, NO_SMM_CTL_MSR: 9,
+  SBPB: 27, IBPB_BRTYPE: 28, SRSO_NO: 29, SRSO_USER_KERNEL_NO: 30,
+})
+/** CPUID 8000_0021 ECX. */
+export const Cpuid80000021Ecx = bits({ TSA_SQ_NO: 1, TSA_L1_NO: 2 })
 
 /** Leaf 8000_001F EAX: memory encryption. EBX has the C-bit's position in bits 5:0. */
 export const Cpuid8000001fEax = bits({

@@ -25,7 +25,7 @@ export function createLocalApic(options: LocalApicOptions): LocalApic {
   const state = createApicState(options.bootstrap ?? false)
 
   const mode = (): ApicMode =>
-    (state.base & APIC_BASE.ENABLE) === 0 ? 'disabled' : (state.base & APIC_BASE.X2APIC) !== 0 ? 'x2apic' : 'xapic'
+    (state.base & APIC_BASE.EN) === 0 ? 'disabled' : (state.base & APIC_BASE.EXTD) !== 0 ? 'x2apic' : 'xapic'
   const enabled = (): boolean => (state.svr & SVR.ENABLED) !== 0 && mode() !== 'disabled'
   const ldr = (): number =>
     mode() === 'x2apic' ? ((id >>> 4) << 16 | 1 << (id & 15)) >>> 0 : state.ldr

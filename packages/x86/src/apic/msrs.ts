@@ -19,10 +19,10 @@ function readBase(core: ApicCore): bigint {
 
 /** Table 11-5 and figure 11-27: which changes of EN and EXTD are legal. */
 function isLegalTransition(from: number, to: number): boolean {
-  const x2 = APIC_BASE.X2APIC
-  const both = APIC_BASE.ENABLE | x2
+  const x2 = APIC_BASE.EXTD
+  const both = APIC_BASE.EN | x2
   if ((to & both) === x2) return false
-  if ((from & both) === both && (to & both) === APIC_BASE.ENABLE) return false
+  if ((from & both) === both && (to & both) === APIC_BASE.EN) return false
   return !((from & both) === 0 && (to & both) === both)
 }
 
@@ -30,7 +30,7 @@ function writeBase(core: ApicCore, value: bigint): Fault {
   const { state, options } = core
   const flags = Number(value & 0xfffn)
   const width = BigInt(options.physicalAddressBits ?? 46)
-  if (value >> width !== 0n || (flags & ~(APIC_BASE.BSP | APIC_BASE.X2APIC | APIC_BASE.ENABLE)) !== 0) return GP_FAULT
+  if (value >> width !== 0n || (flags & ~(APIC_BASE.BSP | APIC_BASE.EXTD | APIC_BASE.EN)) !== 0) return GP_FAULT
   if (!isLegalTransition(state.base, flags)) return GP_FAULT
   const was = core.mode()
   state.base = flags

@@ -1,4 +1,5 @@
 /** Registers of the local APIC. Source: Intel SDM vol. 3A (325384), chapter 11 "APIC", tables 11-1 and 11-6. */
+import { ApicBase, Msr } from '@cofferdam/spec'
 
 /** Offsets of the xAPIC page; the x2APIC MSR is `X2APIC_MSR + offset / 16`. */
 export const APIC = {
@@ -9,14 +10,15 @@ export const APIC = {
 } as const
 
 /** First x2APIC MSR. */
-export const X2APIC_MSR = 0x800
+export const X2APIC_MSR = Msr.X2APIC_BASE
 /** IA32_APIC_BASE. */
-export const MSR_APIC_BASE = 0x1b
+export const MSR_APIC_BASE = Msr.APIC_BASE
 /** IA32_TSC_DEADLINE: the time-stamp counter at which the timer fires; 0 disarms it. */
-export const MSR_TSC_DEADLINE = 0x6e0
+export const MSR_TSC_DEADLINE = Msr.TSC_DEADLINE
 
-/** IA32_APIC_BASE (figure 11-26). */
-export const APIC_BASE = { BSP: 1 << 8, X2APIC: 1 << 10, ENABLE: 1 << 11 } as const
+const { BSP, EXTD, EN } = ApicBase.mask
+/** IA32_APIC_BASE (figure 11-26), without the page's address. */
+export const APIC_BASE = { BSP: Number(BSP), EXTD: Number(EXTD), EN: Number(EN) } as const
 
 /** Delivery modes of the ICR, of LVT entries, of I/O APIC entries and of MSI data (figure 11-12). */
 export const DELIVERY = { FIXED: 0, LOWEST: 1, SMI: 2, NMI: 4, INIT: 5, STARTUP: 6, EXTINT: 7 } as const

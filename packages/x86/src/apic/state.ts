@@ -22,7 +22,7 @@ export type LocalApicState = ReturnType<typeof createApicState>
 export const createApicState = (bootstrap: boolean) => ({
   ...volatileState(),
   /** Low half of IA32_APIC_BASE without the address bits, and the page frame number. */
-  base: APIC_BASE.ENABLE | (bootstrap ? APIC_BASE.BSP : 0),
+  base: APIC_BASE.EN | (bootstrap ? APIC_BASE.BSP : 0),
   frame: 0xfee00,
   lint: [false, false],
   nmi: false,

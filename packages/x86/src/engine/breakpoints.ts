@@ -3,6 +3,7 @@
  * breakpoints are kept out of the TLBs, pages with instruction breakpoints are run instruction by instruction.
  */
 import type { MemoryViews } from '@cofferdam/memory'
+import { Cr4 } from '@cofferdam/spec'
 import { CR4, DR, EVENT } from '../state.ts'
 import { EVENT_STOP } from './uop.ts'
 
@@ -10,7 +11,7 @@ import { EVENT_STOP } from './uop.ts'
 const KIND = { EXECUTE: 0, WRITE: 1, IO: 2, ACCESS: 3 } as const
 /** Bytes by LEN field. */
 const LENGTHS = [1, 2, 8, 4] as const
-const DE = 8
+const { DE } = Cr4.mask
 const ENABLES = 0xff
 const DR7 = (DR >>> 3) + 7
 

@@ -6,10 +6,10 @@ import type { Insn } from '../insn.ts'
 import { MODE64 } from '../insn.ts'
 import {
   BUDGET, CC_A, CC_OP, CPL, CR0, CR3, CR4, CS, EFER, FS, GPR, ICOUNT, MODE, MODE_SALT, PKRU, RIP, SEG, SEG_BASE,
-  SEG_SIZE, SLICE, SS,
-  SYSFLAGS, TLB_BASE, XCR0,
+  SEG_SIZE, SLICE, SS, SYSFLAGS, TLB_BASE, XCR0,
 } from '../state.ts'
 import { OP } from '../ops.ts'
+import { CR0_BITS, CR4_BITS, XCR0_BITS } from '../system/bits.ts'
 import type { CpuSystem } from '../system/cpu-system.ts'
 import type { Breakpoints } from './breakpoints.ts'
 import { STATUS_FLAGS } from './flags.ts'
@@ -48,8 +48,7 @@ export interface CpuServices {
   uncharged(): number
 }
 
-const CR0_BIT = { PE: 1, EM: 4, TS: 8, AM: 0x4_0000, PG: 0x8000_0000 } as const
-const CR4_BIT = { OSFXSR: 0x200, LA57: 0x1000, PCIDE: 0x2_0000, OSXSAVE: 0x4_0000, SMAP: 0x20_0000 } as const
+const VECTORS = XCR0_BITS.SSE | XCR0_BITS.AVX
 /** Types of INVPCID (SDM vol. 2). */
 const INVPCID = { ADDRESS: 0, PCID: 1, ALL: 2, ALL_BUT_GLOBAL: 3 } as const
 const LMA = 0x400
@@ -177,7 +176,7 @@ export function createCpu(services: CpuServices): EngineCpu {
   const checkSegment = (seg: number, offset: number, size: number, write: boolean): void => {
     const vector = seg === SS ? VECTOR.SS : VECTOR.GP
     const attributes = segAttributes(seg)
-    const isProtected = (i32[CR0 >>> 2] & CR0_BIT.PE) !== 0
+    const isProtected = (i32[CR0 >>> 2] & CR0_BITS.PE) !== 0
     if (isProtected) {
       if ((attributes & ATTR.PRESENT) === 0) raise(VECTOR.GP, 0)
       const code = (attributes & ATTR.CODE) !== 0
@@ -232,7 +231,7 @@ export function createCpu(services: CpuServices): EngineCpu {
     })
     // In two dimensions each walk reads its PDPTE from memory (APM vol. 2 §15.25.10).
     if (mmu.context.format === 2 && mmu.context.nested === null) mmu.loadPdptes()
-    mmu.la57 = (readCr(CR4) & CR4_BIT.LA57) !== 0
+    mmu.la57 = (readCr(CR4) & CR4_BITS.LA57) !== 0
     mmu.canonical = (readCr(EFER) & LMA) !== 0
   }
 
@@ -244,8 +243,8 @@ export function createCpu(services: CpuServices): EngineCpu {
     const attributes = segAttributes(CS)
     const width = (efer & LMA) !== 0 && (attributes & ATTR.L) !== 0 ? 8 : (attributes & ATTR.DB) !== 0 ? 4 : 2
     const user = i32[CPL >>> 2] === 3
-    const sse = (cr4 & CR4_BIT.OSFXSR) !== 0 && (cr0 & (CR0_BIT.EM | CR0_BIT.TS)) === 0
-    const avx = (cr4 & CR4_BIT.OSXSAVE) !== 0 && (i32[XCR0 >>> 2] & 6) === 6 && (cr0 & CR0_BIT.TS) === 0
+    const sse = (cr4 & CR4_BITS.OSFXSR) !== 0 && (cr0 & (CR0_BITS.EM | CR0_BITS.TS)) === 0
+    const avx = (cr4 & CR4_BITS.OSXSAVE) !== 0 && (i32[XCR0 >>> 2] & VECTORS) === VECTORS && (cr0 & CR0_BITS.TS) === 0
     const traps = services.supervisor()?.traps === true
     i32[MODE >>> 2] = width | (user ? MODE_USER : 0) | (sse ? MODE_SSE : 0)
       | (avx ? MODE_AVX : 0) | (traps ? MODE_TRAPS : 0)
@@ -256,7 +255,7 @@ export function createCpu(services: CpuServices): EngineCpu {
     i32[MODE_SALT >>> 2] = 0
     const ac = (i32[SYSFLAGS >>> 2] & AC) !== 0
     // In user code AC asks for alignment: the TLB that has nothing sends every access to where it is checked.
-    const checksAlignment = user && ac && (cr0 & CR0_BIT.AM) !== 0
+    const checksAlignment = user && ac && (cr0 & CR0_BITS.AM) !== 0
     i32[TLB_BASE >>> 2] = checksAlignment ? mmu.unfilled : mmu.tlb + TLB_MODE_SIZE * (user ? 2 : ac ? 1 : 0)
     const changed = ((cr0 ^ lastCr0) & CR0_PAGING) | ((cr4 ^ lastCr4) & CR4_PAGING) | ((efer ^ lastEfer) & EFER_PAGING)
     lastCr0 = cr0
@@ -396,7 +395,7 @@ export function createCpu(services: CpuServices): EngineCpu {
       mmu.invalidate(lowOf(address), highOf(address))
     },
     invalidatePcid(kind, pcid, address) {
-      const present = (readCr(CR4) & CR4_BIT.PCIDE) !== 0 ? readCr(CR3) & 0xfff : 0
+      const present = (readCr(CR4) & CR4_BITS.PCIDE) !== 0 ? readCr(CR3) & 0xfff : 0
       if (kind === INVPCID.ALL) mmu.flush(true)
       else if (kind === INVPCID.ALL_BUT_GLOBAL) mmu.flush(false)
       // Of other PCIDs nothing is cached but global pages, which stay: a write of CR3 forgets the rest.

@@ -1,7 +1,7 @@
 /** What comes between instructions: faults, traps, interrupts and what else asks for attention. */
 import { VECTOR, guestFault } from '../cpu.ts'
 import { BUDGET, DR, EVENT, RIP, SHADOW, SYSFLAGS } from '../state.ts'
-import { DR6_BITS } from '../system/control.ts'
+import { DR6_BITS } from '../system/bits.ts'
 import { deliverException, deliverInterrupt } from '../system/deliver.ts'
 import { HOST_HIT } from './breakpoints.ts'
 import { IF } from './core.ts'

@@ -2,12 +2,13 @@
  * Whether floating-point and vector instructions may run at all: SDM vol. 2, table 2-18 and following (exception
  * classes), vol. 3, table 2-2 (EM, MP, TS) and table 24-1 (MMX).
  */
-import { Cr0, Cr4 } from '@cofferdam/spec'
+import { Cr0, Cr4, Xcr0 } from '@cofferdam/spec'
 import { raise, VECTOR, type Cpu } from '../cpu.ts'
 import { MMX_REG, type Insn } from '../insn.ts'
 import { CR0, CR4, FSW, XCR0 } from '../state.ts'
 
 const { MP: CR0_MP, EM: CR0_EM, TS: CR0_TS, NE: CR0_NE } = Cr0.mask
+const VECTORS = Xcr0.mask.SSE | Xcr0.mask.AVX
 const { OSFXSR: CR4_OSFXSR, OSXMMEXCPT: CR4_OSXMMEXCPT, OSXSAVE: CR4_OSXSAVE } = Cr4.mask
 /** FSW.ES: an unmasked x87 exception is pending. */
 export const FSW_ES = 0x80
@@ -22,7 +23,7 @@ export function checkSse(cpu: Cpu): void {
 /** VEX: #UD unless CR4.OSXSAVE is set and XCR0 enables SSE and AVX state, #NM with CR0.TS. CR0.EM plays no part. */
 export function checkAvx(cpu: Cpu): void {
   const { u32 } = cpu.views
-  if (!(u32[CR4 >> 2] & CR4_OSXSAVE) || (u32[XCR0 >> 2] & 6) !== 6) raise(VECTOR.UD)
+  if (!(u32[CR4 >> 2] & CR4_OSXSAVE) || (u32[XCR0 >> 2] & VECTORS) !== VECTORS) raise(VECTOR.UD)
   if (u32[CR0 >> 2] & CR0_TS) raise(VECTOR.NM)
 }
 

@@ -6,7 +6,7 @@ import {
   MSR_LSTAR,
   MSR_PAT, MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, SEG, SEG_BASE, SEG_SIZE, SS, TR,
 } from '../state.ts'
-import { CR0_BITS, FLAG } from '../system/bits.ts'
+import { CR0_BITS, DR7_BITS, FLAG } from '../system/bits.ts'
 import { read64, SAVE, write64 } from './vmcb.ts'
 
 const RAX = GPR
@@ -126,7 +126,7 @@ export function loadHost(cpu: EngineCpu, at: number): bigint {
   const { views } = cpu
   loadCommon(cpu, at)
   views.u64[CR0 >>> 3] |= BigInt(CR0_BITS.PE)
-  views.u64[DR7 >>> 3] = 0x400n
+  views.u64[DR7 >>> 3] = BigInt(DR7_BITS.FIXED1)
   views.u32[CPL >>> 2] = 0
   cpu.setFlags(views.i32[(at + SAVE.rflags) >>> 2] & ~FLAG.VM, ALL_FLAGS)
   return read64(views, at + SAVE.rip)

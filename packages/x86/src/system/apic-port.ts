@@ -1,4 +1,6 @@
 /** What the system instructions need of the local APIC. */
+import { Msr } from '@cofferdam/spec'
+import { APIC_BASE_BITS } from './bits.ts'
 
 /** #GP(0) as a value. */
 export const APIC_GP = 'gp'
@@ -19,11 +21,10 @@ export interface ApicPort {
   tscChanged(): void
 }
 
-/** Bits of IA32_APIC_BASE (SDM vol. 3 §11.4.4, §11.12.1). */
-export const APIC_BASE_BITS = { BSP: 1n << 8n, EXTD: 1n << 10n, EN: 1n << 11n } as const
-
 /** Indices of the MSRs that the APIC answers. */
-export const APIC_MSR = { BASE: 0x1b, TSC_DEADLINE: 0x6e0, X2APIC_FIRST: 0x800, X2APIC_LAST: 0x8ff } as const
+export const APIC_MSR = {
+  BASE: Msr.APIC_BASE, TSC_DEADLINE: Msr.TSC_DEADLINE, X2APIC_FIRST: Msr.X2APIC_BASE, X2APIC_LAST: 0x8ff,
+} as const
 
 /** A local APIC that only holds its base, deadline and priority: for processors without devices, and for tests. */
 export function createPlainApic(isBsp = true): ApicPort {

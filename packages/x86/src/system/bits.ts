@@ -1,6 +1,6 @@
-/** Bits of the control registers and of EFLAGS, by the names of SDM vol. 3 §2.3–2.6 and APM vol. 2 §3.1. */
+/** Bits of the control and debug registers and of EFLAGS, by the names of SDM vol. 3 §2.3–2.6 and APM vol. 2 §3.1. */
 
-import { Cr0, Cr4, Efer, Eflags } from '@cofferdam/spec'
+import { ApicBase, Cr0, Cr4, Dr6, Dr7, Efer, Eflags, Xcr0 } from '@cofferdam/spec'
 
 /** Masks of CR0's bits. */
 export const CR0_BITS = Cr0.mask
@@ -10,6 +10,18 @@ export const CR4_BITS = Cr4.mask
 
 /** Masks of EFER's bits. */
 export const EFER_BITS = Efer.mask
+
+/** Bits of XCR0. */
+export const XCR0_BITS = Xcr0.mask
+
+/** Bits of IA32_APIC_BASE. */
+export const APIC_BASE_BITS = ApicBase.mask
+
+/** Bits of DR6. */
+export const DR6_BITS = Dr6.mask
+
+/** Bits of DR7. */
+export const DR7_BITS = Dr7.mask
 
 /** Masks of the flags; `ONE` is the bit that always reads as 1. */
 export const FLAG = { ...Eflags.mask, ONE: Eflags.mask.FIXED1 } as const

@@ -5,8 +5,8 @@ import type { Cpu } from '../cpu.ts'
 import { FLUSH, raise, VECTOR } from '../cpu.ts'
 import { CR0, CR3, CR4, CS, EFER, XCR0 } from '../state.ts'
 import { isLongMode, readU32, segAttributes, writeU64 } from './access.ts'
-import { ATTR, CR0_BITS, CR4_BITS, EFER_BITS } from './bits.ts'
-import { systemOf, XCR0_BITS } from './cpu-system.ts'
+import { ATTR, CR0_BITS, CR4_BITS, EFER_BITS, XCR0_BITS } from './bits.ts'
+import { systemOf } from './cpu-system.ts'
 
 const gp = (): never => raise(VECTOR.GP, 0)
 

@@ -1,4 +1,5 @@
 /** MOV to and from control and debug registers, CLTS, LMSW, SMSW (SDM vol. 2 and vol. 3 §2.5, §18.2). */
+import { Dr6, Dr7 } from '@cofferdam/spec'
 import type { Cpu, Meaning } from '../cpu.ts'
 import { raise, VECTOR } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
@@ -7,7 +8,7 @@ import { CR0, CR2, CR3, CR4, DR } from '../state.ts'
 import {
   cpl, cr4Has, gpr32, gpr64, in64, readOperand, readU32, readU64, requireCpl0, setGpr, setGpr64, writeU32, writeU64,
 } from './access.ts'
-import { CR0_BITS, CR4_BITS } from './bits.ts'
+import { CR0_BITS, CR4_BITS, DR6_BITS, DR7_BITS } from './bits.ts'
 import { writeCr0, writeCr3, writeCr4 } from './control-registers.ts'
 import { systemOf } from './cpu-system.ts'
 
@@ -47,9 +48,10 @@ export const movFromControl: Meaning = (cpu, insn) => {
   setWide(cpu, insn, insn.reg0, value)
 }
 
-/** Bits of DR6 and DR7 (SDM vol. 3 §18.2.3, §18.2.4). */
-export const DR6_BITS = { BD: 1 << 13, BS: 1 << 14, BT: 1 << 15, FIXED: 0xffff_0ff0, WRITABLE: 0xe00f } as const
-export const DR7_BITS = { GD: 1 << 13, FIXED: 0x400, WRITABLE: 0xffff_23ff } as const
+/** What reads as 1 and what can be written, without RTM and bus-lock traps (SDM vol. 3 §18.2.3, §18.2.4). */
+const DR6_FIXED = 0xffff_0ff0
+const DR6_WRITABLE = Dr6.used & ~(DR6_BITS.BLD | DR6_BITS.RTM)
+const DR7_WRITABLE = Dr7.used & ~(DR7_BITS.FIXED1 | DR7_BITS.RTM)
 
 const debugAddress = (n: number): number => DR + n * 8
 
@@ -75,8 +77,8 @@ export const movToDebug: Meaning = (cpu, insn) => {
   const value = wide(cpu, insn, insn.reg1)
   if (n >= 6 && value >> 32n !== 0n) raise(VECTOR.GP, 0)
   const low = Number(value & 0xffff_ffffn)
-  if (n === 6) writeU64(cpu, debugAddress(6), BigInt(((low & DR6_BITS.WRITABLE) | DR6_BITS.FIXED) >>> 0))
-  else if (n === 7) writeU64(cpu, debugAddress(7), BigInt(((low & DR7_BITS.WRITABLE) | DR7_BITS.FIXED) >>> 0))
+  if (n === 6) writeU64(cpu, debugAddress(6), BigInt(((low & DR6_WRITABLE) | DR6_FIXED) >>> 0))
+  else if (n === 7) writeU64(cpu, debugAddress(7), BigInt(((low & DR7_WRITABLE) | DR7_BITS.FIXED1) >>> 0))
   else writeU64(cpu, debugAddress(n), value)
   cpu.modeChanged()
 }

@@ -1,7 +1,7 @@
 /** The part of a processor that is not in the WebAssembly memory: its model, its MSRs, its APIC. */
 import type { Cpu } from '../cpu.ts'
 import type { ApicPort } from './apic-port.ts'
-import { CR4_BITS, EFER_BITS } from './bits.ts'
+import { CR4_BITS, EFER_BITS, XCR0_BITS } from './bits.ts'
 import type { CpuidLeaf } from './cpuid/leaves.ts'
 import { createCpuidLeaves } from './cpuid/leaves.ts'
 import type { CpuModel } from './cpuid/model.ts'
@@ -67,9 +67,6 @@ const EFER_BY_FEATURE: readonly (readonly [string, number])[] = [
 
 const bitsOf = (model: CpuModel, table: readonly (readonly [string, number])[]): number =>
   table.reduce((all, [feature, bits]) => (model.features.has(feature) ? all | bits : all), 0)
-
-/** Bits of XCR0 (SDM vol. 1 §13.3). */
-export const XCR0_BITS = { X87: 1, SSE: 2, AVX: 4, PKRU: 1 << 9 } as const
 
 /** Creates the system side of one processor. */
 export function createCpuSystem(options: CpuSystemOptions): CpuSystem {

@@ -8,6 +8,7 @@ import type { Cpu } from '../cpu.ts'
 import { guestFault, VECTOR } from '../cpu.ts'
 import { CR2, DR, SHADOW } from '../state.ts'
 import { isLongMode, isProtected } from './access.ts'
+import { DR7_BITS } from './bits.ts'
 import { enterLong } from './deliver-long.ts'
 import { enterProtected } from './deliver-protected.ts'
 import { enterReal } from './deliver-real.ts'
@@ -68,7 +69,7 @@ function deliver(cpu: Cpu, vector: number, errorCode: number, address: bigint, s
     try {
       enterHandler(cpu, vector, code, source)
       // Entering a #DB handler clears DR7.GD, so that the handler can use the debug registers (SDM vol. 3 §18.2.4).
-      if (vector === VECTOR.DB) cpu.views.u32[DR7 >>> 2] &= ~(1 << 13)
+      if (vector === VECTOR.DB) cpu.views.u32[DR7 >>> 2] &= ~DR7_BITS.GD
       return
     } catch (fault) {
       if (fault !== guestFault) throw fault

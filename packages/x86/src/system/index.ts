@@ -1,10 +1,10 @@
 /** The system architecture: delivery of events, segments, control registers, MSRs, CPUID, extended state. */
 export { isCanonical } from './access.ts'
-export { APIC_BASE_BITS, APIC_GP, APIC_MSR, createPlainApic } from './apic-port.ts'
+export { APIC_GP, APIC_MSR, createPlainApic } from './apic-port.ts'
 export type { ApicPort } from './apic-port.ts'
 export { ATTR, CR0_BITS, CR4_BITS, EFER_BITS, FLAG, SYSTEM_TYPE } from './bits.ts'
 export { writeCr0, writeCr3, writeCr4, writeXcr0 } from './control-registers.ts'
-export { createCpuSystem, systemOf, XCR0_BITS } from './cpu-system.ts'
+export { createCpuSystem, systemOf } from './cpu-system.ts'
 export type { CpuSystem, CpuSystemOptions, LegalBits } from './cpu-system.ts'
 export { cpuid as answerCpuid, createCpuidLeaves, featureBits, signature as cpuidSignature } from './cpuid/leaves.ts'
 export type { CpuidLeaf } from './cpuid/leaves.ts'

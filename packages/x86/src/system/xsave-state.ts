@@ -5,7 +5,7 @@ import type { Cpu } from '../cpu.ts'
 import { FLUSH } from '../cpu.ts'
 import { FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MXCSR, PKRU, XMM, YMMH } from '../state.ts'
 import { readU32, readU64, writeU32, writeU64 } from './access.ts'
-import { XCR0_BITS } from './cpu-system.ts'
+import { XCR0_BITS } from './bits.ts'
 import { FCW_RESET, MXCSR_RESET } from './fxsave.ts'
 
 /** Sets PKRU. Translations of every address space may be cached with rights that it gave. */

@@ -1,8 +1,9 @@
 /** Answers of CPUID, leaf by leaf (SDM vol. 2 CPUID; APM vol. 3 appendix E). */
+import { Cpuid1Ecx, Cpuid1Edx, Cpuid7Ecx } from '@cofferdam/spec'
 import type { Cpu } from '../../cpu.ts'
 import { CR4, XCR0 } from '../../state.ts'
-import { APIC_BASE_BITS, APIC_GP, APIC_MSR } from '../apic-port.ts'
-import { CR4_BITS } from '../bits.ts'
+import { APIC_GP, APIC_MSR } from '../apic-port.ts'
+import { APIC_BASE_BITS, CR4_BITS } from '../bits.ts'
 import type { CpuSystem } from '../cpu-system.ts'
 import { xsaveArea } from '../xsave-layout.ts'
 import { amdCacheSummary, cacheLeaf } from './caches.ts'
@@ -71,17 +72,17 @@ const leaf1: CpuidLeaf = (system, _subleaf, out, cpu) => {
   featureBits(model, 1, 0, out)
   out[EAX] = signature(model)
   out[EBX] = ((apicIdOf(topology, index) & 0xff) << 24) | ((threads & 0xff) << 16) | (8 << 8)
-  if ((cpu.views.u32[CR4 >>> 2] & CR4_BITS.OSXSAVE) !== 0) out[ECX] |= 1 << 27
+  if ((cpu.views.u32[CR4 >>> 2] & CR4_BITS.OSXSAVE) !== 0) out[ECX] |= Cpuid1Ecx.mask.OSXSAVE
   const base = system.apic.readMsr(APIC_MSR.BASE)
-  if (base !== APIC_GP && (base & APIC_BASE_BITS.EN) !== 0n) out[EDX] |= 1 << 9
-  if (threads > 1) out[EDX] |= 1 << 28
+  if (base !== APIC_GP && (base & APIC_BASE_BITS.EN) !== 0n) out[EDX] |= Cpuid1Edx.mask.APIC
+  if (threads > 1) out[EDX] |= Cpuid1Edx.mask.HTT
 }
 
 const leaf7: CpuidLeaf = ({ model }, subleaf, out, cpu) => {
   featureBits(model, 7, subleaf, out)
   if (subleaf !== 0) return
   out[EAX] = model.vendor === 'GenuineIntel' ? 2 : 0
-  if (model.features.has('pku') && (cpu.views.u32[CR4 >>> 2] & CR4_BITS.PKE) !== 0) out[ECX] |= 1 << 4
+  if (model.features.has('pku') && (cpu.views.u32[CR4 >>> 2] & CR4_BITS.PKE) !== 0) out[ECX] |= Cpuid7Ecx.mask.OSPKE
 }
 
 /** Extended state: sizes for what XCR0 enables now, and one subleaf per component (SDM vol. 1 §13.2). */
