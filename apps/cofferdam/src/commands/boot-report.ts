@@ -5,7 +5,7 @@ import type { Machine, ProcessorPlace } from '../machine-port.ts'
 import type { Moment, PhaseStats } from '../run/phases.ts'
 import type { Outcome } from '../run/session.ts'
 import { createPaint, peakMemory, type Surroundings } from '../surroundings.ts'
-import type { BootImages, BootOptions } from './boot.ts'
+import type { BootImages, BootOptions } from './boot-options.ts'
 
 /** What is known about a session at its end. */
 export interface BootReport {

@@ -21,7 +21,7 @@ import { createHostileWatch, hostileLines, type HostileWatch } from '../hostile.
 import { createPaint, type Surroundings } from '../surroundings.ts'
 import { exitCodeOf, printOutcome, writeStats } from './boot-report.ts'
 import { writeVariables } from './boot-firmware.ts'
-import type { BootImages, BootOptions } from './boot.ts'
+import type { BootImages, BootOptions } from './boot-options.ts'
 
 interface Session {
   readonly restored: RestoredRun | undefined

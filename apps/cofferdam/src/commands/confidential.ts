@@ -1,5 +1,5 @@
 import { usageError } from '../errors.ts'
-import type { BootOptions } from './boot.ts'
+import type { BootOptions } from './boot-options.ts'
 
 /** What only a confidential guest has, and how to ask for one. */
 const ofGuests = [

@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises'
+import type { Command } from 'commander'
 import { inputError, plainReason } from '../errors.ts'
 import { catalog, defaultImages, findEntry } from '../images/catalog.ts'
 import { isWhole, sha256 } from '../images/store.ts'
@@ -6,6 +7,7 @@ import type { AddedFile } from '../parse.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
 import { fetchModulesWithProgress, fetchWithProgress } from './fetch-with-progress.ts'
 import { defaultInitramfs } from './initramfs.ts'
+import { addOption, withOption } from './options.ts'
 
 interface Row {
   readonly name: string
@@ -87,4 +89,42 @@ export const initramfsCommand = async (
     throw inputError(`initramfs ${path}`, plainReason(error), 'a file that can be written')
   }
   around.stdout.write(`${path} ${bytes.length} bytes, sha256 ${sha256(bytes)}\n`)
+}
+
+const imagesExamples = `
+Images are Debian packages, resolved by name to the newest version, verified by apt and kept in your cache folder; what
+is there is used without the network.
+
+Examples:
+  cofferdam images
+  cofferdam images fetch --all
+  cofferdam images fetch sid-cloud --refresh
+  cofferdam images initramfs initramfs.cpio --add ./hello:/bin/hello
+`
+
+/** Adds `images` and its commands. */
+export const addImages = (program: Command, around: Surroundings): void => {
+  const command = program
+    .command('images')
+    .description('Lists and fetches kernels, firmware and programs.')
+    .option('--json', 'as JSON')
+    .addHelpText('after', imagesExamples)
+    .allowExcessArguments(false)
+    .action((options: { json?: boolean }) => listImages(options, around))
+  command
+    .command('fetch')
+    .description('Fetches images; without names those that a plain boot needs.')
+    .argument('[names...]', catalog.map(({ name }) => name).join(', '))
+    .option('--all', 'every image')
+    .option('--refresh', 'look for newer versions of what is there')
+    .option('--modules', "the kernels' modules too, which --disk, --device and --share need")
+    .action((names: string[], options: Parameters<typeof fetchCommand>[1]) => fetchCommand(names, options, around))
+  command
+    .command('initramfs')
+    .description('Writes the default initramfs to a file. The same input gives the same bytes.')
+    .argument('<FILE>')
+    .addOption(addOption('put a file into it; may be repeated'))
+    .addOption(withOption())
+    .option('--gzip', 'compress it')
+    .action((path: string, options: Parameters<typeof initramfsCommand>[1]) => initramfsCommand(path, options, around))
 }

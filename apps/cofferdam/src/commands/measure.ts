@@ -2,12 +2,15 @@ import { readFile } from 'node:fs/promises'
 import { BootError, igvmPages, isIgvm, parseIgvm } from '@cofferdam/boot'
 import { CPU_SIGNATURES, SevInputError, measureLaunch, parseOvmf, snpLaunchDigest } from '@cofferdam/sev'
 import type { KernelFiles, VmmType } from '@cofferdam/sev'
+import { Option, type Command } from 'commander'
 import { inputError, usageError } from '../errors.ts'
 import { findEntry } from '../images/catalog.ts'
 import type { NamedBytes } from '../machine-port.ts'
+import * as parse from '../parse.ts'
 import type { Surroundings } from '../surroundings.ts'
 import { fetchWithProgress } from './fetch-with-progress.ts'
 import { readInput } from './initramfs.ts'
+import { choice } from './options.ts'
 
 /** Options of `cofferdam measure`. */
 export interface MeasureOptions {
@@ -97,4 +100,42 @@ export const measure = async (options: MeasureOptions, isGiven: IsGiven, around:
     if (error instanceof SevInputError) throw usageError(error.message)
     throw error
   }
+}
+
+const measureExamples = `
+Examples:
+  cofferdam measure --cc snp --firmware ovmf-amdsev --vcpus 4
+      the launch digest as QEMU starts it; compare with MEASUREMENT in an attestation report
+  cofferdam measure --cc snp --firmware OVMF.fd --kernel bzImage --initrd initrd.img --append console=ttyS0
+      the same with the hashes of kernel, initrd and command line
+  cofferdam measure --firmware ovmf-amdsev --cpu-sig 0xa10f11 --kernel sid-cloud --initrd i.cpio \\
+      --append 'console=ttyS0,115200 panic=-1'
+      what cofferdam boot --cc snp --firmware ovmf-amdsev --initrd i.cpio launches, as its --stats say
+`
+
+// Help can't write a bigint itself: it needs the default's text.
+const featuresOption = new Option('--features <N>', 'SEV_FEATURES of the processors')
+  .argParser(parse.parseQword)
+  .default(1n, '0x1')
+
+/** Adds `measure`. */
+export const addMeasure = (program: Command, around: Surroundings): void => {
+  const command = program.command('measure')
+  command
+    .description('Prints the launch digest of a confidential guest, without starting it.')
+    .addOption(choice('--cc <MODE>', 'confidential mode', ['snp']))
+    .requiredOption('--firmware <NAME|FILE>', 'OVMF image or IGVM file', parse.parseText)
+    .option('--vcpus <N>', 'processors', parse.parseVcpus, 1)
+    .addOption(featuresOption)
+    .option('--cpu <MODEL>', "QEMU's name of the processor model", parse.parseText, 'EPYC-v4')
+    .option('--cpu-sig <N>', 'CPUID leaf 1 EAX, instead of --cpu', parse.parseDword)
+    .addOption(choice('--vmm-type <VMM>', 'hypervisor that launches', ['qemu', 'ec2', 'gce']))
+    .option('--kernel <NAME|FILE>', 'kernel whose hash is part of the launch', parse.parseText)
+    .option('--initrd <FILE>', 'its initramfs', parse.parseText)
+    .option('--append <TEXT>', 'its parameters')
+    .addOption(choice('--output-format <FORMAT>', 'how the digest is written', ['hex', 'base64']))
+    .addHelpText('after', measureExamples)
+    .allowExcessArguments(false)
+    .action((options: MeasureOptions) =>
+      measure(options, (name) => command.getOptionValueSource(name) === 'cli', around))
 }

@@ -1,4 +1,5 @@
 import { describeRule, OUTCOMES } from '@cofferdam/findings'
+import type { Command } from 'commander'
 import { usageError } from '../errors.ts'
 import { RULES } from '../findings/rules.ts'
 import { createPaint, type Surroundings } from '../surroundings.ts'
@@ -16,4 +17,15 @@ export const showRules = (id: string | undefined, { stdout }: Pick<Surroundings,
   const rule = RULES.find((known) => known.id === id)
   if (rule === undefined) throw usageError(`rules ${id}: there is no such rule`, 'cofferdam rules lists them.')
   stdout.write(`${describeRule(rule).join('\n')}\n`)
+}
+
+/** Adds `rules`. */
+export const addRules = (program: Command, around: Surroundings): void => {
+  program
+    .command('rules')
+    .description('Lists the rules of the architecture that guests are held to, or explains one.')
+    .argument('[ID]', 'the rule to explain, as a finding names it')
+    .addHelpText('after', '\nExample:\n  cofferdam rules snp-double-validation\n')
+    .allowExcessArguments(false)
+    .action((id: string | undefined) => { showRules(id, around) })
 }

@@ -1,6 +1,6 @@
 import type { SnapshotData } from '@cofferdam/machine'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import type { BootOptions } from '../commands/boot.ts'
+import type { BootOptions } from '../commands/boot-options.ts'
 import { usageError } from '../errors.ts'
 import { parseText } from '../parse.ts'
 
