@@ -10,7 +10,7 @@ export {
 } from './cc/assembler.ts'
 export { VMSA_GPA, type SnpLaunch, type SnpLaunchPages, type SnpPageType } from './cc/launch.ts'
 export { snpDirectBoot, type SnpDirectImage, type SnpDirectOptions } from './cc/snp-direct.ts'
-export { STAGE_TERMINATION, STAGE_TERMINATION_SET } from './cc/snp-stage.ts'
+export { STAGE_TERMINATION, STAGE_TERMINATION_SET } from './cc/stage-parameters.ts'
 export { vmsaOf } from './cc/vmsa.ts'
 export { takesUnacceptedMemory } from './efi/unaccepted.ts'
 export type { EfiRange } from './efi/layout.ts'

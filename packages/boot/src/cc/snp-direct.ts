@@ -25,7 +25,8 @@ import { PC, pcMemoryMap, type MemoryRegion } from '../memory-map.ts'
 import { createSmbios, type SmbiosInfo } from '../smbios.ts'
 import { flatGdt, flatSegments, type StartState } from '../start-state.ts'
 import { VMSA_GPA, type SnpLaunch, type SnpLaunchPages, type SnpPageType } from './launch.ts'
-import { snpStage, stageParameters, STAGE_RANGES } from './snp-stage.ts'
+import { snpStage } from './snp-stage.ts'
+import { stageParameters, STAGE_RANGES } from './stage-parameters.ts'
 import { vmsaOf } from './vmsa.ts'
 
 /** What {@link snpDirectBoot} launches: addresses and sizes in bytes. */
