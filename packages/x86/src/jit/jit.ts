@@ -2,17 +2,16 @@
  * Which code is compiled, and when. A block that was entered often becomes the seed of a region, which grows along the
  * ways that execution takes; several regions are compiled together as one module that imports the memory alone.
  */
-import { OP, OPS } from '../ops.ts'
-import { MODE64, REL } from '../insn.ts'
-import { ModuleWriter } from '../wasm/module.ts'
+import type { MemoryViews } from '@cofferdam/memory'
 import type { Block, CodeCache } from '../engine/code-cache.ts'
 import { decodeMode } from '../engine/mode.ts'
-import { blockRip } from '../engine/rip.ts'
-import type { MemoryViews } from '@cofferdam/memory'
-import type { ExpandedInsn, Translator } from '../engine/translate.ts'
-import { HANDLER, HEADER, HEADER_SIZE, JIT_UOP, UOP, UOP_SIZE } from '../engine/uop.ts'
+import type { Translator } from '../engine/translate.ts'
+import { HANDLER, HEADER, HEADER_SIZE, JIT_UOP } from '../engine/uop.ts'
+import { MODE64 } from '../insn.ts'
+import { ModuleWriter } from '../wasm/module.ts'
+import { createFlow } from './flow.ts'
+import { describeBlocks, entriesOf } from './region-blocks.ts'
 import { createFlagLibrary, writeRegion } from './region-writer.ts'
-import type { Edge, RegionBlock } from './region-writer.ts'
 
 /** Largest region, in blocks: as it is first compiled, and after it took in others. */
 const REGION_BLOCKS = 64
@@ -21,8 +20,6 @@ const MERGED_BLOCKS = 192
 const JOIN_FRACTION = 8
 /** Regions that are compiled together. */
 const BATCH = 12
-/** RET and indirect jumps compare with at most so many targets. */
-const TARGETS = 8
 /** How often a region is grown anew over what other regions have, because it is entered often. */
 const REGROWTHS = 3
 /** Compiled code is looked at again after so many thresholds' entries from outside. */
@@ -80,15 +77,11 @@ interface Region {
   regrown: number
 }
 
-/** Has a WebAssembly meaning, but one that only the interpreter can carry out. */
-const interpreterOnly = new Set<number>([
-  OP.movs, OP.stos, OP.lods, OP.scas, OP.cmps, OP.popf, OP.sti, OP.rdtsc, OP.rdtscp,
-])
-const isInterpreterOnly: readonly boolean[] = OPS.map((_, op) => interpreterOnly.has(op))
-
 export function createJit(options: JitOptions): Jit {
-  const { views, cache, translator, table } = options
+  const { views, cache, table } = options
   const { i32, u16 } = views
+  const flow = createFlow(views, cache, options.translator)
+  const { blockOfHeader, expand, neighbours } = flow
   /** Regions by the blocks they contain; a block may be in several. */
   const regions = new Map<Block, Set<Region>>()
   /** The region that a block's entry leads into. */
@@ -102,72 +95,6 @@ export function createJit(options: JitOptions): Jit {
     const left = i32[(block.header + HEADER.HOTNESS) >>> 2]
     if (regions.has(block)) return options.threshold
     return left > options.threshold ? options.threshold * 2 : options.threshold - left
-  }
-
-  /** The block whose header a link word names, if it has been followed and leads into live code. */
-  const linked = (slot: number): Block | null => {
-    const header = i32[slot >>> 2]
-    const known = blockOfHeader(header)
-    if (known !== null) return known
-    // A conditional branch out of its page goes through a GOTO.
-    const uop = header + HEADER_SIZE
-    if (u16[uop >>> 1] !== HANDLER.GOTO) return null
-    return blockOfHeader(i32[(uop + UOP.LINK) >>> 2])
-  }
-
-  const blockOfHeader = (header: number): Block | null => {
-    const block = cache.blocks[i32[(header + HEADER.BLOCK) >>> 2]] as Block | undefined
-    return block?.header === header && block.alive && decodeMode(block.page.mode) === MODE64 && block.next === null
-      ? block
-      : null
-  }
-
-  const expanded = new Map<Block, readonly ExpandedInsn[]>()
-  const expand = (block: Block): readonly ExpandedInsn[] => {
-    let insns = expanded.get(block)
-    if (insns === undefined) expanded.set(block, insns = translator.expand(block))
-    return insns
-  }
-
-  /** Number of leading instructions that can be compiled. */
-  const compilable = (insns: readonly ExpandedInsn[]): number => {
-    const stop = insns.findIndex(({ insn, interpreted }) => interpreted || isInterpreterOnly[insn.op])
-    return stop < 0 ? insns.length : stop
-  }
-
-  /** Link words at the end of a block: the branch's, or that of the GOTO behind its last instruction. */
-  const linkSlots = (insns: readonly ExpandedInsn[]): { taken: number; next: number } => {
-    const last = insns[insns.length - 1]
-    const { insn, uop } = last
-    if (insn.kind0 === REL && isBranch(insn.op)) {
-      return { taken: uop + UOP.LINK, next: insn.op === OP.jmp || insn.op === OP.call ? 0 : uop + UOP.LINK2 }
-    }
-    return {
-      taken: 0, next: insn.op === OP.jmp || insn.op === OP.call || insn.op === OP.ret ? 0 : uop + UOP_SIZE + UOP.LINK,
-    }
-  }
-
-  /** The block behind a call, if decoded. */
-  const returnSite = (block: Block, insns: readonly ExpandedInsn[]): Block | null => {
-    const last = insns[insns.length - 1]
-    if (last.insn.op !== OP.call) return null
-    const offset = block.offset + block.length
-    return offset < 4096 ? block.page.entries.get(offset) ?? null : null
-  }
-
-  /** Where the indirect jump, call or RET at the end of a block went last. */
-  const lastTarget = (insns: readonly ExpandedInsn[]): Block | null => {
-    const { insn, uop } = insns[insns.length - 1]
-    return insn.kind0 !== REL && isIndirect(insn.op) ? linked(uop + UOP.LINK) : null
-  }
-
-  const neighbours = (block: Block): Block[] => {
-    const insns = expand(block)
-    if (insns.length === 0 || compilable(insns) < insns.length) return []
-    const { taken, next } = linkSlots(insns)
-    const found = [taken, next].filter((slot) => slot !== 0).map(linked)
-    found.push(returnSite(block, insns), lastTarget(insns))
-    return found.filter((b): b is Block => b !== null)
   }
 
   /** The other region that has a block. */
@@ -212,67 +139,6 @@ export function createJit(options: JitOptions): Jit {
       neighbours(block).forEach(consider)
     }
     return { chosen: [...chosen], absorbed }
-  }
-
-  /** For blocks that end in RET: the sites behind those calls of the region that lead to them. */
-  const returnTargets = (chosen: readonly Block[], indexes: ReadonlyMap<Block, number>): Map<Block, Set<Block>> => {
-    const found = new Map<Block, Set<Block>>()
-    for (const caller of chosen) {
-      const insns = expand(caller)
-      const site = returnSite(caller, insns)
-      const { taken } = linkSlots(insns)
-      const callee = site === null || taken === 0 ? lastTarget(insns) : linked(taken)
-      if (site === null || callee === null || !indexes.has(site)) continue
-      // The called function's blocks; a call inside it goes on behind itself.
-      const seen = new Set<Block>([callee])
-      for (const block of seen) {
-        if (!indexes.has(block)) continue
-        const own = expand(block)
-        const { op } = own[own.length - 1].insn
-        if (op === OP.ret) {
-          found.set(block, (found.get(block) ?? new Set()).add(site))
-          continue
-        }
-        const slots = linkSlots(own)
-        const next = op === OP.call ? [returnSite(block, own)] : [slots.taken, slots.next].map(
-          (slot) => (slot === 0 ? null : linked(slot))
-        )
-        for (const b of next) if (b !== null) seen.add(b)
-      }
-    }
-    return found
-  }
-
-  const describe = (chosen: readonly Block[]): RegionBlock[] => {
-    const indexes = new Map(chosen.map((b, i) => [b, i]))
-    const edge = (slot: number): Edge | null => {
-      if (slot === 0) return null
-      const to = linked(slot)
-      return { slot, index: to === null ? -1 : indexes.get(to) ?? -1 }
-    }
-    const returns = returnTargets(chosen, indexes)
-    return chosen.map((block) => {
-      const insns = expand(block)
-      const compiled = compilable(insns)
-      const { taken, next } = linkSlots(insns)
-      const last = lastTarget(insns)
-      const likely = new Set([...(last === null ? [] : [last]), ...(returns.get(block) ?? [])])
-      const targets = compiled < insns.length ? [] : [...likely].flatMap((to) => {
-        const index = indexes.get(to)
-        return index === undefined || to.page.mode !== block.page.mode ? [] : [{ index, rip: blockRip(to) }]
-      }).slice(0, TARGETS)
-      return { block, insns, compiled, taken: edge(taken), next: edge(next), targets }
-    })
-  }
-
-  /** Entries: the seeds, and where calls come back to. */
-  const entriesOf = (region: Region, chosen: readonly Block[]): number[] => {
-    const wanted = new Set<Block>(region.seeds)
-    for (const block of chosen) {
-      const site = returnSite(block, expand(block))
-      if (site !== null) wanted.add(site)
-    }
-    return chosen.flatMap((b, i) => (wanted.has(b) ? [i] : []))
   }
 
   const again = options.threshold * LOOK_AGAIN
@@ -335,15 +201,14 @@ export function createJit(options: JitOptions): Jit {
       region.blocks = chosen
       for (const block of chosen) regions.set(block, (regions.get(block) ?? new Set()).add(region))
       const name = `r${made.length}`
-      const described = describe(chosen)
+      const described = describeBlocks(flow, chosen)
       if (described.every((b) => b.compiled === 0)) continue
-      made.push({
-        region, name, entries: writeRegion(module, name, described, entriesOf(region, chosen), options, library),
-      })
+      const entries = entriesOf(flow, region.seeds, chosen)
+      made.push({ region, name, entries: writeRegion(module, name, described, entries, options, library) })
       counts.blocks += chosen.length
       counts.instructions += described.reduce((sum, b) => sum + b.compiled, 0)
     }
-    expanded.clear()
+    flow.forget()
     if (made.length === 0) return
     const bytes = module.build()
     counts.modules++
@@ -404,8 +269,3 @@ export function createJit(options: JitOptions): Jit {
     },
   }
 }
-
-const branches = new Set<number>([OP.jcc, OP.jmp, OP.call, OP.loop, OP.loope, OP.loopne, OP.jcxz])
-const indirect = new Set<number>([OP.jmp, OP.call, OP.ret])
-const isIndirect = (op: number): boolean => indirect.has(op)
-const isBranch = (op: number): boolean => branches.has(op)
