@@ -31,7 +31,9 @@ const checkPsp = ({ cc, cpu, snapshotAt, snapshotEvery, restore }: BootOptions):
 }
 
 /** What only goes together, or not at all. */
-export const checkTogether = (given: BootOptions & Record<string, unknown>, isGiven: (name: string) => boolean): void => {
+export const checkTogether = (
+  given: BootOptions & Record<string, unknown>, isGiven: (name: string) => boolean,
+): void => {
   const { cc, svsm, accept } = given
   if (svsm === undefined && given.svsmVtpm !== undefined) {
     throw usageError('--svsm-vtpm: the TPM is the SVSM\'s; add --svsm')
