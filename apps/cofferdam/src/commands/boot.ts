@@ -2,6 +2,7 @@ import { parseSymbols, SymbolsError, type SymbolTable } from '@cofferdam/finding
 import { driversOf, openDevices } from '../devices.ts'
 import { openDisks } from '../disks/open-disk.ts'
 import { usageError } from '../errors.ts'
+import { findEntry } from '../images/catalog.ts'
 import type { DeviceOption } from '../machine-port.ts'
 import { openForwards, type Forwards } from '../net/forwards.ts'
 import { openNet } from '../net/open-net.ts'
