@@ -175,7 +175,7 @@ export function parseElf(image: Uint8Array, file = 'kernel'): ElfImage {
   for (let i = 0; i < h.phnum; i++) {
     const s = rawSegment(view, phoff + i * entrySize, bits)
     if (s.type === PT_LOAD && s.memsz > 0) segments.push(loadSegment(file, image, s, i))
-    else if (s.type === PT_NOTE) notes.push(...readNotes(file, image, s, i))
+    else if (s.type === PT_NOTE) for (const note of readNotes(file, image, s, i)) notes.push(note)
   }
   if (segments.length === 0) throw new BootError(file, 'program headers', 'nothing to load (no PT_LOAD)')
   checkOverlap(file, segments)

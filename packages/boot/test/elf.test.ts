@@ -54,6 +54,14 @@ describe('an ELF file', () => {
       expect(image.notes[0]).toMatchObject({ name: 'Xen', type: 18 })
     }
   })
+  it('may have notes without number', () => {
+    const data = new Uint8Array(12 * 300_000)
+    const bytes = syntheticElf({ ...PVH, note: { name: 'Many', type: 1, data } })
+    // The first note ends where others, without names and contents, begin.
+    const first = new TextDecoder('latin1').decode(bytes).indexOf('Many\0')
+    new DataView(bytes.buffer).setUint32(first - 8, 0, true)
+    expect(parseElf(bytes).notes).toHaveLength(300_001)
+  })
   const patched = (at: number, ...to: number[]): Uint8Array => {
     const bytes = syntheticElf(PVH)
     bytes.set(to, at)

@@ -76,7 +76,7 @@ export function syntheticElf({ bits, entry, segments, note }: ElfParts): Uint8Ar
   const entrySize = wide ? 56 : 32
   const count = segments.length + (note === undefined ? 0 : 1)
   let at = headerSize + count * entrySize
-  const total = at + segments.reduce((n, s) => n + s.data.length, 0) + 64
+  const total = at + segments.reduce((n, s) => n + s.data.length, 0) + 64 + (note?.data.length ?? 0)
   const bytes = new Uint8Array(total)
   const view = new DataView(bytes.buffer)
   const word = (offset: number, value: number) => {

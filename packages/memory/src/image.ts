@@ -1,6 +1,6 @@
 /** The contents of RAM as a snapshot keeps them: which pages are in use, and what is in those that are not zero. */
 
-import { MEMORY_KEY_BYTES } from './keys.ts'
+import { MEMORY_KEY_BYTES, MOST_KEYS } from './keys.ts'
 import type { PageKeysState } from './keys.ts'
 
 const PAGE = 4096
@@ -16,6 +16,9 @@ export type ImagePiece = Uint8Array | {
   /** Gives the bytes; may throw, out of whatever looks at the page. */
   readonly load: () => Uint8Array
 }
+
+/** Pages that an image may keep as patterns: without a limit, a few words of a file could stand for terabytes. */
+const MOST_PACKED = 2 ** 24
 
 /** The bytes of a piece. */
 export const pieceBytes = (piece: ImagePiece): Uint8Array => (piece instanceof Uint8Array ? piece : piece.load())
@@ -171,6 +174,7 @@ function checkKeys({ keys, slots, pages }: PageKeysState): void {
   const need = (ok: boolean, expected: string): void => {
     if (!ok) throw new MemoryImageError('keys', `expected ${expected}`)
   }
+  need(keys.length <= MOST_KEYS, `at most ${MOST_KEYS} keys`)
   need(keys.every((key) => key.length === MEMORY_KEY_BYTES), `keys of ${MEMORY_KEY_BYTES} bytes`)
   need(slots.every(([slot, identity]) => Number.isSafeInteger(slot) && slot >= 0 && isKey(identity)), 'slots of keys')
   need(pages.every(([chunk, tags]) => Number.isInteger(chunk) && chunk >= 0 && tags instanceof Uint16Array
@@ -195,7 +199,9 @@ export function placeImage(image: MemoryImage, target: Target): void {
   const { stored, zero, packed, patterns, contents } = image
   const used = countRanges('stored', stored, 2)
   const frames = used + countRanges('zero', zero, 2)
-  countRanges('packed', packed, 3)
+  if (countRanges('packed', packed, 3) > MOST_PACKED) {
+    throw new MemoryImageError('packed', `expected at most ${MOST_PACKED} pages`)
+  }
   if (frames * PAGE > target.capacity) {
     throw new MemoryImageError('stored', `expected at most ${Math.floor(target.capacity / PAGE)} pages, got ${frames}`)
   }

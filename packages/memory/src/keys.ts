@@ -11,6 +11,9 @@ const CHUNK = 512
 /** Bytes of a key: AES-128 for the data, and for the tweak. */
 export const MEMORY_KEY_BYTES = 32
 
+/** Keys that there can be at a time: a page's is noted in 16 bits. */
+export const MOST_KEYS = 0xffff
+
 /** The keys of a memory controller, and which page is under which. Slots are numbers (an ASID); 0 is no encryption. */
 export interface PageKeys {
   /** Some page was touched with a key: until then nobody need ask. */
@@ -134,12 +137,16 @@ export function createPageKeys({ u8, frameOf, isRam, changed }: PageKeysOptions)
   const slots = new Map<number, number>([[0, 0]])
   const chunks = new Map<number, Uint16Array>()
   const listeners: ((page: number) => void)[] = []
+  /** Identities whose keys nobody has any more. */
+  const free: number[] = []
   let active = false
 
   const add = (slot: number, key: Uint8Array): number => {
-    // Identities are 16 bits: that many launches of guests on one machine nobody makes.
-    if (keys.length > 0xffff) throw new RangeError('memory keys: more than 65535 were installed')
-    const identity = keys.push(makeKey(key)) - 1
+    slots.delete(slot)
+    if (keys.length > MOST_KEYS && free.length === 0) reclaim()
+    const identity = free.pop() ?? keys.length
+    if (identity > MOST_KEYS) throw new RangeError(`memory keys: more than ${MOST_KEYS} slots`)
+    keys[identity] = makeKey(key)
     slots.set(slot, identity)
     active = true
     return identity
@@ -175,6 +182,18 @@ export function createPageKeys({ u8, frameOf, isRam, changed }: PageKeysOptions)
     if (frame >= 0) moved(page)
   }
 
+  /**
+   * Makes room for keys: hosts may launch guests for ever. Pages under a key that has lost its slot are what they are
+   * without any from now on, which is the same to all who look at them.
+   */
+  const reclaim = (): void => {
+    const held = new Set(slots.values())
+    for (const [chunk, tags] of chunks) {
+      tags.forEach((tag, i) => { if (tag !== 0 && !held.has(tag)) under(chunk * CHUNK + i, 0, true) })
+    }
+    for (let identity = 1; identity < keys.length; identity++) if (!held.has(identity)) free.push(identity)
+  }
+
   return {
     get active() { return active },
     install(slot, key) {
@@ -204,6 +223,7 @@ export function createPageKeys({ u8, frameOf, isRam, changed }: PageKeysOptions)
     }),
     restore(state) {
       keys.length = 1
+      free.length = 0
       for (const bytes of state.keys) keys.push(makeKey(bytes))
       slots.clear()
       for (const [slot, identity] of state.slots) slots.set(slot, identity)

@@ -165,6 +165,10 @@ describe('an image of memory', () => {
     ['patterns', changed({ patterns: new Uint32Array(PATTERN_WORDS + 1) })],
     ['packed', changed({ packed: Uint32Array.of(GIB4 / 4096 + 3, 1, 2) })],
     ['packed', changed({ packed: Uint32Array.of(900, 1, 0) })],
+    ['packed', changed({ packed: Uint32Array.of(GIB4 / 4096, 2 ** 24 + 1, 0) })],
+    ['keys', changed({
+      keys: { keys: Array.from({ length: 2 ** 16 }, () => new Uint8Array(32)), slots: [], pages: [] },
+    })],
     ['readAsZero', changed({ readAsZero: Uint32Array.of(1) })],
     ['keys', changed({ keys: { keys: [new Uint8Array(31)], slots: [], pages: [] } })],
     ['keys', changed({ keys: { keys: [], slots: [[1, 1]], pages: [] } })],

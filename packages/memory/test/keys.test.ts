@@ -144,6 +144,35 @@ describe('translations to a page', () => {
   })
 })
 
+describe('keys without end', () => {
+  it('are installed one after the other, and change nothing of what was written under the first', () => {
+    const [memory, few] = [create(), create()]
+    const key = (n: number): Uint8Array => new Uint8Array(32).fill(7, n % 32)
+    for (const one of [memory, few]) {
+      one.keys.install(3, key(1))
+      one.write(AT, SECRET, 3)
+      one.keys.install(4, key(2))
+      one.write(0x9000, SECRET, 4)
+      one.keys.install(3, key(5))
+    }
+    // Identities are 16 bits.
+    for (let n = 0; n < 2 ** 16; n++) memory.keys.install(5, key(n))
+    memory.write(0xb000, SECRET, 5)
+    memory.keys.install(5, key(3))
+    for (const slot of [0, 3, 4, 6]) {
+      for (const at of [AT, 0x9000]) {
+        const [one, other] = [new Uint8Array(64), new Uint8Array(64)]
+        memory.read(at, one, slot)
+        few.read(at, other, slot)
+        expect(one, `slot ${slot}`).toEqual(other)
+      }
+    }
+    const copy = create()
+    copy.restore(memory.capture())
+    expect(() => { copy.keys.install(8, key(1)) }).not.toThrow()
+  })
+})
+
 describe('memory without keys', () => {
   it('stays inactive', () => {
     const memory = create()

@@ -1,5 +1,6 @@
 import { SvsmCoreCall, SvsmResult, Vmsa } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
+import { createDeposits, MAX_DEPOSITS } from '../src/deposits.ts'
 import type { SvsmFact } from '../src/index.ts'
 import { CALLING_AREA, FEATURES, list, nextOf, PAGE, RAM, SCRATCH, startedBox } from './fixture.ts'
 
@@ -16,6 +17,16 @@ const entriesOf = (box: Box): bigint[] => {
   const view = new DataView(bytes.buffer)
   return Array.from({ length: view.getUint16(0, true) }, (_, i) => view.getBigUint64(8 + 8 * i, true))
 }
+
+describe('the pages that were deposited', () => {
+  it('are no more in a snapshot than a guest can give', () => {
+    const many = (n: number) => Array.from({ length: n }, (_, i) => ({ address: i * PAGE, large: false }))
+    const deposits = createDeposits()
+    deposits.restore(many(MAX_DEPOSITS))
+    expect(deposits.size()).toBe(MAX_DEPOSITS)
+    expect(() => { deposits.restore(many(200_000)) }).toThrow('svsm: deposits: expected at most 4096')
+  })
+})
 
 describe('SVSM_CORE_DEPOSIT_MEM', () => {
   it('takes pages away from the guest, and says that they can be withdrawn', () => {

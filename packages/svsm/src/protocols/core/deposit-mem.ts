@@ -1,13 +1,12 @@
 import { SvsmCallingArea, SvsmMemoryEntry } from '@cofferdam/spec'
 import { refuse, success, type SvsmAnswer, type SvsmServer, type SvsmState } from '../../call.ts'
+import { MAX_DEPOSITS } from '../../deposits.ts'
 import type { SvsmProcessor } from '../../processor.ts'
 import type { GuestVcpu } from '../../vcpus.ts'
 import { eachEntry, readPageList } from './page-list.ts'
 import { Access, adjust, attributes } from './permissions.ts'
 
 const PAGE = 4096
-/** Entries that are kept for a guest: this SVSM needs none, and a guest may not make it grow. */
-export const MAX_DEPOSITS = 4096
 /** Pages that one call takes. */
 const PAGES_PER_CALL = 65_536
 
