@@ -66,7 +66,8 @@ export interface FwCfg {
 }
 
 const CONTROL = { ERROR: 1, READ: 2, SKIP: 4, SELECT: 8, WRITE: 16 } as const
-const CHUNK = 0x1_0000
+/** Bytes of zeros that one request gets behind the end of an item. */
+const MOST_ZEROS = 2 ** 20
 const NAME_LENGTH = 56
 const SIGNATURE = [0x51, 0x45, 0x4d, 0x55] // "QEMU"
 /** "QEMU CFG", what the DMA register reads. */
@@ -127,18 +128,18 @@ export function createFwCfg(options: FwCfgOptions): FwCfg {
     return value
   }
 
-  /** Copies to the guest; past the end of an item zeros follow. */
+  /**
+   * Copies to the guest; past the end of an item zeros follow, up to a limit: no driver asks for more, and gigabytes of
+   * them take seconds.
+   */
   const dmaRead = (to: DmaMemory, address: number, length: number): boolean => {
     const data = item()
     const inside = Math.max(0, Math.min(length, (data?.length ?? 0) - state.offset))
+    if (length - inside > MOST_ZEROS) return false
     if (data !== undefined && inside > 0 && !to.write(address, data.subarray(state.offset, state.offset + inside))) {
       return false
     }
-    const zeros = new Uint8Array(Math.min(CHUNK, length - inside))
-    for (let done = inside; done < length; done += CHUNK) {
-      if (!to.write(address + done, zeros.subarray(0, Math.min(CHUNK, length - done)))) return false
-    }
-    return true
+    return length === inside || to.write(address + inside, new Uint8Array(length - inside))
   }
 
   /** Copies from the guest into a writable file; more than it holds is an error. */

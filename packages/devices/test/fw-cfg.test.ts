@@ -87,6 +87,22 @@ describe('fw_cfg', () => {
     expect(dma(0x20 << 16 | 8 | 2, 0xffff_ffff, 0x3fff)).toBe(1)
   })
 
+  it('gives no gigabytes of zeros, wherever there is memory for them', () => {
+    const kept = memory.write
+    const given: number[] = []
+    memory.write = (address, part) => {
+      given.push(part.length)
+      return address + part.length > ram.length || kept(address, part)
+    }
+    try {
+      expect(dma(0x20 << 16 | 8 | 2, 0xffff_ffff, 0x200)).toBe(1)
+      expect(given).toEqual([4])
+      expect(dma(0x20 << 16 | 8 | 2, 2 ** 20, 0x200)).toBe(0)
+    } finally {
+      memory.write = kept
+    }
+  })
+
   it('does without DMA when it has no memory', () => {
     fw = createFwCfg({})
     select(FW_CFG.ID)
