@@ -1,4 +1,7 @@
-/** Where each CPUID feature bit lives: leaf, subleaf, register; the bits themselves are facts of `spec` (SDM vol. 2 CPUID; APM vol. 3 appendix E). */
+/**
+ * Where each CPUID feature bit lives: leaf, subleaf and register; the bits are facts of `spec` (SDM vol. 2 CPUID; APM
+ * vol. 3 appendix E).
+ */
 import {
   Cpuid1Ecx, Cpuid1Edx, Cpuid6Eax, Cpuid71Eax, Cpuid72Edx, Cpuid7Ebx, Cpuid7Ecx, Cpuid7Edx, Cpuid80000001Ecx,
   Cpuid80000001Edx, Cpuid80000007Edx, Cpuid80000008Ebx, Cpuid80000021Eax, Cpuid80000021Ecx, CpuidDEax,
@@ -50,7 +53,9 @@ export const FEATURES: ReadonlyMap<string, FeatureBit> = new Map([
   }),
   ...group(7, 1, EAX, Cpuid71Eax, { fzrm: 'FZRM', fsrs: 'FSRS', fsrc: 'FSRC' }),
   ...group(7, 2, EDX, Cpuid72Edx, { bhi_ctrl: 'BHI_CTRL', mcdt_no: 'MCDT_NO' }),
-  ...group(0xd, 1, EAX, CpuidDEax, { xsaveopt: 'XSAVEOPT', xsavec: 'XSAVEC', xgetbv1: 'XGETBV_ECX1', xsaves: 'XSAVES' }),
+  ...group(0xd, 1, EAX, CpuidDEax, {
+    xsaveopt: 'XSAVEOPT', xsavec: 'XSAVEC', xgetbv1: 'XGETBV_ECX1', xsaves: 'XSAVES',
+  }),
   ...group(0x8000_0001, 0, ECX, Cpuid80000001Ecx, {
     lahf_lm: 'LAHF_SAHF', cmp_legacy: 'CMP_LEGACY', svm: 'SVM', cr8_legacy: 'ALT_MOV_CR8', lzcnt: 'ABM',
     prefetchw: 'PREFETCHW', topoext: 'TOPOLOGY_EXTENSIONS',
