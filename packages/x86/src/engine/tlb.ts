@@ -11,9 +11,6 @@ import { TLB_ENTRIES, TLB_MODES, TLB_MODE_SIZE, TLB_SLOW, TLB_WRITE } from './uo
 /** Entries that are remembered one by one; a flush after more clears everything. */
 export const LOG_SIZE = 16384
 
-/** So many are dropped one by one even where everything has to go; guests can ask for flushes without end. */
-const FEW = 1024
-
 /** What else a new entry says of its page. */
 export const ENTRY = { GLOBAL: 1, SLOW: 2 } as const
 
@@ -152,13 +149,12 @@ export function createTlb(memory: PhysicalMemory): Tlb {
       zeroEntries.push(entry)
     },
     flush(all) {
-      if (localCount > LOG_SIZE || all && (hasGlobals || localCount > FEW)) {
+      if (all || localCount > LOG_SIZE) {
         clear()
         return
       }
       for (let i = 0; i < localCount; i++) i32[localLog[i] >>> 2] = -1
       localCount = 0
-      if (all) large.clear()
     },
     invalidate(low, high) {
       if (large.has(region(low, high))) return false
