@@ -55,7 +55,8 @@ describe('a boot with findings', () => {
 
   it('says so when the host was hostile: what it finds may be the host\'s doing', async () => {
     const deeds = [{ mode: 'flip', did: 'flipped a bit', instructions: 5 }] as const
-    expect((await boot({ ...off, findings: [broken(1)], deeds })).err).toContain('1 finding\nThe host was hostile: what')
+    expect((await boot({ ...off, findings: [broken(1)], deeds })).err)
+      .toContain('1 finding\nThe host was hostile: what')
     expect((await boot({ ...off, findings: [broken(1)] })).err).not.toContain('hostile')
   })
 

@@ -38,8 +38,8 @@ describeUnless(debianMissing, 'SNP guests under an SVSM', () => {
     expect(svsm.requests['core.remap-ca']).toBe(1)
     expect(svsm.requests['core.pvalidate']).toBeGreaterThan(100)
     expect(svsm.requests['core.create-vcpu'] ?? 0).toBe(vcpus - 1)
-    // Long lists are done in parts, and the ends of what was accepted in 2 MiB and is shared in 4 KiB pages page by page;
-    // the vTPM is asked for and not there.
+    // Long lists are done in parts, and the ends of what was accepted in 2 MiB and is shared in 4 KiB pages page by
+    // page; the vTPM is asked for and not there.
     const refused = Object.keys(svsm.refused)
       .filter((result) => !['core.pvalidate INCOMPLETE', 'core.pvalidate FAIL_SIZEMISMATCH'].includes(result))
     expect(refused).toEqual(['vtpm UNSUPPORTED_PROTOCOL'])

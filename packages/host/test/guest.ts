@@ -63,7 +63,10 @@ export function guestMemory(ram: readonly { start: number, length: number }[] = 
   const fake = fakeRmp()
   let table = 1
   let region = 4 * MiB / PAGE
-  const npt = createNpt({ memory, allocatePage: () => table++, freePage: () => undefined, isRam: (page) => page < 32 * MiB / PAGE, physicalBits: 48 })
+  const npt = createNpt({
+    memory, allocatePage: () => table++, freePage: () => undefined, isRam: (page) => page < 32 * MiB / PAGE,
+    physicalBits: 48,
+  })
   let flushes = 0
   const guest = createGuestMemory({
     isHostRam: () => true,

@@ -1,7 +1,7 @@
 /**
  * Firmware images: what lies at the end of the lowest 4 GiB, with the reset vector in its last 16 bytes, and, for UEFI,
- * the variable store at its start or in a file of its own. Source of the volume header: UEFI Platform Initialization 1.8,
- * vol. 3, §3.2.1.
+ * the variable store at its start or in a file of its own. Source of the volume header: UEFI Platform Initialization
+ * 1.8, vol. 3, §3.2.1.
  */
 import { BootError, bytesText, hex } from '../error.ts'
 import { PC } from '../memory-map.ts'
