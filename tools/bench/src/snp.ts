@@ -35,13 +35,18 @@ export const snpBoots = (memories: readonly string[]): SnpBoot[] => memories.fla
   ...(['lazy', 'background', 'eager'] as const).map((accept): SnpBoot => ({ name: accept, memory, cc: 'snp', accept })),
 ])
 
-/** Arguments of `cofferdam boot`, up to a shell. */
+/**
+ * Arguments of `cofferdam boot`, up to a shell. All boots have one initramfs, ours in a file: it is told of background
+ * acceptance as `--accept background` tells the default one, which may have more drivers.
+ */
 export const bootArguments = (
   { memory, cc, accept }: SnpBoot, kernel: string, initramfs: string, stats: string,
 ): string[] => [
   'boot', '--kernel', kernel, '--initrd', initramfs, '--memory', memory, '--cc', cc, '--stats', stats,
-  ...(cc === 'none' ? ['--cpu', 'amd'] : []), ...(accept === undefined ? [] : ['--accept', accept]),
-  '--append', 'cryptomgr.notests=1', '--until', 'cofferdam: shell ready',
+  ...(cc === 'none' ? ['--cpu', 'amd'] : []),
+  ...(accept === undefined ? [] : ['--accept', accept === 'eager' ? 'eager' : 'lazy']),
+  '--append', `cryptomgr.notests=1${accept === 'background' ? ' cofferdam.accept=background' : ''}`,
+  '--until', 'cofferdam: shell ready',
 ]
 
 /** Boots, and answers what `--stats` says. */

@@ -103,5 +103,8 @@ describe('the table of SNP boots', () => {
   it('boots with the policy that the row names', () => {
     expect(bootArguments(boots[3], 'k', 'i', 's')).toEqual(expect.arrayContaining(['--cc', 'snp', '--accept', 'eager']))
     expect(bootArguments(boots[0], 'k', 'i', 's')).not.toContain('--accept')
+    // `--accept background` would want the default initramfs, and refuse the one that all boots have.
+    expect(bootArguments(boots[2], 'k', 'i', 's'))
+      .toEqual(expect.arrayContaining(['--accept', 'lazy', 'cryptomgr.notests=1 cofferdam.accept=background']))
   })
 })
