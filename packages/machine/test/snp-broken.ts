@@ -252,6 +252,15 @@ const ask = (value: bigint): Code => (asm) => {
   end(asm)
 }
 
+/** PVALIDATE of the page, at the label. */
+const validateHere: Code = (asm) => {
+  asm.set(rax, PAGE)
+  asm.set(rcx, 0)
+  asm.set(rdx, 1)
+  asm.label('here')
+  asm.plain('pvalidate')
+}
+
 /** Reads eight bytes around the end of a page whose successor is not validated, or is. */
 const loadAt = (address: number, validated: boolean): Code => (asm) => {
   if (!validated) pvalidate(asm, PAGE + 4096, 0)
@@ -303,11 +312,7 @@ export const BROKEN: Readonly<Record<string, Broken>> = {
   },
   'snp-double-validation': {
     code(asm) {
-      asm.set(rax, PAGE)
-      asm.set(rcx, 0)
-      asm.set(rdx, 1)
-      asm.label('here')
-      asm.plain('pvalidate')
+      validateHere(asm)
       end(asm)
     },
     gva: PAGE, gpa: PAGE, entry: /^guest-valid, 4K, asid 1, gpa 0x2000000, /,
@@ -388,13 +393,7 @@ export const BROKEN: Readonly<Record<string, Broken>> = {
     nearMiss: ask(0x8000_001fn << 32n | BigInt(GhcbMsr.CPUID_REQ)),
   },
   'snp-pvalidate-vmpl': {
-    code(asm) {
-      asm.set(rax, PAGE)
-      asm.set(rcx, 0)
-      asm.set(rdx, 1)
-      asm.label('here')
-      asm.plain('pvalidate')
-    },
+    code: validateHere,
     options: svsm, vmpl: 2, gva: PAGE, entry: null,
     nearMiss: callPvalidate(0n), nearOptions: svsm,
   },

@@ -1,4 +1,5 @@
 import { Reg } from '@cofferdam/boot'
+import type { Assembler } from '@cofferdam/boot'
 import { GhcbMsr, HvFeatures, Msr, SevFeatures, SvsmCallingArea, SvsmCoreCall } from '@cofferdam/spec'
 import { describe, expect, it } from 'vitest'
 import { decodeSnapshot, encodeSnapshot } from '../src/index.ts'
@@ -12,6 +13,20 @@ const svsm = { vmpl: 2 } as const
 const create = (code: Code, options: Partial<MachineOptions> = {}): Machine => snpMachine(code, { svsm, ...options })
 
 const runVmpl = (vmpl: number): bigint => BigInt(GhcbMsr.RUN_VMPL_REQ) | BigInt(vmpl) << 32n
+
+/** Asks the SVSM for its core protocol, by running VMPL0. */
+function queryProtocol(asm: Assembler, area: number): void {
+  asm.set(rdx, 0)
+  asm.set(rax, runVmpl(0))
+  asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
+  asm.plain('wrmsr')
+  asm.set(r8, area)
+  asm.set(rax, 1)
+  asm.store(r8, SvsmCallingArea.offset.callPending, rax, 1)
+  asm.set(rax, SvsmCoreCall.QUERY_PROTOCOL)
+  asm.set(rcx, 1)
+  asm.plain('vmgexit')
+}
 
 describe('an SNP guest under an SVSM', () => {
   it('may not PVALIDATE by itself', () => {
@@ -46,16 +61,7 @@ describe('an SNP guest under an SVSM', () => {
   ])('calls the SVSM by running VMPL0, and finds its answer in the registers, %s', (_, sevFeatures) => {
     const area = callingArea()
     const machine = create((asm) => {
-      asm.set(rdx, 0)
-      asm.set(rax, runVmpl(0))
-      asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-      asm.plain('wrmsr')
-      asm.set(r8, area)
-      asm.set(rax, 1)
-      asm.store(r8, SvsmCallingArea.offset.callPending, rax, 1)
-      asm.set(rax, SvsmCoreCall.QUERY_PROTOCOL)
-      asm.set(rcx, 1)
-      asm.plain('vmgexit')
+      queryProtocol(asm, area)
       asm.move(rbx, rcx)
       asm.shiftRight(rcx, 32)
       asm.shiftLeft(rcx, 4)
@@ -94,16 +100,7 @@ describe('an SNP guest under an SVSM', () => {
     /** Calls the SVSM for ever. */
     const code: Code = (asm) => {
       asm.label('again')
-      asm.set(rdx, 0)
-      asm.set(rax, runVmpl(0))
-      asm.set(rcx, Msr.AMD_SEV_ES_GHCB)
-      asm.plain('wrmsr')
-      asm.set(r8, area)
-      asm.set(rax, 1)
-      asm.store(r8, SvsmCallingArea.offset.callPending, rax, 1)
-      asm.set(rax, SvsmCoreCall.QUERY_PROTOCOL)
-      asm.set(rcx, 1)
-      asm.plain('vmgexit')
+      queryProtocol(asm, area)
       asm.jump('again')
     }
     const straight = create(code, { vcpus: 2, traceHash: true })

@@ -8,7 +8,7 @@ import type { GuestCode, GuestSymbols, ReadLinear } from '@cofferdam/findings'
 import type { SnpGuest } from '@cofferdam/host'
 import type { PhysicalMemory } from '@cofferdam/memory'
 import type { SevProcessor } from '@cofferdam/sev'
-import { SevFeatures, Vmsa } from '@cofferdam/spec'
+import { Cr4, Efer, SevFeatures, Vmsa } from '@cofferdam/spec'
 import type { Processor, Svm } from '@cofferdam/x86'
 import type { ProcessorPlace } from '../options.ts'
 import { registerLines, registersOf } from '../report.ts'
@@ -59,13 +59,11 @@ const PAGE = 4096
 const VMSA_ADDRESS = 0xf_ffff_ffff_f000n
 /** Bytes of VMGEXIT, which the saved RIP is past. */
 export const VMGEXIT_BYTES = 4n
-const EFER_LMA = 0x400n
 /** VMSA segment attributes: L and D. */
 const CODE_LONG = 0x200
 const CODE_32 = 0x400
 /** The gate of #PF in an IDT of long mode. */
 const PAGE_FAULT_GATE = 14n * 16n
-const CR4_LA57 = 0x1000n
 
 const GENERAL = [
   'rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
@@ -78,7 +76,7 @@ function vmsaRegisters(view: DataView, past: bigint): RegisterView {
   const isProtected = (Vmsa.get(view, 'sevFeatures') & SevFeatures.mask.VmsaRegProt) !== 0n
   const nonce = isProtected ? Vmsa.get(view, 'regProtNonce') : 0n
   const attributes = view.getUint16(Vmsa.offset.cs + 2, true)
-  const isLong = (long('efer') & EFER_LMA) !== 0n && (attributes & CODE_LONG) !== 0
+  const isLong = (long('efer') & BigInt(Efer.mask.LMA)) !== 0n && (attributes & CODE_LONG) !== 0
   return {
     registers: Object.fromEntries(
       GENERAL.map((name) => [name, Vmsa.get(view, name) ^ nonce]),
@@ -158,7 +156,7 @@ export function createGuestPlaces(options: GuestPlacesOptions): GuestPlaces {
   const codeAt = ({ rip, registers }: GuestPlace): GuestCode => {
     const { mode, cr3, cr4, idtr, registers: { rsp } } = registers()
     if (mode !== '64-bit') return { rip, rsp, entries: [], read: () => false }
-    const levels = (cr4 & CR4_LA57) === 0n ? 4 : 5
+    const levels = (cr4 & BigInt(Cr4.mask.LA57)) === 0n ? 4 : 5
     const read = createLinearMemory({ readPhysical, cr3, levels, notAddress: 1n << BigInt(options.cBit) })
     return { rip, rsp, entries: handlerOf(read, idtr.base), read }
   }
