@@ -162,7 +162,7 @@ describe('the GHCB page', () => {
 describe('a page state change', () => {
   it('is a list whose progress shows', () => {
     const bytes = encodePsc([{ gfn: 0x200n, large: true }, { gfn: 5n, operation: 2 }])
-    expect(readPscHeader(bytes)).toEqual({ current: 0, end: 1, reserved: 0 })
+    expect(readPscHeader(bytes)).toEqual({ current: 0, end: 1 })
     expect(readPscEntry(bytes, 0)).toEqual({ gfn: 0x200n, operation: 1, large: true, currentPage: 0, reserved: 0n })
     writePscProgress(bytes, 0, 512)
     writePscCurrent(bytes, 1)

@@ -18,9 +18,9 @@ export interface PageStateHeader {
 }
 
 /** Reads the head. `bytes` starts with it. */
-export function readPscHeader(bytes: Uint8Array): PageStateHeader & { readonly reserved: number } {
-  const { currentEntry, endEntry, reserved } = PscHeader.read(new DataView(bytes.buffer, bytes.byteOffset))
-  return { current: currentEntry, end: endEntry, reserved }
+export function readPscHeader(bytes: Uint8Array): PageStateHeader {
+  const { currentEntry, endEntry } = PscHeader.read(new DataView(bytes.buffer, bytes.byteOffset))
+  return { current: currentEntry, end: endEntry }
 }
 
 /** Reads entry `index` once. @throws RangeError past the last entry that a buffer can hold. */
